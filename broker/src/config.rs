@@ -1,0 +1,566 @@
+//! Settings of a broker: Java's `broker.conf` keys.
+//!
+//! One table declares every key that is honoured; reading, checking, printing, live updates and
+//! the configuration page follow from it. In a property file, Java's other keys are known by name
+//! and noted, unknown ones are warned of; a `.toml` file is ours and strict.
+
+mod names;
+mod setting;
+mod toml_file;
+
+use std::path::{Path, PathBuf};
+
+use sluice_protocol::java_properties::{self, Property};
+use sluice_remoting::tls::{ClientAuth, TlsMode};
+
+use self::setting::{
+    ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IP, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
+    PERMISSION, PORT, POSITIVE, QUEUE_FILE, QUEUES, Setting,
+};
+
+/// A value that can't be what its key says, or a file that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// An unreadable value.
+    #[error("{origin}: {key} = {value:?}: {expected} is expected")]
+    Value {
+        /// File and line, or where else the setting came from.
+        origin: String,
+        /// The key.
+        key: &'static str,
+        /// What it says.
+        value: String,
+        /// What it could say.
+        expected: &'static str,
+    },
+    /// A key that says nothing here, in a file that is read strictly.
+    #[error("{origin}: {key} is not known{}", nearest.map(|name| format!(", {name} is")).unwrap_or_default())]
+    Unknown {
+        /// File and line.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The known key that looks most like it.
+        nearest: Option<&'static str>,
+    },
+    /// A file that is not TOML.
+    #[error("{origin}: {what}")]
+    Toml {
+        /// File and line.
+        origin: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A key that is read at the start only.
+    #[error("{0} takes effect at the next start only; change it in the file")]
+    NotLive(&'static str),
+    /// A key that must not be changed from outside.
+    #[error("Can not update config in black list. {0} names what the broker was started with")]
+    Blacklisted(&'static str),
+    /// The file can't be read.
+    #[error("{path:?} can't be read: {what}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        what: String,
+    },
+}
+
+/// How messages are flushed (`flushDiskType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushDiskType {
+    /// Answer first, sync in the background.
+    AsyncFlush,
+    /// Sync, then answer.
+    SyncFlush,
+}
+
+/// `brokerRole`: without replication, both say the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum BrokerRole {
+    AsyncMaster,
+    SyncMaster,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])* $field:ident: $type:ty = $key:literal $(| $old:literal)* $([$live:ident])? $(if $check:ident)?, $default:expr;)+) => {
+        /// All settings that are honoured; the defaults are Java's unless said otherwise.
+        #[derive(Debug, Clone)]
+        pub struct BrokerConfig { $($(#[doc = $doc])* pub $field: $type),+ }
+
+        impl Default for BrokerConfig {
+            fn default() -> Self {
+                BrokerConfig { $($field: $default),+ }
+            }
+        }
+
+        impl BrokerConfig {
+            /// Sets one key; false if it is not in the table.
+            fn set(&mut self, origin: &str, key: &str, text: &str) -> Result<bool, ConfigError> {
+                let wrong = |key, expected| ConfigError::Value { origin: origin.to_owned(), key, value: text.to_owned(), expected };
+                $(if [$key $(, $old)*].iter().any(|known| known.eq_ignore_ascii_case(key)) {
+                    let value = <$type as Setting>::read(text).ok_or_else(|| wrong($key, <$type as Setting>::EXPECTED))?;
+                    $(if !($check.holds)(&value) {
+                        return Err(wrong($key, $check.expected));
+                    })?
+                    self.$field = value;
+                    return Ok(true);
+                })+
+                Ok(false)
+            }
+
+            /// Every key of the table with the value in force, in the order of the table.
+            pub fn keys(&self) -> Vec<Key> {
+                vec![$(Key {
+                    name: $key,
+                    old_names: &[$($old),*],
+                    value: self.$field.show(),
+                    live: [$(stringify!($live))?].contains(&"live"),
+                    expected: [<$type as Setting>::EXPECTED, $($check.expected)?].into_iter().next_back().unwrap_or_default(),
+                    about: concat!($($doc),*).trim(),
+                }),+]
+            }
+        }
+    };
+}
+
+settings! {
+    /// Name shared by a master and its slaves; the host's name.
+    broker_name: String = "brokerName" if NAME, host_name();
+    /// Cluster.
+    broker_cluster_name: String = "brokerClusterName" if NAME, "DefaultCluster".to_owned();
+    /// 0 is the master.
+    broker_id: i64 = "brokerId" if NOT_NEGATIVE, 0;
+    /// `ASYNC_MASTER` or `SYNC_MASTER`.
+    broker_role: BrokerRole = "brokerRole", BrokerRole::AsyncMaster;
+    /// Address clients reach this broker at.
+    broker_ip1: String = "brokerIP1" if HOST, local_ip();
+    /// Address slaves reach this broker at.
+    broker_ip2: String = "brokerIP2" if HOST, local_ip();
+    /// Address to listen on.
+    bind_address: String = "bindAddress" if IP, "0.0.0.0".to_owned();
+    /// Port; the fast port is two below.
+    listen_port: u16 = "listenPort" if PORT, 10911;
+    /// Name servers, `;` between them.
+    namesrv_addr: Option<String> = "namesrvAddr" [live] if ADDRESSES, None;
+    /// Milliseconds between registrations.
+    register_name_server_period: u64 = "registerNameServerPeriod" if POSITIVE, 30_000;
+    /// Bits of what clients may do: 4 read, 2 write.
+    broker_permission: i32 = "brokerPermission" [live] if PERMISSION, 6;
+    /// Region told to clients.
+    region_id: String = "regionId" [live], "DefaultRegion".to_owned();
+    /// Unix milliseconds before which sends are refused.
+    start_accept_send_request_time_stamp: i64 = "startAcceptSendRequestTimeStamp" [live], 0;
+    /// Topics come into being with their first message.
+    auto_create_topic_enable: bool = "autoCreateTopicEnable", true;
+    /// Groups come into being with their first heartbeat or pull.
+    auto_create_subscription_group: bool = "autoCreateSubscriptionGroup", true;
+    /// Queues of the template of new topics.
+    default_topic_queue_nums: i32 = "defaultTopicQueueNums" if QUEUES, 8;
+    /// The topic named after the cluster can be read and written.
+    cluster_topic_enable: bool = "clusterTopicEnable", true;
+    /// The topic named after the broker can be read and written.
+    broker_topic_enable: bool = "brokerTopicEnable", true;
+    /// The trace topic exists.
+    trace_topic_enable: bool = "traceTopicEnable", false;
+    /// Name of the trace topic.
+    msg_trace_topic_name: String = "msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC".to_owned();
+    /// Lite pull consumers are served.
+    lite_pull_message_enable: bool = "litePullMessageEnable" [live], true;
+    /// Pulls that find nothing wait as long as they ask to.
+    long_polling_enable: bool = "longPollingEnable" [live], true;
+    /// Milliseconds they wait otherwise.
+    short_polling_time_mills: i64 = "shortPollingTimeMills" [live], 1000;
+    /// Most messages one pull answers; the store stops at 32 whatever this says.
+    max_transfer_count_on_message_in_memory: usize = "maxTransferCountOnMessageInMemory" [live], 32;
+    /// Offset resets are handed out at the next pull, clients need not be told.
+    use_server_side_reset_offset: bool = "useServerSideResetOffset", true;
+    /// Milliseconds between writes of consumer offsets.
+    flush_consumer_offset_interval: u64 = "flushConsumerOffsetInterval" if POSITIVE, 5000;
+    /// Seconds without traffic after which a connection is closed.
+    server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds" if POSITIVE, 120;
+    /// Most connections at a time (ours).
+    server_connections_max: usize = "serverConnectionsMax" if COUNT, 65_535;
+    /// Store directory.
+    store_path_root_dir: PathBuf = "storePathRootDir", home().join("store");
+    /// CommitLog directory; `commitlog` in the store directory if unset.
+    store_path_commit_log: Option<PathBuf> = "storePathCommitLog", None;
+    /// Bytes of a CommitLog file.
+    mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | "mapedFileSizeCommitLog" if LOG_FILE, 1 << 30;
+    /// Bytes of a ConsumeQueue file (Java counts entries of 20 bytes in its own key).
+    mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | "mapedFileSizeConsumeQueue" if QUEUE_FILE, 6_000_000;
+    /// `ASYNC_FLUSH` or `SYNC_FLUSH`.
+    flush_disk_type: FlushDiskType = "flushDiskType", FlushDiskType::AsyncFlush;
+    /// Milliseconds between syncs of the CommitLog.
+    flush_interval_commit_log: u64 = "flushIntervalCommitLog" if POSITIVE, 500;
+    /// Milliseconds a sync flush may take.
+    sync_flush_timeout: u64 = "syncFlushTimeout" if POSITIVE, 5000;
+    /// Most bytes of a body.
+    max_message_size: usize = "maxMessageSize" if BODY, 4 * 1024 * 1024;
+    /// Keys are indexed.
+    message_index_enable: bool = "messageIndexEnable", true;
+    /// Slots of an index file.
+    max_hash_slot_num: u32 = "maxHashSlotNum" if INDEX, 5_000_000;
+    /// Entries of an index file.
+    max_index_num: u32 = "maxIndexNum" if INDEX, 20_000_000;
+    /// Hours messages are kept.
+    file_reserved_time: u64 = "fileReservedTime", 72;
+    /// Hours of the day at which expired files go, `;` between them.
+    delete_when: String = "deleteWhen" if HOURS, "04".to_owned();
+    /// Percent of the disk in use from which expired files go at any hour.
+    disk_max_used_space_ratio: u8 = "diskMaxUsedSpaceRatio" if PERCENT, 75;
+    /// Percent from which files go before their time.
+    disk_space_clean_forcibly_ratio: u8 = "diskSpaceCleanForciblyRatio" if PERCENT, 85;
+    /// Percent from which sends are refused.
+    disk_space_warning_level_ratio: u8 = "diskSpaceWarningLevelRatio" if PERCENT, 90;
+    /// Percent of RAM behind the log's end that counts as in memory.
+    access_message_in_memory_max_ratio: u8 = "accessMessageInMemoryMaxRatio" if PERCENT, 40;
+    /// TLS beside plain text, instead of it, or not at all.
+    tls_server_mode: TlsMode = "tls.server.mode", TlsMode::Permissive;
+    /// Certificate chain, PEM.
+    tls_server_cert_path: Option<PathBuf> = "tls.server.certPath", None;
+    /// Private key, PEM, not encrypted.
+    tls_server_key_path: Option<PathBuf> = "tls.server.keyPath", None;
+    /// Who may sign client certificates, PEM.
+    tls_server_trust_cert_path: Option<PathBuf> = "tls.server.trustCertPath", None;
+    /// Whether clients show a certificate.
+    tls_server_need_client_auth: ClientAuth = "tls.server.need.client.auth", ClientAuth::None;
+    /// Without a certificate, make a self-signed one.
+    tls_test_mode_enable: bool = "tls.test.mode.enable", true;
+}
+
+/// One key of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its name; case does not matter in a file.
+    pub name: &'static str,
+    /// Names it had in older versions, still read.
+    pub old_names: &'static [&'static str],
+    /// Its value in the settings asked.
+    pub value: String,
+    /// A change by `updateBrokerConfig` takes effect at once; the others wait for the next start.
+    pub live: bool,
+    /// What it can be.
+    pub expected: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+}
+
+/// What is worth saying about lines of a property file that set nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Java's keys without meaning here: to be said once, at info.
+    pub meaningless: Vec<String>,
+    /// Mistyped keys and values that were adjusted: warnings.
+    pub warnings: Vec<String>,
+}
+
+/// Keys nobody may change from outside (Java's black list).
+const BLACKLIST: &[&str] = &["brokerConfigPath", "rocketmqHome", "configBlackList"];
+
+/// The keys Java prints with `-m`, as far as they mean something here.
+const IMPORTANT: &[&str] = &[
+    "brokerClusterName",
+    "brokerName",
+    "brokerId",
+    "namesrvAddr",
+    "listenPort",
+    "brokerIP1",
+    "storePathRootDir",
+    "storePathCommitLog",
+    "messageIndexEnable",
+    "flushDiskType",
+    "flushIntervalCommitLog",
+    "brokerRole",
+    "deleteWhen",
+    "fileReservedTime",
+    "maxTransferCountOnMessageInMemory",
+    "accessMessageInMemoryMaxRatio",
+    "autoCreateTopicEnable",
+    "autoCreateSubscriptionGroup",
+    "traceTopicEnable",
+    "msgTraceTopicName",
+];
+
+/// Whether a text is what `namesrvAddr` may say: `host:port`, several with `;` between them. Blanks
+/// round an address and empty entries are allowed.
+pub fn are_addresses(text: &str) -> bool {
+    let is_address = |address: &str| {
+        address.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty()
+                && !host.contains(char::is_whitespace)
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
+        })
+    };
+    text.split(';')
+        .map(str::trim)
+        .filter(|address| !address.is_empty())
+        .all(is_address)
+}
+
+/// The lines of a settings file: TOML if its name ends in `.toml`, Java properties otherwise. Also
+/// whether it is to be read strictly: TOML is.
+///
+/// # Errors
+/// The file can't be read, or is not TOML: file and line are named.
+pub fn read_lines(path: &Path) -> Result<(Vec<Property>, bool), ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| ConfigError::File {
+        path: path.to_owned(),
+        what: error.to_string(),
+    })?;
+    // Java reads Latin-1, where every byte is a letter; comments in old files are in any encoding.
+    let text = String::from_utf8_lossy(&bytes);
+    if path
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("toml"))
+    {
+        return Ok((toml_file::parse(path, &text)?, true));
+    }
+    Ok((java_properties::parse(&text), false))
+}
+
+impl BrokerConfig {
+    /// Reads a file over the defaults: a Java property file, or TOML if its name ends in `.toml`.
+    ///
+    /// # Errors
+    /// The file can't be read, a value is not what its key says, or, in TOML, a key is unknown:
+    /// file, line and key are named.
+    pub fn read(path: &Path) -> Result<(Self, Notes), ConfigError> {
+        let (lines, strict) = read_lines(path)?;
+        let mut config = BrokerConfig::default();
+        let mut notes = Notes::default();
+        for line in lines {
+            let origin = format!("{}:{}", path.display(), line.line);
+            if config.set(&origin, &line.key, line.value.trim())? {
+                continue;
+            }
+            if strict {
+                return Err(ConfigError::Unknown {
+                    origin,
+                    nearest: nearest(&line.key),
+                    key: line.key,
+                });
+            }
+            notes.add(&origin, &line);
+        }
+        notes.warnings.extend(config.settle());
+        Ok((config, notes))
+    }
+
+    /// Brings values that can't be together into Java's order; answers what was changed.
+    fn settle(&mut self) -> Vec<String> {
+        let mut said = Vec::new();
+        // Both roles are masters, and a master's id is 0.
+        if self.broker_id != 0 {
+            said.push(format!(
+                "brokerId = {} with a master's brokerRole: 0 is used",
+                self.broker_id
+            ));
+            self.broker_id = 0;
+        }
+        let ratios = [
+            (
+                "diskMaxUsedSpaceRatio",
+                &mut self.disk_max_used_space_ratio,
+                10,
+                95,
+            ),
+            (
+                "diskSpaceCleanForciblyRatio",
+                &mut self.disk_space_clean_forcibly_ratio,
+                30,
+                85,
+            ),
+            (
+                "diskSpaceWarningLevelRatio",
+                &mut self.disk_space_warning_level_ratio,
+                35,
+                90,
+            ),
+        ];
+        for (key, value, low, high) in ratios {
+            let used = (*value).clamp(low, high);
+            if used != *value {
+                said.push(format!(
+                    "{key} = {value} is not within {low} to {high}: {used} is used"
+                ));
+                *value = used;
+            }
+        }
+        if self.mapped_file_size_consume_queue < 1 << 20 {
+            said.push(format!(
+                "mappedFileSizeConsumeQueue = {} counts bytes, not entries: {} messages to a file",
+                self.mapped_file_size_consume_queue,
+                self.mapped_file_size_consume_queue.div_ceil(20)
+            ));
+        }
+        said
+    }
+
+    /// These settings with a change applied (`updateBrokerConfig`), and warnings to be logged.
+    ///
+    /// # Errors
+    /// A value is not what its key says, or a key can't change while the broker runs. Nothing is
+    /// applied then.
+    pub fn updated(&self, text: &str) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut config = self.clone();
+        let mut notes = Notes::default();
+        for line in java_properties::parse(text) {
+            let same = |name: &&&str| name.eq_ignore_ascii_case(&line.key);
+            if let Some(key) = BLACKLIST.iter().find(same) {
+                return Err(ConfigError::Blacklisted(key));
+            }
+            if !config.set("update", &line.key, line.value.trim())? {
+                notes.add("update", &line);
+            }
+        }
+        notes.warnings.extend(config.settle());
+        let before = self.keys();
+        let changed = before.iter().zip(config.keys());
+        match changed
+            .into_iter()
+            .find(|(old, new)| !new.live && old.value != new.value)
+        {
+            Some((key, _)) => Err(ConfigError::NotLive(key.name)),
+            None => Ok((config, notes.warnings)),
+        }
+    }
+
+    /// All settings as `key=value` lines.
+    pub fn to_properties(&self) -> String {
+        lines(self.keys().iter())
+    }
+
+    /// The settings that matter most as `key=value` lines (`mqbroker -m`).
+    pub fn important(&self) -> String {
+        lines(
+            self.keys()
+                .iter()
+                .filter(|key| IMPORTANT.contains(&key.name)),
+        )
+    }
+
+    /// The store's settings.
+    pub fn store(&self) -> sluice_store::StoreConfig {
+        const HOUR_MS: u64 = 3_600_000;
+        sluice_store::StoreConfig {
+            root: self.store_path_root_dir.clone(),
+            commit_log_dir: self.store_path_commit_log.clone(),
+            commit_log_file_size: self.mapped_file_size_commit_log,
+            consume_queue_file_size: self.mapped_file_size_consume_queue,
+            index_slots: self.max_hash_slot_num,
+            index_entries: self.max_index_num,
+            index_enabled: self.message_index_enable,
+            flush_mode: match self.flush_disk_type {
+                FlushDiskType::AsyncFlush => sluice_store::FlushMode::Async,
+                FlushDiskType::SyncFlush => sluice_store::FlushMode::Sync,
+            },
+            flush_interval_ms: self.flush_interval_commit_log,
+            sync_flush_timeout_ms: self.sync_flush_timeout,
+            file_reserved_time_ms: self.file_reserved_time.saturating_mul(HOUR_MS),
+            delete_when_hours: self
+                .delete_when
+                .split(';')
+                .filter_map(|hour| hour.trim().parse().ok())
+                .collect(),
+            disk_max_used_percent: self.disk_max_used_space_ratio,
+            disk_clean_forcibly_percent: self.disk_space_clean_forcibly_ratio,
+            disk_warning_percent: self.disk_space_warning_level_ratio,
+            max_message_size: self.max_message_size,
+            access_in_memory_percent: self.access_message_in_memory_max_ratio,
+            ..sluice_store::StoreConfig::default()
+        }
+    }
+
+    /// The listener's settings.
+    pub fn server(&self) -> sluice_remoting::ServerOptions {
+        sluice_remoting::ServerOptions {
+            connections_max: self.server_connections_max,
+            idle: std::time::Duration::from_secs(self.server_channel_max_idle_time_seconds),
+            tls: sluice_remoting::tls::TlsServerOptions {
+                mode: self.tls_server_mode,
+                cert_path: self.tls_server_cert_path.clone(),
+                key_path: self.tls_server_key_path.clone(),
+                client_auth: self.tls_server_need_client_auth,
+                trust_cert_path: self.tls_server_trust_cert_path.clone(),
+                test_mode: self.tls_test_mode_enable,
+            },
+            ..sluice_remoting::ServerOptions::default()
+        }
+    }
+}
+
+fn lines<'a>(keys: impl Iterator<Item = &'a Key>) -> String {
+    keys.map(|key| format!("{}={}\n", key.name, key.value))
+        .collect()
+}
+
+/// The key of the table most like a mistyped one.
+fn nearest(key: &str) -> Option<&'static str> {
+    let table = BrokerConfig::default().keys();
+    names::nearest(table.iter().map(|known| known.name), key)
+}
+
+impl Notes {
+    /// Says what becomes of a line whose key is not in the table.
+    fn add(&mut self, origin: &str, line: &Property) {
+        let same = |name: &&&str| name.eq_ignore_ascii_case(&line.key);
+        let key = &line.key;
+        if names::NOT_SERVED.iter().find(same).is_some() && line.value.trim() == "true" {
+            self.warnings.push(format!(
+                "{origin}: {key} is not served by this broker; it runs without"
+            ));
+        } else if names::WITHOUT_MEANING.iter().find(same).is_some() {
+            self.meaningless
+                .push(format!("{origin}: {key} has no meaning here"));
+        } else {
+            let nearest = nearest(key)
+                .map(|name| format!(", {name} is"))
+                .unwrap_or_default();
+            self.warnings.push(format!(
+                "{origin}: {key} is not known{nearest}; the line is left aside"
+            ));
+        }
+    }
+}
+
+fn home() -> PathBuf {
+    std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name
+        .trim()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    if name.is_empty() {
+        "DEFAULT_BROKER".to_owned()
+    } else {
+        name
+    }
+}
+
+/// The address other machines reach this one at, as far as the routing table tells; no packet is sent.
+fn local_ip() -> String {
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    probe.map_or_else(
+        |_| "127.0.0.1".to_owned(),
+        |address| address.ip().to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests;

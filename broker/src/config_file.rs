@@ -1,0 +1,103 @@
+//! Files under `config/`: JSON in fastjson's dialect, replaced atomically.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sluice_protocol::fastjson;
+use sluice_store::FileSystem;
+
+use crate::error::BrokerError;
+
+/// One file under `config/`.
+#[derive(Clone)]
+pub struct ConfigFile {
+    path: PathBuf,
+    files: Arc<dyn FileSystem>,
+}
+
+impl std::fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+impl ConfigFile {
+    /// The file `name` in the store directory's `config/`.
+    pub fn new(store_root: &Path, name: &str, files: Arc<dyn FileSystem>) -> Self {
+        ConfigFile {
+            path: store_root.join("config").join(name),
+            files,
+        }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it; the `.bak` beside it serves when it is missing or broken. `None` when there is
+    /// neither.
+    ///
+    /// # Errors
+    /// Both are broken: an empty table in their place would lose what they say.
+    pub fn load<T: DeserializeOwned>(&self) -> Result<Option<T>, BrokerError> {
+        match self.read(&self.path) {
+            Ok(Some(value)) => Ok(Some(value)),
+            main => self.load_backup(main.err()),
+        }
+    }
+
+    fn load_backup<T: DeserializeOwned>(
+        &self,
+        main: Option<BrokerError>,
+    ) -> Result<Option<T>, BrokerError> {
+        let mut backup = self.path.clone().into_os_string();
+        backup.push(".bak");
+        let backup = self.read(Path::new(&backup))?;
+        match (backup, main) {
+            (Some(value), Some(error)) => {
+                tracing::warn!(%error, "its backup is used instead");
+                Ok(Some(value))
+            }
+            (None, Some(error)) => Err(error),
+            (backup, None) => Ok(backup),
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, BrokerError> {
+        let wrong = |what: String| BrokerError::ConfigFile {
+            path: path.to_owned(),
+            what,
+        };
+        let bytes = match self.files.read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(wrong(error.to_string())),
+        };
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        fastjson::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Replaces it; the previous content becomes the `.bak`.
+    ///
+    /// # Errors
+    /// [`BrokerError::Persist`]; the old content is still there.
+    pub fn save<T: Serialize>(&self, value: &T) -> Result<(), BrokerError> {
+        let text = fastjson::to_vec_pretty(value).map_err(|error| BrokerError::ConfigFile {
+            path: self.path.clone(),
+            what: error.to_string(),
+        })?;
+        self.files
+            .replace(&self.path, &text)
+            .map_err(|source| BrokerError::Persist {
+                path: self.path.clone(),
+                source,
+            })
+    }
+}

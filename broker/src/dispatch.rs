@@ -1,0 +1,97 @@
+//! What the broker answers: one arm per request. Read it as the table of contents.
+
+use std::sync::{Arc, Weak};
+
+use sluice_protocol::RemotingCommand;
+use sluice_protocol::code::request;
+use sluice_remoting::{CloseReason, Connection, Handler, Responder};
+
+use crate::Broker;
+use crate::error::Refusal;
+use crate::handlers::{
+    broker_admin, consumer_offsets, group_admin, pull_message, query_message, queue_locks,
+    queue_offsets, reset_offset, send_message, sessions, topic_admin,
+};
+
+/// Hands requests to their handlers. It does not keep the broker alive.
+pub struct Dispatch(pub(crate) Weak<Broker>);
+
+impl Handler for Dispatch {
+    fn handle(&self, _: &Arc<Connection>, request: RemotingCommand, responder: Responder) {
+        match self.0.upgrade() {
+            Some(broker) => dispatch(&broker, request, responder),
+            None => responder.refuse(
+                sluice_protocol::code::response::SERVICE_NOT_AVAILABLE,
+                "the broker is shutting down",
+            ),
+        }
+    }
+
+    fn closed(&self, connection: &Arc<Connection>, _: &CloseReason) {
+        if let Some(broker) = self.0.upgrade() {
+            sessions::connection_closed(&broker, connection);
+        }
+    }
+}
+
+fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    let handler: fn(&Arc<Broker>, RemotingCommand, Responder) = match request.code {
+        request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
+            send_message::send_message
+        }
+        request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull_message::pull_message,
+
+        request::HEART_BEAT => sessions::heart_beat,
+        request::UNREGISTER_CLIENT => sessions::unregister_client,
+        request::GET_CONSUMER_LIST_BY_GROUP => sessions::get_consumer_list_by_group,
+        request::CHECK_CLIENT_CONFIG => sessions::check_client_config,
+
+        request::QUERY_CONSUMER_OFFSET => consumer_offsets::query_consumer_offset,
+        request::UPDATE_CONSUMER_OFFSET => consumer_offsets::update_consumer_offset,
+        request::GET_ALL_CONSUMER_OFFSET => consumer_offsets::get_all_consumer_offset,
+        request::INVOKE_BROKER_TO_RESET_OFFSET => reset_offset::invoke_broker_to_reset_offset,
+
+        request::GET_MAX_OFFSET => queue_offsets::get_max_offset,
+        request::GET_MIN_OFFSET => queue_offsets::get_min_offset,
+        request::SEARCH_OFFSET_BY_TIMESTAMP => queue_offsets::search_offset_by_timestamp,
+        request::GET_EARLIEST_MSG_STORETIME => queue_offsets::get_earliest_msg_storetime,
+
+        request::LOCK_BATCH_MQ => queue_locks::lock_batch_mq,
+        request::UNLOCK_BATCH_MQ => queue_locks::unlock_batch_mq,
+
+        request::QUERY_MESSAGE => query_message::query_message,
+        request::VIEW_MESSAGE_BY_ID => query_message::view_message_by_id,
+
+        request::UPDATE_AND_CREATE_TOPIC => topic_admin::update_and_create_topic,
+        request::DELETE_TOPIC_IN_BROKER => topic_admin::delete_topic,
+        request::GET_ALL_TOPIC_CONFIG => topic_admin::get_all_topic_config,
+        request::GET_TOPIC_CONFIG => topic_admin::get_topic_config,
+        request::GET_TOPIC_STATS_INFO => topic_admin::get_topic_stats_info,
+        request::QUERY_TOPIC_CONSUME_BY_WHO => topic_admin::query_topic_consume_by_who,
+        request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => topic_admin::get_system_topic_list,
+
+        request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
+            group_admin::update_and_create_subscription_group
+        }
+        request::DELETE_SUBSCRIPTIONGROUP => group_admin::delete_subscription_group,
+        request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => group_admin::get_all_subscription_group_config,
+        request::GET_SUBSCRIPTIONGROUP_CONFIG => group_admin::get_subscription_group_config,
+        request::GET_CONSUMER_CONNECTION_LIST => group_admin::get_consumer_connection_list,
+        request::GET_PRODUCER_CONNECTION_LIST => group_admin::get_producer_connection_list,
+        request::GET_CONSUME_STATS => group_admin::get_consume_stats,
+        request::QUERY_TOPICS_BY_CONSUMER => group_admin::query_topics_by_consumer,
+        request::GET_CONSUMER_RUNNING_INFO => group_admin::relay_to_consumer,
+
+        request::GET_BROKER_RUNTIME_INFO => broker_admin::get_broker_runtime_info,
+        request::GET_BROKER_CONFIG => broker_admin::get_broker_config,
+        request::UPDATE_BROKER_CONFIG => broker_admin::update_broker_config,
+
+        other => {
+            return broker.refuse(
+                responder,
+                request::name(other).map_or(Refusal::Unknown(other), Refusal::NotServed),
+            );
+        }
+    };
+    handler(broker, request, responder);
+}

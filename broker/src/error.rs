@@ -1,0 +1,132 @@
+//! What can go wrong in the broker, and the one place where it becomes a response code.
+
+use std::io;
+use std::path::PathBuf;
+
+use sluice_protocol::code::response;
+use sluice_protocol::header::HeaderError;
+use sluice_store::{AppendError, StoreError};
+
+/// The broker can't be started or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The store can't be opened or closed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The port can't be listened on, TLS can't be set up.
+    #[error(transparent)]
+    Remoting(#[from] sluice_remoting::RemotingError),
+    /// A file under `config/` can't be read.
+    #[error("{path:?} can't be read: {what}")]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file under `config/` can't be written.
+    #[error("{path:?} can't be written: {source}")]
+    Persist {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Settings that contradict each other or this machine.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// Why a request is refused. [`Refusal::code`] is the only place that knows response codes.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A header field is missing or unreadable.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The body can't be read.
+    #[error("the request body can't be read: {0}")]
+    Body(String),
+    /// A parameter has an impossible value; the text says which.
+    #[error("{0}")]
+    InvalidParameter(String),
+    /// Forbidden by a permission, on broker, topic or group.
+    #[error("{0}")]
+    NoPermission(String),
+    /// No such topic.
+    #[error(
+        "topic[{0}] not exist, apply first please!\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
+    )]
+    TopicNotExist(String),
+    /// No such topic, in the words of administrative requests.
+    #[error("{0}")]
+    NoSuchTopic(String),
+    /// No such group.
+    #[error(
+        "subscription group [{0}] does not exist, \nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
+    )]
+    GroupNotExist(String),
+    /// No such group, in the words of administrative requests.
+    #[error("{0}")]
+    NoSuchGroup(String),
+    /// No member of the group is connected, or its subscription is missing.
+    #[error("{0}")]
+    SubscriptionNotExist(String),
+    /// The subscription known here is older than the asking client's.
+    #[error("the consumer's subscription not latest")]
+    SubscriptionNotLatest,
+    /// The expression does not parse.
+    #[error("parse the consumer's subscription failed: {0}")]
+    SubscriptionParse(String),
+    /// The message can't be stored as it is; sending it again is in vain.
+    #[error("{0}")]
+    MessageIllegal(String),
+    /// The store does not take it.
+    #[error("{0}")]
+    Append(#[from] AppendError),
+    /// Nothing stored under what was asked for.
+    #[error("{0}")]
+    NotFound(String),
+    /// The group's consumers are not connected.
+    #[error("{0}")]
+    ConsumerNotOnline(String),
+    /// The consumer did not answer in time.
+    #[error("{0}")]
+    ConsumerTimeout(String),
+    /// RocketMQ knows the request, this broker does not serve it yet.
+    #[error("{0} is not served by this broker yet")]
+    NotServed(&'static str),
+    /// Nobody knows the request.
+    #[error(" request type {0} not supported")]
+    Unknown(i32),
+    /// Anything else; the text says what.
+    #[error("{0}")]
+    System(String),
+}
+
+impl Refusal {
+    /// The response code of RocketMQ 5.3.3 for this refusal.
+    pub fn code(&self) -> i32 {
+        match self {
+            Refusal::Header(_) | Refusal::Body(_) | Refusal::System(_) => response::SYSTEM_ERROR,
+            Refusal::InvalidParameter(_) => response::INVALID_PARAMETER,
+            Refusal::NoPermission(_) => response::NO_PERMISSION,
+            Refusal::TopicNotExist(_) | Refusal::NoSuchTopic(_) => response::TOPIC_NOT_EXIST,
+            Refusal::GroupNotExist(_) | Refusal::NoSuchGroup(_) => {
+                response::SUBSCRIPTION_GROUP_NOT_EXIST
+            }
+            Refusal::SubscriptionNotExist(_) => response::SUBSCRIPTION_NOT_EXIST,
+            Refusal::SubscriptionNotLatest => response::SUBSCRIPTION_NOT_LATEST,
+            Refusal::SubscriptionParse(_) => response::SUBSCRIPTION_PARSE_FAILED,
+            Refusal::MessageIllegal(_) => response::MESSAGE_ILLEGAL,
+            Refusal::Append(AppendError::TooLarge { .. } | AppendError::Malformed(_)) => {
+                response::MESSAGE_ILLEGAL
+            }
+            Refusal::Append(AppendError::CreateFile { .. }) => response::SYSTEM_ERROR,
+            Refusal::Append(_) => response::SERVICE_NOT_AVAILABLE,
+            Refusal::NotFound(_) => response::QUERY_NOT_FOUND,
+            Refusal::ConsumerNotOnline(_) => response::CONSUMER_NOT_ONLINE,
+            Refusal::ConsumerTimeout(_) => response::CONSUME_MSG_TIMEOUT,
+            Refusal::NotServed(_) | Refusal::Unknown(_) => response::REQUEST_CODE_NOT_SUPPORTED,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! One function per request. A handler decides and answers; everything it needs is the [`Broker`].
+//!
+//! [`Broker`]: crate::Broker
+
+pub mod broker_admin;
+pub mod consumer_offsets;
+pub mod group_admin;
+pub mod pull_message;
+pub mod query_message;
+pub mod queue_locks;
+pub mod queue_offsets;
+pub mod reset_offset;
+pub mod send_message;
+pub mod sessions;
+pub mod topic_admin;

@@ -1,0 +1,79 @@
+//! QUERY_CONSUMER_OFFSET (14), UPDATE_CONSUMER_OFFSET (15), GET_ALL_CONSUMER_OFFSET (43).
+
+use std::sync::Arc;
+
+use sluice_protocol::RemotingCommand;
+use sluice_protocol::body::ConsumerOffsetSerializeWrapper;
+use sluice_protocol::header::{
+    QueryConsumerOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
+};
+use sluice_remoting::Responder;
+
+use crate::error::Refusal;
+use crate::{Answer, Broker};
+
+/// The group's stored offset. Without one: 0 while the queue's first message is near the log's end,
+/// so that a new group on a young topic misses nothing, else "not found" and the client decides.
+pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    broker.reply(responder, || {
+        let header = QueryConsumerOffsetRequestHeader::decode(&request.ext)?;
+        if let Some(offset) =
+            broker
+                .offsets
+                .get(&header.consumer_group, &header.topic, header.queue_id)
+        {
+            return Ok(Answer::field("offset", offset));
+        }
+        if header.set_zero_if_not_found == Some(false) {
+            return Err(Refusal::NotFound(
+                "Not found, do not set to zero, maybe this group boot first".to_owned(),
+            ));
+        }
+        let min = broker
+            .store
+            .queue_bounds(&header.topic, header.queue_id)
+            .map_or(0, |bounds| bounds.min);
+        if min <= 0 && broker.store.is_near_end(&header.topic, header.queue_id, 0) {
+            return Ok(Answer::field("offset", 0));
+        }
+        Err(Refusal::NotFound(
+            "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first".to_owned(),
+        ))
+    });
+}
+
+/// Stores an offset; while a reset waits to be handed out, the reset stays.
+pub fn update_consumer_offset(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply(responder, || {
+        let header = UpdateConsumerOffsetRequestHeader::decode(&request.ext)?;
+        let (group, topic) = (&*header.consumer_group, &*header.topic);
+        if broker.groups.get(group).is_none() {
+            return Err(Refusal::NoSuchGroup(format!("Group {group} not exist!")));
+        }
+        if broker.topics.get(topic).is_none() {
+            return Err(Refusal::NoSuchTopic(format!("Topic {topic} not exist!")));
+        }
+        if broker.offsets.has_reset(group, topic, header.queue_id) {
+            return Ok(Answer::remark("Offset has been previously reset"));
+        }
+        broker
+            .offsets
+            .commit(group, topic, header.queue_id, header.commit_offset);
+        Ok(Answer::default())
+    });
+}
+
+/// All offsets of all groups.
+pub fn get_all_consumer_offset(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
+    broker.reply(responder, || {
+        let (data_version, offset_table) = broker.offsets.all();
+        broker.json(&ConsumerOffsetSerializeWrapper {
+            data_version,
+            offset_table,
+        })
+    });
+}

@@ -1,0 +1,365 @@
+//! PULL_MESSAGE (11), LITE_PULL_MESSAGE (361).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_filters::{MessageFilter, TagFilter};
+use sluice_protocol::RemotingCommand;
+use sluice_protocol::body::MessageModel;
+use sluice_protocol::code::{request, response};
+use sluice_protocol::header::{PullMessageRequestHeader, PullMessageResponseHeader};
+use sluice_protocol::message::sys_flag;
+use sluice_protocol::topic::perm;
+use sluice_remoting::Responder;
+use sluice_store::{ReadRequest, ReadResult, ReadStatus, RecordFilter};
+
+use crate::Broker;
+use crate::error::Refusal;
+
+/// Most bytes in one answer but for a first message that is larger; the store stops far below.
+const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
+
+/// A pull whose checks are done: what is left is to read, and perhaps to wait.
+pub struct ParkedPull {
+    /// Topic. Owned, not a slice of the frame: a parked pull must not keep a read buffer alive.
+    pub topic: String,
+    /// Queue within the topic.
+    pub queue_id: i32,
+    /// Next message wanted.
+    pub offset: i64,
+    /// Latest moment of the answer, Unix milliseconds.
+    pub deadline_ms: i64,
+    /// What may pass.
+    pub filter: Arc<dyn MessageFilter>,
+    /// Who asked.
+    pub responder: Responder,
+    group: String,
+    max_messages: usize,
+    may_park: bool,
+}
+
+impl std::fmt::Debug for ParkedPull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}@{}:{}+{}",
+            self.group, self.topic, self.queue_id, self.offset
+        )
+    }
+}
+
+/// Answers with messages, or parks the request until one comes.
+pub fn pull_message(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    match admit(broker, &request, &responder) {
+        Ok(admitted) => read(broker, admitted.into_pull(broker, responder)),
+        Err(refusal) => broker.refuse(responder, refusal),
+    }
+}
+
+/// A woken pull reads again, and never parks again.
+pub fn resume(broker: &Arc<Broker>, mut pull: ParkedPull) {
+    pull.may_park = false;
+    read(broker, pull);
+}
+
+struct Admitted {
+    header: PullMessageRequestHeader,
+    filter: Arc<dyn MessageFilter>,
+}
+
+fn admit(
+    broker: &Broker,
+    request: &RemotingCommand,
+    responder: &Responder,
+) -> Result<Admitted, Refusal> {
+    let header = PullMessageRequestHeader::decode(&request.ext)?;
+    let config = broker.config();
+    if config.broker_permission & perm::READ == 0 {
+        return Err(Refusal::NoPermission(format!(
+            "the broker[{}] pulling message is forbidden",
+            config.broker_ip1
+        )));
+    }
+    let lite =
+        request.code == request::LITE_PULL_MESSAGE || header.sys_flag & sys_flag::PULL_LITE != 0;
+    if lite && !config.lite_pull_message_enable {
+        return Err(Refusal::NoPermission(format!(
+            "the broker[{}] for lite pull consumer is forbidden",
+            config.broker_ip1
+        )));
+    }
+    let group = broker
+        .group_or_create(&header.consumer_group)
+        .ok_or_else(|| Refusal::GroupNotExist(header.consumer_group.to_string()))?;
+    if !group.consume_enable {
+        return Err(Refusal::NoPermission(format!(
+            "subscription group no permission, {}",
+            header.consumer_group
+        )));
+    }
+    let topic = broker
+        .topics
+        .get(&header.topic)
+        .ok_or_else(|| Refusal::TopicNotExist(header.topic.to_string()))?;
+    if topic.perm & perm::READ == 0 {
+        return Err(Refusal::NoPermission(format!(
+            "the topic[{}] pulling message is forbidden",
+            header.topic
+        )));
+    }
+    if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
+        return Err(Refusal::InvalidParameter(format!(
+            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+            header.queue_id,
+            header.topic,
+            topic.read_queue_nums,
+            responder.connection().peer()
+        )));
+    }
+    let filter = filter(broker, &header, group.consume_broadcast_enable)?;
+    Ok(Admitted { header, filter })
+}
+
+fn filter(
+    broker: &Broker,
+    header: &PullMessageRequestHeader,
+    broadcast_enabled: bool,
+) -> Result<Arc<dyn MessageFilter>, Refusal> {
+    if header.sys_flag & sys_flag::PULL_SUBSCRIPTION != 0 {
+        return compile(
+            header.expression_type.as_deref(),
+            header.subscription.as_deref().unwrap_or_default(),
+        );
+    }
+    let group = &*header.consumer_group;
+    if broker.groups.is_read_forbidden(group, &header.topic) {
+        return Err(Refusal::NoPermission(format!(
+            "the consumer group[{group}] is forbidden for topic[{}]",
+            header.topic
+        )));
+    }
+    let known = broker.consumers.with(group, |consumers| {
+        if consumers.message_model == MessageModel::Broadcasting && !broadcast_enabled {
+            return Err(Refusal::NoPermission(format!(
+                "the consumer group[{group}] can not consume by broadcast way"
+            )));
+        }
+        let subscription = consumers.subscriptions.get(&*header.topic);
+        let subscription = subscription.ok_or_else(|| {
+            Refusal::SubscriptionNotExist("the consumer's subscription not exist".to_owned())
+        })?;
+        if subscription.sub_version < header.sub_version {
+            return Err(Refusal::SubscriptionNotLatest);
+        }
+        compile(
+            Some(&subscription.expression_type),
+            &subscription.sub_string,
+        )
+    });
+    known.unwrap_or_else(|| {
+        Err(Refusal::SubscriptionNotExist(
+            "the consumer's group info not exist".to_owned(),
+        ))
+    })
+}
+
+/// Compiles an expression; absent and empty types are tags.
+pub(super) fn compile(
+    expression_type: Option<&str>,
+    expression: &str,
+) -> Result<Arc<dyn MessageFilter>, Refusal> {
+    match expression_type {
+        None | Some("" | "TAG") => {
+            let filter = TagFilter::parse(expression).ok_or_else(|| {
+                Refusal::SubscriptionParse(format!("no tag is in {expression:?}"))
+            })?;
+            Ok(Arc::new(filter))
+        }
+        Some(other) => Err(Refusal::System(format!(
+            "The broker does not support consumer to filter message by {other}"
+        ))),
+    }
+}
+
+impl Admitted {
+    fn into_pull(self, broker: &Broker, responder: Responder) -> ParkedPull {
+        let header = self.header;
+        if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
+            broker.offsets.commit(
+                &header.consumer_group,
+                &header.topic,
+                header.queue_id,
+                header.commit_offset,
+            );
+        }
+        let config = broker.config();
+        let hold_ms = if config.long_polling_enable {
+            header.suspend_timeout_millis
+        } else {
+            config.short_polling_time_mills
+        };
+        ParkedPull {
+            topic: header.topic.to_string(),
+            group: header.consumer_group.to_string(),
+            queue_id: header.queue_id,
+            offset: header.queue_offset,
+            deadline_ms: broker.now_ms().saturating_add(hold_ms.max(0)),
+            filter: self.filter,
+            max_messages: usize::try_from(header.max_msg_nums)
+                .unwrap_or(0)
+                .min(config.max_transfer_count_on_message_in_memory)
+                .max(1),
+            may_park: header.sys_flag & sys_flag::PULL_SUSPEND != 0,
+            responder,
+        }
+    }
+}
+
+/// Reads at once what lies in memory; older data is read aside, so that it holds nobody up.
+fn read(broker: &Arc<Broker>, pull: ParkedPull) {
+    if let Some(offset) = broker
+        .offsets
+        .take_reset(&pull.group, &pull.topic, pull.queue_id)
+    {
+        return answer_reset(broker, pull, offset);
+    }
+    if broker.store.is_hot(&pull.topic, pull.queue_id, pull.offset) {
+        return read_now(broker, pull);
+    }
+    let broker = broker.clone();
+    tokio::task::spawn_blocking(move || read_now(&broker, pull));
+}
+
+fn read_now(broker: &Arc<Broker>, pull: ParkedPull) {
+    let request = ReadRequest {
+        topic: &pull.topic,
+        queue_id: pull.queue_id,
+        offset: pull.offset,
+        max_messages: pull.max_messages,
+        max_bytes: READ_SIZE_MAX,
+    };
+    let result = broker.store.read(&request, &StoreFilter(&*pull.filter));
+    match response_code(result.status, pull.offset) {
+        response::PULL_NOT_FOUND if pull.may_park => park(broker, pull),
+        code => answer(broker, pull, code, &result),
+    }
+}
+
+fn park(broker: &Arc<Broker>, pull: ParkedPull) {
+    let (topic, queue_id) = (pull.topic.clone(), pull.queue_id);
+    broker.long_poll.park(pull, || {
+        broker
+            .store
+            .queue_bounds(&topic, queue_id)
+            .map_or(0, |bounds| bounds.max)
+    });
+}
+
+/// Source: `PullMessageProcessor`, `DefaultPullMessageResultHandler`.
+fn response_code(status: ReadStatus, offset: i64) -> i32 {
+    match status {
+        ReadStatus::Found => response::SUCCESS,
+        ReadStatus::MessageWasRemoving | ReadStatus::NoMatchedMessage => {
+            response::PULL_RETRY_IMMEDIATELY
+        }
+        ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue if offset == 0 => {
+            response::PULL_NOT_FOUND
+        }
+        ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue => {
+            response::PULL_OFFSET_MOVED
+        }
+        ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
+        ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+    }
+}
+
+fn answer(broker: &Broker, pull: ParkedPull, code: i32, result: &ReadResult) {
+    let mut response = pull.responder.response(code);
+    if code != response::SUCCESS {
+        response.remark = Some(status_name(result.status).into());
+    }
+    let header = PullMessageResponseHeader {
+        suggest_which_broker_id: 0,
+        next_begin_offset: result.next_begin_offset,
+        min_offset: result.min_offset,
+        max_offset: result.max_offset,
+    };
+    header.encode(&mut response.ext);
+    if code == response::SUCCESS {
+        let size = result.records.iter().map(|record| record.len()).sum();
+        broker
+            .stats
+            .delivered(&pull.topic, &pull.group, result.records.len(), size);
+    } else {
+        broker.stats.missed();
+    }
+    pull.responder.answer_with(response, &result.records);
+}
+
+fn answer_reset(broker: &Broker, pull: ParkedPull, offset: i64) {
+    let bounds = broker.bounds(&pull.topic, pull.queue_id);
+    let mut response = pull.responder.response(response::PULL_OFFSET_MOVED);
+    response.remark = Some("OFFSET_RESET".into());
+    let header = PullMessageResponseHeader {
+        suggest_which_broker_id: 0,
+        next_begin_offset: offset,
+        min_offset: bounds.min,
+        max_offset: bounds.max,
+    };
+    header.encode(&mut response.ext);
+    pull.responder.answer(response);
+}
+
+/// Java's name of the status, which it gives as the remark.
+fn status_name(status: ReadStatus) -> &'static str {
+    match status {
+        ReadStatus::Found => "FOUND",
+        ReadStatus::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+        ReadStatus::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+        ReadStatus::OffsetFoundNull => "OFFSET_FOUND_NULL",
+        ReadStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+        ReadStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+        ReadStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
+        ReadStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
+        ReadStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+    }
+}
+
+/// A filter as the store asks it: tags code first, then the stored record.
+struct StoreFilter<'a>(&'a dyn MessageFilter);
+
+impl RecordFilter for StoreFilter<'_> {
+    fn matches_tags_code(&self, tags_code: i64) -> bool {
+        self.0.may_match_tags_code(tags_code)
+    }
+    fn needs_record(&self) -> bool {
+        self.0.needs_properties()
+    }
+    fn matches_record(&self, record: &[u8]) -> bool {
+        sluice_protocol::message::Record::parse(record)
+            .is_ok_and(|record| self.0.matches_properties(record.properties()))
+    }
+}
+
+/// Carries out woken pulls until the broker stops, and sweeps those whose time is up.
+pub async fn wake_parked(
+    broker: std::sync::Weak<Broker>,
+    mut woken: tokio::sync::mpsc::UnboundedReceiver<crate::long_poll::Woken>,
+) {
+    const SWEEP: Duration = Duration::from_millis(500);
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        let woken = tokio::select! {
+            woken = woken.recv() => woken,
+            _ = sweep.tick() => {
+                let Some(broker) = broker.upgrade() else { return };
+                broker.long_poll.sweep(broker.now_ms());
+                continue;
+            }
+        };
+        let (Some(crate::long_poll::Woken(pull)), Some(broker)) = (woken, broker.upgrade()) else {
+            return;
+        };
+        resume(&broker, pull);
+    }
+}

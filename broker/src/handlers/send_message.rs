@@ -1,0 +1,409 @@
+//! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320).
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sluice_protocol::RemotingCommand;
+use sluice_protocol::body::TopicConfig;
+use sluice_protocol::code::response;
+use sluice_protocol::header::SendMessageRequestHeader;
+use sluice_protocol::message::{MessageId, RecordError, RecordFields, batch, properties, sys_flag};
+use sluice_protocol::topic;
+use sluice_remoting::Responder;
+use sluice_store::{AppendError, Appended, Durability};
+
+use crate::Broker;
+use crate::error::Refusal;
+use crate::topics;
+
+/// A send that has passed all checks of its header.
+struct Send {
+    header: SendMessageRequestHeader,
+    topic: Arc<TopicConfig>,
+    queue_id: i32,
+    body: Bytes,
+    born_host: SocketAddr,
+}
+
+/// Stores a message, or all messages of a batch, and answers when it is as durable as promised.
+pub fn send_message(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    let header = match SendMessageRequestHeader::decode(&request.ext) {
+        Ok(header) => header,
+        Err(error) => return broker.refuse(responder, error),
+    };
+    if let Err(refusal) = check(broker, &header) {
+        return broker.refuse(responder, refusal);
+    }
+    match broker.topics.get(&header.topic) {
+        Some(topic) => store(broker, header, topic, request.body, responder),
+        None => create_topic_and_store(broker, header, request.body, responder),
+    }
+}
+
+fn check(broker: &Broker, header: &SendMessageRequestHeader) -> Result<(), Refusal> {
+    let config = broker.config();
+    let now = broker.now_ms();
+    if now < config.start_accept_send_request_time_stamp {
+        return Err(Refusal::System(format!(
+            "broker unable to service, until {}",
+            config.start_accept_send_request_time_stamp
+        )));
+    }
+    topic::validate(&header.topic).map_err(|error| Refusal::InvalidParameter(error.to_string()))?;
+    if topic::is_send_forbidden(&header.topic) {
+        return Err(Refusal::NoPermission(format!(
+            "Sending message to topic[{}] is forbidden.",
+            header.topic
+        )));
+    }
+    if config.broker_permission & topic::perm::WRITE == 0 {
+        return Err(Refusal::NoPermission(format!(
+            "the broker[{}] sending message is forbidden",
+            config.broker_ip1
+        )));
+    }
+    Ok(())
+}
+
+/// The first message of a topic: the topic is written and registered before the answer leaves.
+fn create_topic_and_store(
+    broker: &Arc<Broker>,
+    header: SendMessageRequestHeader,
+    body: Bytes,
+    responder: Responder,
+) {
+    let Some(wanted) = wanted_topic(broker, &header) else {
+        return broker.refuse(responder, Refusal::TopicNotExist(header.topic.to_string()));
+    };
+    let name = wanted.topic_name.clone();
+    if broker.topics.create(wanted, broker.now_ms()) {
+        tracing::info!(topic = name, producer = %responder.connection().peer(), "topic created for its first message");
+        broker.changes.note_topic();
+    }
+    let broker = broker.clone();
+    tokio::spawn(async move {
+        broker.changes.settled().await;
+        match broker.topics.get(&name) {
+            Some(topic) => store(&broker, header, topic, body, responder),
+            None => broker.refuse(responder, Refusal::TopicNotExist(name)),
+        }
+    });
+}
+
+fn wanted_topic(broker: &Broker, header: &SendMessageRequestHeader) -> Option<TopicConfig> {
+    let retry = header.topic.starts_with(topic::RETRY_PREFIX);
+    let unit = match (header.unit_mode, retry) {
+        (false, _) => 0,
+        (true, false) => topic::SYS_FLAG_UNIT,
+        (true, true) => topic::SYS_FLAG_UNIT_SUB,
+    };
+    let read_write = topic::perm::READ | topic::perm::WRITE;
+    let from_template = topics::from_template(
+        &broker.topics,
+        &header.topic,
+        &header.default_topic,
+        header.default_topic_queue_nums,
+        unit,
+    );
+    from_template.or_else(|| retry.then(|| topics::plain(&header.topic, 1, read_write)))
+}
+
+fn store(
+    broker: &Arc<Broker>,
+    header: SendMessageRequestHeader,
+    topic: Arc<TopicConfig>,
+    body: Bytes,
+    responder: Responder,
+) {
+    let born_host = responder.connection().peer();
+    let send = match place(header, topic, body, born_host) {
+        Ok(send) => send,
+        Err(refusal) => return broker.refuse(responder, refusal),
+    };
+    match append(broker, &send) {
+        Ok(stored) => answer(broker, &send, stored, responder),
+        Err(refusal) => broker.refuse(responder, refusal),
+    }
+}
+
+/// Checks or chooses the queue.
+fn place(
+    header: SendMessageRequestHeader,
+    topic: Arc<TopicConfig>,
+    body: Bytes,
+    born_host: SocketAddr,
+) -> Result<Send, Refusal> {
+    let queues = topic.write_queue_nums.max(topic.read_queue_nums);
+    if header.queue_id >= queues {
+        return Err(Refusal::InvalidParameter(format!(
+            "request queueId[{}] is illegal, {topic} Producer: {born_host}",
+            header.queue_id
+        )));
+    }
+    let queue_id = match header.queue_id {
+        id if id < 0 => rand::random_range(0..topic.write_queue_nums.max(1)),
+        id => id,
+    };
+    Ok(Send {
+        header,
+        topic,
+        queue_id,
+        body,
+        born_host,
+    })
+}
+
+thread_local! {
+    /// Where a message is laid out before it is copied into the log.
+    static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+/// A layout buffer that one huge message has grown is given back.
+const RECORDS_KEEP_MAX: usize = 1 << 20;
+
+/// A message in the log.
+struct Stored {
+    appended: Appended,
+    /// Bytes of its records.
+    size: usize,
+    /// Its producer waits for durability.
+    waits: bool,
+}
+
+/// Lays the message out and appends it.
+fn append(broker: &Broker, send: &Send) -> Result<Stored, Refusal> {
+    RECORDS.with_borrow_mut(|records| {
+        records.clear();
+        let waits = if send.header.batch {
+            lay_out_batch(broker, send, records)
+        } else {
+            lay_out_one(broker, send, records)
+        }?;
+        let size = records.len();
+        let appended = broker
+            .store
+            .append(&send.topic.topic_name, send.queue_id, records);
+        if records.capacity() > RECORDS_KEEP_MAX {
+            *records = Vec::new();
+        }
+        Ok(Stored {
+            appended: appended?,
+            size,
+            waits,
+        })
+    })
+}
+
+fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<bool, Refusal> {
+    let given = send.header.properties.as_bytes();
+    let seen = Seen::in_properties(given)?;
+    let mut text = Vec::with_capacity(given.len() + 80);
+    if seen.strip {
+        text = properties::without(given, &[properties::WAIT, properties::POP_CK])
+    } else {
+        text.extend_from_slice(given)
+    }
+    if !seen.unique_key {
+        properties::put(&mut text, properties::UNIQ_KEY, &broker.unique_ids.next());
+    }
+    properties::put(
+        &mut text,
+        properties::CLUSTER,
+        &broker.config().broker_cluster_name,
+    );
+    lay_out(broker, send, send.header.flag, &send.body, &text, records)?;
+    Ok(!seen.does_not_wait)
+}
+
+fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<bool, Refusal> {
+    if send.header.topic.starts_with(topic::RETRY_PREFIX) {
+        return Err(Refusal::MessageIllegal(format!(
+            "batch request does not support retry group {}",
+            send.header.topic
+        )));
+    }
+    if send.body.len() > broker.config().max_message_size {
+        return Err(too_large(broker, send.body.len()));
+    }
+    let mut waits = true;
+    let mut text = Vec::new();
+    for item in batch::iter(&send.body) {
+        let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
+        let seen = Seen::in_properties(item.properties)?;
+        waits &= !seen.does_not_wait;
+        text.clear();
+        text.extend_from_slice(item.properties);
+        // Properties of the whole batch belong to each message, but for the joined unique keys.
+        let common = properties::without(
+            send.header.properties.as_bytes(),
+            &[properties::UNIQ_KEY, properties::WAIT, properties::POP_CK],
+        );
+        if !text.is_empty() && text.last() != Some(&properties::PROPERTY_SEPARATOR) {
+            text.push(properties::PROPERTY_SEPARATOR);
+        }
+        text.extend_from_slice(&common);
+        properties::put(
+            &mut text,
+            properties::CLUSTER,
+            &broker.config().broker_cluster_name,
+        );
+        lay_out(broker, send, item.flag, item.body, &text, records)?;
+    }
+    if records.is_empty() {
+        return Err(Refusal::MessageIllegal(
+            "the batch holds no message".to_owned(),
+        ));
+    }
+    Ok(waits)
+}
+
+fn lay_out(
+    broker: &Broker,
+    send: &Send,
+    flag: i32,
+    body: &[u8],
+    text: &[u8],
+    records: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    if body.len() > broker.config().max_message_size {
+        return Err(too_large(broker, body.len()));
+    }
+    if body.is_empty() {
+        // As in Java, where no body and a body of no bytes are the same on the wire.
+        return Err(Refusal::MessageIllegal(
+            "the message is illegal: its body is empty".to_owned(),
+        ));
+    }
+    let header = &send.header;
+    let multi_tags = if send.topic.topic_filter_type == "MULTI_TAG" {
+        sys_flag::MULTI_TAGS
+    } else {
+        0
+    };
+    let fields = RecordFields {
+        topic: &header.topic,
+        queue_id: send.queue_id,
+        flag,
+        sys_flag: (header.sys_flag & !sys_flag::TRANSACTION_MASK) | multi_tags,
+        born_timestamp: header.born_timestamp,
+        born_host: send.born_host,
+        store_host: broker.store_host(),
+        reconsume_times: header.reconsume_times,
+        prepared_transaction_offset: 0,
+        body,
+        properties: text,
+    };
+    fields.encode(records).map_err(|error| match error {
+        RecordError::TooLong { .. } => Refusal::MessageIllegal(format!(
+            "the message is illegal, maybe msg body or properties length not matched: {error}"
+        )),
+        other => Refusal::System(other.to_string()),
+    })?;
+    Ok(())
+}
+
+fn too_large(broker: &Broker, size: usize) -> Refusal {
+    let max = broker.config().max_message_size;
+    Refusal::MessageIllegal(format!(
+        "the message is illegal, maybe msg body or properties length not matched. msg body length limit {max}B, msg properties length limit 32KB. The body has {size} bytes."
+    ))
+}
+
+/// What one pass over a message's properties finds.
+#[derive(Default)]
+struct Seen {
+    unique_key: bool,
+    does_not_wait: bool,
+    strip: bool,
+}
+
+impl Seen {
+    /// # Errors
+    /// The message asks for a delivery that this broker can't give yet: better refused by name than
+    /// stored where nobody would ever deliver it.
+    fn in_properties(text: &[u8]) -> Result<Self, Refusal> {
+        let mut seen = Seen::default();
+        let not_yet = |what: &str| {
+            Err(Refusal::MessageIllegal(format!(
+                "{what} messages are not served by this broker yet"
+            )))
+        };
+        for (name, value) in properties::iter(text) {
+            match name {
+                properties::UNIQ_KEY => seen.unique_key = true,
+                properties::WAIT if value.eq_ignore_ascii_case("false") => {
+                    seen.does_not_wait = true;
+                    seen.strip = true;
+                }
+                properties::POP_CK => seen.strip = true,
+                properties::DELAY if value.parse::<i32>().is_ok_and(|level| level > 0) => {
+                    return not_yet("delayed (DELAY)");
+                }
+                properties::TIMER_DELAY_SEC
+                | properties::TIMER_DELAY_MS
+                | properties::TIMER_DELIVER_MS => return not_yet("timer (TIMER_*)"),
+                properties::TRAN_MSG if value.eq_ignore_ascii_case("true") => {
+                    return not_yet("transactional (TRAN_MSG)");
+                }
+                _ => {}
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// Answers now, or when the flush has caught up.
+fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responder) {
+    let Stored {
+        appended,
+        size,
+        waits,
+    } = stored;
+    broker.stats.stored(
+        &send.topic.topic_name,
+        appended.physical_offsets.len(),
+        size,
+    );
+    let mut success = responder.response(response::SUCCESS);
+    success.ext.put("msgId", message_ids(broker, &appended));
+    success.ext.put("queueId", send.queue_id.to_string());
+    success
+        .ext
+        .put("queueOffset", appended.queue_offset.to_string());
+    success
+        .ext
+        .put("MSG_REGION", broker.config().region_id.clone());
+    success.ext.put("TRACE_ON", "true");
+    if !waits || !broker.flushes_in_sync() {
+        return responder.answer(success);
+    }
+    let refuser = broker.clone();
+    let done = move |durability: Durability| match durability {
+        Durability::Durable => responder.answer(success),
+        Durability::TimedOut => {
+            success.code = response::FLUSH_DISK_TIMEOUT;
+            responder.answer(success);
+        }
+        Durability::Failed(reason) => refuser.refuse(responder, AppendError::LogStopped { reason }),
+    };
+    broker
+        .store
+        .when_durable(appended.end_offset, Box::new(done));
+}
+
+fn message_ids(broker: &Broker, appended: &Appended) -> String {
+    let id = |offset: &i64| {
+        MessageId {
+            store_host: broker.store_host(),
+            physical_offset: *offset,
+        }
+        .to_string()
+    };
+    appended
+        .physical_offsets
+        .iter()
+        .map(id)
+        .collect::<Vec<_>>()
+        .join(",")
+}

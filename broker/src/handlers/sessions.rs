@@ -1,0 +1,181 @@
+//! HEART_BEAT (34), UNREGISTER_CLIENT (35), GET_CONSUMER_LIST_BY_GROUP (38), CHECK_CLIENT_CONFIG (46),
+//! and what happens when a connection ends.
+
+use std::sync::Arc;
+
+use sluice_protocol::RemotingCommand;
+use sluice_protocol::body::{
+    CheckClientRequestBody, ConsumerData, GetConsumerListByGroupResponseBody, HeartbeatData,
+    MessageModel,
+};
+use sluice_protocol::code::{request, response};
+use sluice_protocol::header::{
+    GetConsumerListByGroupRequestHeader, NotifyConsumerIdsChangedRequestHeader,
+    UnregisterClientRequestHeader,
+};
+use sluice_protocol::topic::{self, perm};
+use sluice_remoting::{Connection, Responder};
+
+use crate::Broker;
+use crate::clients::{ConsumerGroup, Member};
+use crate::error::Refusal;
+use crate::topics;
+
+/// Registers the client's groups; new groups and their retry topics are on disk and registered when
+/// the answer leaves.
+pub fn heart_beat(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    let heartbeat: HeartbeatData = match broker.body(&request) {
+        Ok(heartbeat) => heartbeat,
+        Err(refusal) => return broker.refuse(responder, refusal),
+    };
+    let member = Member {
+        connection: responder.connection().clone(),
+        client_id: heartbeat.client_id.clone(),
+        language: request.language,
+        version: request.version,
+        last_update_ms: broker.now_ms(),
+    };
+    let mut created = false;
+    for consumer in &heartbeat.consumer_data_set {
+        created |= register_consumer(broker, consumer, &member);
+    }
+    for producer in &heartbeat.producer_data_set {
+        broker
+            .producers
+            .register(&producer.group_name, member.clone());
+    }
+    let answer = responder.response(response::SUCCESS);
+    if !created {
+        return responder.answer(answer);
+    }
+    let broker = broker.clone();
+    tokio::spawn(async move {
+        broker.changes.settled().await;
+        responder.answer(answer);
+    });
+}
+
+/// Registers one group's member. True if the group's retry topic had to be made.
+fn register_consumer(broker: &Arc<Broker>, data: &ConsumerData, member: &Member) -> bool {
+    let Some(group) = broker.group_or_create(&data.group_name) else {
+        tracing::warn!(
+            group = data.group_name,
+            client = member.client_id,
+            "heartbeat of an unknown group: auto-creation is off or the name is invalid"
+        );
+        return false;
+    };
+    let retry = format!("{}{}", topic::RETRY_PREFIX, data.group_name);
+    let mut created = false;
+    if broker.topics.get(&retry).is_none() && group.retry_queue_nums > 0 {
+        let sys_flag = if data.unit_mode {
+            topic::SYS_FLAG_UNIT_SUB
+        } else {
+            0
+        };
+        let mut wanted = topics::plain(&retry, group.retry_queue_nums, perm::READ | perm::WRITE);
+        wanted.topic_sys_flag = sys_flag;
+        created = broker.topics.create(wanted, broker.now_ms());
+        if created {
+            broker.changes.note_topic();
+        }
+    }
+    if broker.consumers.register(data, member.clone()) {
+        tell_members(broker, &data.group_name);
+    }
+    created
+}
+
+/// NOTIFY_CONSUMER_IDS_CHANGED to every member: they rebalance at once.
+fn tell_members(broker: &Broker, group: &str) {
+    if let Some(consumers) = broker.consumers.get(group) {
+        tell(broker, group, &consumers);
+    }
+}
+
+fn tell(broker: &Broker, group: &str, consumers: &ConsumerGroup) {
+    let wanted = broker
+        .groups
+        .get(group)
+        .is_none_or(|group| group.notify_consumer_ids_changed_enable);
+    if !wanted || consumers.message_model == MessageModel::Broadcasting {
+        return;
+    }
+    let mut notification = RemotingCommand::request(request::NOTIFY_CONSUMER_IDS_CHANGED, 0);
+    NotifyConsumerIdsChangedRequestHeader {
+        consumer_group: group.into(),
+    }
+    .encode(&mut notification.ext);
+    for member in consumers.members() {
+        member.connection.one_way(notification.clone());
+    }
+}
+
+/// Takes the connection out of the groups the client names.
+pub fn unregister_client(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    let header = match UnregisterClientRequestHeader::decode(&request.ext) {
+        Ok(header) => header,
+        Err(error) => return broker.refuse(responder, error),
+    };
+    let connection = responder.connection().id();
+    if let Some(group) = header.producer_group.as_deref() {
+        broker.producers.leave(group, connection);
+    }
+    if let Some(group) = header.consumer_group.as_deref() {
+        leave_consumer_group(broker, group, connection);
+    }
+    let success = responder.response(response::SUCCESS);
+    responder.answer(success);
+}
+
+fn leave_consumer_group(broker: &Broker, group: &str, connection: u64) {
+    if let Some(left) = broker.consumers.leave(group, connection) {
+        tell(broker, group, &left);
+    }
+}
+
+/// The connection is gone, and with it its memberships.
+pub fn connection_closed(broker: &Broker, connection: &Connection) {
+    for group in broker.consumers.groups_of(connection.id()) {
+        leave_consumer_group(broker, &group, connection.id());
+    }
+    broker.producers.leave_all(connection.id());
+}
+
+/// Client ids of the group's members.
+pub fn get_consumer_list_by_group(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply(responder, || {
+        let header = GetConsumerListByGroupRequestHeader::decode(&request.ext)?;
+        let members = broker
+            .consumers
+            .with(&header.consumer_group, ConsumerGroup::members)
+            .unwrap_or_default();
+        if members.is_empty() {
+            return Err(Refusal::System(format!(
+                "no consumer for this group, {}",
+                header.consumer_group
+            )));
+        }
+        let consumer_id_list = members.into_iter().map(|member| member.client_id).collect();
+        broker.json(&GetConsumerListByGroupResponseBody { consumer_id_list })
+    });
+}
+
+/// Whether the client's expression will work.
+pub fn check_client_config(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    broker.reply(responder, || {
+        let check: CheckClientRequestBody = broker.body(&request)?;
+        let Some(subscription) = check.subscription_data else {
+            return Ok(Default::default());
+        };
+        super::pull_message::compile(
+            Some(&subscription.expression_type),
+            &subscription.sub_string,
+        )?;
+        Ok(Default::default())
+    });
+}

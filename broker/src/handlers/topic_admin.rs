@@ -1,0 +1,262 @@
+//! Topics, as administrators see and change them: 17, 21, 202, 215, 300, 305, 351.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use sluice_protocol::RemotingCommand;
+use sluice_protocol::body::{
+    GroupList, MessageQueue, TopicConfig, TopicConfigSerializeWrapper, TopicList, TopicOffset,
+    TopicStatsTable,
+};
+use sluice_protocol::header::{CreateTopicRequestHeader, TopicRequestHeader};
+use sluice_protocol::topic;
+use sluice_remoting::Responder;
+
+use crate::error::Refusal;
+use crate::{Answer, Broker};
+
+/// Most queues one topic may have: each costs a directory.
+const QUEUES_MAX: i32 = 65_536;
+
+/// Creates or changes a topic; it is written and registered when the answer leaves.
+pub fn update_and_create_topic(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply_settled(responder, || {
+        let header = CreateTopicRequestHeader::decode(&request.ext)?;
+        topic::validate(&header.topic)
+            .map_err(|error| Refusal::InvalidParameter(error.to_string()))?;
+        if topic::is_system_topic(&header.topic) {
+            return Err(Refusal::InvalidParameter(format!(
+                "The topic[{}] is conflict with system topic.",
+                header.topic
+            )));
+        }
+        let wanted = wanted(broker, header)?;
+        tracing::info!(
+            topic = wanted.topic_name,
+            read_queues = wanted.read_queue_nums,
+            write_queues = wanted.write_queue_nums,
+            "topic created or changed"
+        );
+        broker.topics.put(wanted, broker.now_ms());
+        broker.changes.note_topic();
+        Ok(Answer::default())
+    });
+}
+
+fn wanted(broker: &Broker, header: CreateTopicRequestHeader) -> Result<TopicConfig, Refusal> {
+    for (name, queues) in [
+        ("readQueueNums", header.read_queue_nums),
+        ("writeQueueNums", header.write_queue_nums),
+    ] {
+        if !(0..=QUEUES_MAX).contains(&queues) {
+            return Err(Refusal::InvalidParameter(format!(
+                "{name} is {queues}, 0 to {QUEUES_MAX} is expected"
+            )));
+        }
+    }
+    if !(0..8).contains(&header.perm) {
+        return Err(Refusal::InvalidParameter(format!(
+            "perm is {}, 0 to 7 is expected",
+            header.perm
+        )));
+    }
+    let known = broker.topics.get(&header.topic);
+    let mut attributes = known
+        .map(|topic| topic.attributes.clone())
+        .unwrap_or_default();
+    change_attributes(
+        &mut attributes,
+        header.attributes.as_deref().unwrap_or_default(),
+    )?;
+    Ok(TopicConfig {
+        attributes,
+        order: header.order,
+        perm: header.perm,
+        read_queue_nums: header.read_queue_nums,
+        topic_filter_type: header
+            .topic_filter_type
+            .map_or_else(|| "SINGLE_TAG".to_owned(), |kind| kind.to_string()),
+        topic_name: header.topic.to_string(),
+        topic_sys_flag: header.topic_sys_flag,
+        write_queue_nums: header.write_queue_nums,
+    })
+}
+
+/// `+key=value` sets, `-key` removes, commas between them.
+fn change_attributes(
+    attributes: &mut BTreeMap<String, String>,
+    changes: &str,
+) -> Result<(), Refusal> {
+    for change in changes
+        .split(',')
+        .map(str::trim)
+        .filter(|change| !change.is_empty())
+    {
+        match (
+            change.strip_prefix('-'),
+            change
+                .strip_prefix('+')
+                .and_then(|change| change.split_once('=')),
+        ) {
+            (Some(key), _) => drop(attributes.remove(key)),
+            (None, Some((key, value))) => drop(attributes.insert(key.to_owned(), value.to_owned())),
+            (None, None) => {
+                return Err(Refusal::InvalidParameter(format!(
+                    "attribute change {change:?} is neither +key=value nor -key"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a topic with its queues and offsets; what was stored leaves with its log files.
+pub fn delete_topic(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    broker.reply_aside(responder, move |broker| {
+        let header = TopicRequestHeader::decode(&request.ext)?;
+        let name = &*header.topic;
+        if name.trim().is_empty() {
+            return Err(Refusal::InvalidParameter(
+                topic::TopicError::Blank.to_string(),
+            ));
+        }
+        if topic::is_system_topic(name) {
+            return Err(Refusal::InvalidParameter(format!(
+                "The topic[{name}] is conflict with system topic."
+            )));
+        }
+        if broker.topics.remove(name, broker.now_ms()) {
+            broker.changes.note_topic();
+        }
+        broker.offsets.remove_topic(name);
+        broker.long_poll.wake_topic(name);
+        broker
+            .store
+            .delete_topic(name)
+            .map_err(|error| Refusal::System(error.to_string()))?;
+        tracing::info!(topic = name, "topic deleted");
+        broker
+            .offsets
+            .save(broker.now_ms())
+            .map_err(|error| Refusal::System(error.to_string()))?;
+        Ok(Answer::default())
+    });
+}
+
+/// All topics.
+pub fn get_all_topic_config(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
+    broker.reply_aside(responder, move |broker| {
+        let topics = broker
+            .topics
+            .all()
+            .into_iter()
+            .map(|(name, topic)| (name, TopicConfig::clone(&topic)))
+            .collect();
+        let data_version = broker.topics.version();
+        let mapping_data_version = Some(Default::default());
+        broker.json(&TopicConfigSerializeWrapper {
+            data_version,
+            mapping_data_version,
+            topic_config_table: topics,
+            ..Default::default()
+        })
+    });
+}
+
+/// One topic.
+pub fn get_topic_config(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    broker.reply(responder, || {
+        let header = TopicRequestHeader::decode(&request.ext)?;
+        let topic = broker.topics.get(&header.topic);
+        let topic = topic.ok_or_else(|| {
+            Refusal::NoSuchTopic(format!("No topic in this broker. topic: {}", header.topic))
+        })?;
+        broker.json(&*topic)
+    });
+}
+
+/// Bounds of all queues, those of a new topic included.
+pub fn get_topic_stats_info(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    broker.reply_aside(responder, move |broker| {
+        let header = TopicRequestHeader::decode(&request.ext)?;
+        let topic = broker
+            .topics
+            .get(&header.topic)
+            .ok_or_else(|| Refusal::NoSuchTopic(format!("topic[{}] not exist", header.topic)))?;
+        let queues = topic.read_queue_nums.max(topic.write_queue_nums);
+        let offset_table = (0..queues).map(|queue_id| {
+            (
+                broker.queue(&header.topic, queue_id),
+                bounds(broker, &header.topic, queue_id),
+            )
+        });
+        broker.json(&TopicStatsTable {
+            offset_table: offset_table.collect(),
+            topic_put_tps: 0.0,
+        })
+    });
+}
+
+fn bounds(broker: &Broker, topic: &str, queue_id: i32) -> TopicOffset {
+    let bounds = broker.bounds(topic, queue_id);
+    let last = (bounds.max > bounds.min)
+        .then(|| {
+            broker
+                .store
+                .store_timestamp(topic, queue_id, bounds.max - 1)
+        })
+        .flatten();
+    TopicOffset {
+        last_update_timestamp: last.unwrap_or(0),
+        max_offset: bounds.max,
+        min_offset: bounds.min,
+    }
+}
+
+/// Groups that consume the topic, or have.
+pub fn query_topic_consume_by_who(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply(responder, || {
+        let header = TopicRequestHeader::decode(&request.ext)?;
+        let mut groups: BTreeSet<String> = broker.offsets.groups_of(&header.topic);
+        groups.extend(broker.consumers.subscribers_of(&header.topic));
+        broker.json(&GroupList {
+            group_list: groups.into_iter().collect(),
+        })
+    });
+}
+
+/// The system's own topics.
+pub fn get_system_topic_list(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
+    broker.reply(responder, || {
+        let config = broker.config();
+        let own = |name: &String| {
+            topic::is_system_topic(name)
+                || *name == config.broker_name
+                || *name == config.broker_cluster_name
+        };
+        let topic_list = broker.topics.all().into_keys().filter(own).collect();
+        broker.json(&TopicList {
+            broker_addr: None,
+            topic_list,
+        })
+    });
+}
+
+impl Broker {
+    /// One of this broker's queues.
+    pub(super) fn queue(&self, topic: &str, queue_id: i32) -> MessageQueue {
+        MessageQueue {
+            topic: topic.to_owned(),
+            broker_name: self.config().broker_name.clone(),
+            queue_id,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Answers requests; owns topics, groups, offsets and long polls.
+//!
+//! A request comes in at [`dispatch`], which is one match on its code, goes to one function of
+//! [`handlers`], and from there to the store. Background work is a closed set: see [`start`].
+
+pub mod changes;
+pub mod clients;
+pub mod config;
+mod config_file;
+pub mod dispatch;
+pub mod error;
+pub mod groups;
+pub mod handlers;
+pub mod locks;
+pub mod long_poll;
+pub mod offsets;
+mod registration;
+pub mod start;
+pub mod stats;
+pub mod topics;
+mod unique_id;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sluice_protocol::body::SubscriptionGroupConfig;
+use sluice_protocol::code::response;
+use sluice_protocol::{ExtFields, RemotingCommand, fastjson};
+use sluice_remoting::Responder;
+use sluice_store::{FlushMode, QueueBounds, Store};
+
+pub use config::BrokerConfig;
+pub use error::BrokerError;
+pub use start::RunningBroker;
+
+use crate::changes::Changes;
+use crate::clients::{Consumers, Producers};
+use crate::error::Refusal;
+use crate::groups::Groups;
+use crate::locks::QueueLocks;
+use crate::long_poll::LongPoll;
+use crate::offsets::Offsets;
+use crate::registration::Registration;
+use crate::stats::Stats;
+use crate::topics::Topics;
+use crate::unique_id::UniqueIds;
+
+/// Everything a handler needs.
+pub struct Broker {
+    config: RwLock<Arc<BrokerConfig>>,
+    store_host: SocketAddr,
+    pub(crate) store: Arc<Store>,
+    pub(crate) topics: Topics,
+    pub(crate) groups: Groups,
+    pub(crate) offsets: Offsets,
+    pub(crate) consumers: Consumers,
+    pub(crate) producers: Producers,
+    pub(crate) locks: QueueLocks,
+    pub(crate) long_poll: LongPoll,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) registration: Registration,
+    pub(crate) stats: Stats,
+    pub(crate) unique_ids: UniqueIds,
+}
+
+/// Fields, remark and body of a successful answer.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) ext: ExtFields,
+    pub(crate) remark: Option<String>,
+    pub(crate) body: Bytes,
+    /// Sent behind the body as they lie, uncopied.
+    pub(crate) slices: Vec<Bytes>,
+}
+
+impl Answer {
+    fn field(name: &'static str, value: impl ToString) -> Answer {
+        Answer {
+            ext: [(name, value.to_string())].into_iter().collect(),
+            ..Answer::default()
+        }
+    }
+
+    fn remark(remark: impl Into<String>) -> Answer {
+        Answer {
+            remark: Some(remark.into()),
+            ..Answer::default()
+        }
+    }
+}
+
+impl Broker {
+    /// The settings in force.
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        self.config.read().clone()
+    }
+
+    fn set_config(&self, config: BrokerConfig) {
+        *self.config.write() = Arc::new(config);
+    }
+
+    /// Unix milliseconds, by the store's clock.
+    pub fn now_ms(&self) -> i64 {
+        self.store.clock().now_ms()
+    }
+
+    /// The address in stored messages and their ids.
+    pub(crate) fn store_host(&self) -> SocketAddr {
+        self.store_host
+    }
+
+    /// Bounds of a queue; an unknown one is empty.
+    pub(crate) fn bounds(&self, topic: &str, queue_id: i32) -> QueueBounds {
+        self.store
+            .queue_bounds(topic, queue_id)
+            .unwrap_or(QueueBounds { min: 0, max: 0 })
+    }
+
+    pub(crate) fn flushes_in_sync(&self) -> bool {
+        self.store.config().flush_mode == FlushMode::Sync
+    }
+
+    /// The group, created if that is allowed; a new one is written in the background.
+    pub(crate) fn group_or_create(&self, name: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        let (group, created) = self.groups.get_or_create(name, self.now_ms())?;
+        if created {
+            self.changes.note_group();
+        }
+        Some(group)
+    }
+
+    /// Refuses a request; the one place where a refusal becomes a response.
+    pub(crate) fn refuse(&self, responder: Responder, refusal: impl Into<Refusal>) {
+        let refusal = refusal.into();
+        tracing::debug!(peer = %responder.connection().peer(), %refusal, "request refused");
+        responder.refuse(refusal.code(), refusal.to_string());
+    }
+
+    /// Answers with what `work` says, at once.
+    pub(crate) fn reply(
+        &self,
+        responder: Responder,
+        work: impl FnOnce() -> Result<Answer, Refusal>,
+    ) {
+        match work() {
+            Ok(answer) => {
+                let mut response = responder.response(response::SUCCESS);
+                response.ext = answer.ext;
+                response.remark = answer.remark.map(Into::into);
+                response.body = answer.body;
+                responder.answer_with(response, &answer.slices);
+            }
+            Err(refusal) => self.refuse(responder, refusal),
+        }
+    }
+
+    /// Answers with what `work` says, off the connection's task: it may read a disk.
+    pub(crate) fn reply_aside(
+        self: &Arc<Self>,
+        responder: Responder,
+        work: impl FnOnce(&Arc<Broker>) -> Result<Answer, Refusal> + Send + 'static,
+    ) {
+        let broker = self.clone();
+        tokio::task::spawn_blocking(move || broker.reply(responder, || work(&broker)));
+    }
+
+    /// Answers with what `work` says, when changes of topics and groups made by it are written and
+    /// registered.
+    pub(crate) fn reply_settled(
+        self: &Arc<Self>,
+        responder: Responder,
+        work: impl FnOnce() -> Result<Answer, Refusal>,
+    ) {
+        let worked = work();
+        let broker = self.clone();
+        tokio::spawn(async move {
+            broker.changes.settled().await;
+            broker.reply(responder, || worked);
+        });
+    }
+
+    pub(crate) fn body<T: DeserializeOwned>(
+        &self,
+        request: &RemotingCommand,
+    ) -> Result<T, Refusal> {
+        fastjson::from_slice(&request.body).map_err(|error| Refusal::Body(error.to_string()))
+    }
+
+    pub(crate) fn json(&self, body: &impl Serialize) -> Result<Answer, Refusal> {
+        let body = fastjson::to_vec(body).map_err(|error| Refusal::System(error.to_string()))?;
+        Ok(Answer {
+            body: body.into(),
+            ..Answer::default()
+        })
+    }
+}
+
+/// `brokerIP1` and the port; a name that is no address counts as loopback.
+fn store_host(config: &BrokerConfig, port: u16) -> SocketAddr {
+    let ip = config
+        .broker_ip1
+        .trim_matches(['[', ']'])
+        .parse()
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    SocketAddr::new(ip, port)
+}

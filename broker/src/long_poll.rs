@@ -1,0 +1,136 @@
+//! Pulls that found nothing and wait for a message.
+//!
+//! Dispatch marks a parked pull as awake and hands it to the waker task; it never reads on the
+//! dispatch thread. A pull that waits in vain is answered by the sweep when its time is up.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::handlers::pull_message::ParkedPull;
+
+const SHARDS: usize = 64;
+
+/// Topic, queue id, and who waits there.
+type Shard = HashMap<String, HashMap<i32, Vec<ParkedPull>>>;
+
+/// Parked pulls by topic and queue.
+#[derive(Debug)]
+pub struct LongPoll {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    awake: mpsc::UnboundedSender<Woken>,
+}
+
+/// A pull to be carried out again, for the last time.
+#[derive(Debug)]
+pub struct Woken(pub ParkedPull);
+
+impl LongPoll {
+    /// An empty one; woken pulls go to the receiver.
+    pub fn new() -> (LongPoll, mpsc::UnboundedReceiver<Woken>) {
+        // Unbounded, but never longer than the number of parked pulls, which connections bound.
+        let (awake, woken) = mpsc::unbounded_channel();
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        (
+            LongPoll {
+                shards,
+                hasher: RandomState::new(),
+                awake,
+            },
+            woken,
+        )
+    }
+
+    /// Parks a pull. `end` tells the queue's end once the pull can be found by [`LongPoll::arrived`]:
+    /// what came between the pull's read and its parking wakes it at once.
+    pub fn park(&self, pull: ParkedPull, end: impl FnOnce() -> i64) {
+        let (topic, queue_id, offset) = (pull.topic.clone(), pull.queue_id, pull.offset);
+        let mut shard = self.shard(&topic).lock();
+        let pulls = shard.entry(topic).or_default().entry(queue_id).or_default();
+        pulls.push(pull);
+        if end() > offset
+            && let Some(pull) = pulls.pop()
+        {
+            self.wake(pull);
+        }
+    }
+
+    /// A message became visible: whoever waits for it, by queue, offset and tags code, wakes.
+    pub fn arrived(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        queue_offset: i64,
+        tags_code: i64,
+        properties: &[u8],
+    ) {
+        let mut shard = self.shard(topic).lock();
+        let Some(pulls) = shard
+            .get_mut(topic)
+            .and_then(|queues| queues.get_mut(&queue_id))
+        else {
+            return;
+        };
+        let wants = |pull: &mut ParkedPull| {
+            pull.offset <= queue_offset
+                && pull.filter.may_match_tags_code(tags_code)
+                && (!pull.filter.needs_properties() || pull.filter.matches_properties(properties))
+        };
+        for pull in pulls.extract_if(.., wants) {
+            self.wake(pull);
+        }
+    }
+
+    /// Wakes what waits on a queue whatever it waits for: its offset was reset or its topic is gone.
+    pub fn wake_topic(&self, topic: &str) {
+        let queues = self.shard(topic).lock().remove(topic);
+        queues
+            .into_iter()
+            .flatten()
+            .flat_map(|(_, pulls)| pulls)
+            .for_each(|pull| self.wake(pull));
+    }
+
+    /// Wakes what has waited its time and drops what nobody waits for any more.
+    pub fn sweep(&self, now_ms: i64) {
+        for shard in &self.shards {
+            shard.lock().retain(|_, queues| {
+                queues.retain(|_, pulls| {
+                    pulls.retain(|pull| !pull.responder.connection().is_closed());
+                    pulls
+                        .extract_if(.., |pull| pull.deadline_ms <= now_ms)
+                        .for_each(|pull| self.wake(pull));
+                    !pulls.is_empty()
+                });
+                !queues.is_empty()
+            });
+        }
+    }
+
+    /// Pulls parked at this moment.
+    pub fn parked(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| {
+                shard
+                    .lock()
+                    .values()
+                    .flat_map(HashMap::values)
+                    .map(Vec::len)
+                    .sum::<usize>()
+            })
+            .sum()
+    }
+
+    fn wake(&self, pull: ParkedPull) {
+        // The receiver is gone only while the broker shuts down: dropping the pull answers it.
+        let _ = self.awake.send(Woken(pull));
+    }
+
+    fn shard(&self, topic: &str) -> &Mutex<Shard> {
+        &self.shards[self.hasher.hash_one(topic) as usize % SHARDS]
+    }
+}

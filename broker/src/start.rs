@@ -1,0 +1,351 @@
+//! Starting and stopping a broker, and the closed set of its background tasks: topic and group
+//! changes, registration, offset files, woken pulls, sampling, silent clients. The store has its
+//! own threads.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use sluice_remoting::{CloseReason, Server};
+use sluice_store::{Arrival, ArrivalListener, Environment, Store};
+use tokio::task::JoinHandle;
+
+use crate::changes::{Burst, Changes};
+use crate::clients::{Consumers, Producers};
+use crate::config_file::ConfigFile;
+use crate::dispatch::Dispatch;
+use crate::groups::Groups;
+use crate::handlers::pull_message;
+use crate::locks::QueueLocks;
+use crate::long_poll::LongPoll;
+use crate::offsets::Offsets;
+use crate::registration::Registration;
+use crate::stats::Stats;
+use crate::topics::Topics;
+use crate::unique_id::UniqueIds;
+use crate::{Broker, BrokerConfig, BrokerError, store_host};
+
+/// A client that has sent no heartbeat for this long is gone (`channelExpiredTimeout`).
+const CLIENT_SILENCE_MAX_MS: i64 = 120_000;
+
+/// A broker that serves. Call [`RunningBroker::shutdown`] to end it in order.
+pub struct RunningBroker {
+    broker: Arc<Broker>,
+    server: Server,
+    fast: Option<Server>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for RunningBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningBroker")
+            .field("address", &self.server.address())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// Opens the store, listens, registers: when this returns, the first send is accepted.
+    ///
+    /// # Errors
+    /// The store can't be opened (a second broker on the same directory is told who owns it), a
+    /// file can't be read, a port can't be listened on.
+    pub async fn start(config: BrokerConfig) -> Result<RunningBroker, BrokerError> {
+        let environment = Environment::system();
+        let store_config = config.store();
+        let opened =
+            tokio::task::spawn_blocking(move || Store::open(store_config, environment)).await;
+        let store = opened
+            .map_err(|error| BrokerError::Config(format!("opening the store failed: {error}")))??;
+        let bind: SocketAddr = format!("{}:{}", config.bind_address, config.listen_port)
+            .parse()
+            .map_err(|_| {
+                BrokerError::Config(format!(
+                    "bindAddress = {:?}: an IP address is expected",
+                    config.bind_address
+                ))
+            })?;
+
+        let slot: Arc<RwLock<Weak<Broker>>> = Arc::default();
+        let server =
+            Server::start(bind, config.server(), Arc::new(LateDispatch(slot.clone()))).await?;
+        let port = server.address().port();
+        let (broker, woken) = Broker::assemble(config, store, port)?;
+        *slot.write() = Arc::downgrade(&broker);
+        let fast = listen_on_fast_port(&broker, bind, port).await;
+
+        broker
+            .store
+            .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
+        broker.store.start();
+        broker.save_all()?;
+        let mut tasks = background(&broker);
+        tasks.push(tokio::spawn(pull_message::wake_parked(
+            Arc::downgrade(&broker),
+            woken,
+        )));
+        broker.register().await;
+        Ok(RunningBroker {
+            broker,
+            server,
+            fast,
+            tasks,
+        })
+    }
+
+    fn assemble(
+        config: BrokerConfig,
+        store: Arc<Store>,
+        port: u16,
+    ) -> Result<
+        (
+            Arc<Broker>,
+            tokio::sync::mpsc::UnboundedReceiver<crate::long_poll::Woken>,
+        ),
+        BrokerError,
+    > {
+        let file =
+            |name: &str| ConfigFile::new(&config.store_path_root_dir, name, store.files().clone());
+        let now = store.clock().now_ms();
+        let topics = Topics::load(file("topics.json"), &config, now)?;
+        let groups = Groups::load(
+            file("subscriptionGroup.json"),
+            config.auto_create_subscription_group,
+        )?;
+        let offsets = Offsets::load(file("consumerOffset.json"), store.files().clone())?;
+        offsets.lower_to(|topic, queue_id| {
+            store
+                .queue_bounds(topic, queue_id)
+                .map_or(0, |bounds| bounds.max)
+        });
+        let host = store_host(&config, port);
+        let registration = Registration::new(&config, port)?;
+        let (long_poll, woken) = LongPoll::new();
+        let broker = Broker {
+            config: RwLock::new(Arc::new(config)),
+            store_host: host,
+            store,
+            topics,
+            groups,
+            offsets,
+            consumers: Consumers::default(),
+            producers: Producers::default(),
+            locks: QueueLocks::default(),
+            long_poll,
+            changes: Changes::new(),
+            registration,
+            stats: Stats::default(),
+            unique_ids: UniqueIds::new(host, now),
+        };
+        Ok((Arc::new(broker), woken))
+    }
+
+    fn save_all(&self) -> Result<(), BrokerError> {
+        self.topics.save()?;
+        self.groups.save()?;
+        self.offsets.save(self.now_ms())
+    }
+
+    async fn register(&self) {
+        let ordered: BTreeMap<String, String> = self
+            .registration
+            .register(&self.config(), &self.topics)
+            .await;
+        if self.topics.set_ordered(&ordered, self.now_ms()) {
+            self.changes.note_topic();
+        }
+    }
+
+    /// Writes and registers what a burst has changed. A file that can't be written is tried again
+    /// with the next change; the table in memory is in force meanwhile.
+    async fn settle(self: &Arc<Self>, burst: Burst) {
+        let broker = self.clone();
+        let saved = tokio::task::spawn_blocking(move || {
+            if burst.topics {
+                broker.topics.save()?;
+            }
+            if burst.groups {
+                broker.groups.save()?;
+            }
+            Ok::<_, BrokerError>(())
+        });
+        if let Ok(Err(error)) = saved.await {
+            tracing::error!(%error, "topics or groups can't be saved");
+        }
+        if burst.topics {
+            self.register().await;
+        }
+        self.changes.finish(burst);
+    }
+}
+
+impl RunningBroker {
+    /// Where clients reach it.
+    pub fn address(&self) -> &str {
+        self.broker.registration.broker_address()
+    }
+
+    /// The broker itself.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Ends in order: signs off, stops accepting, lets answers leave, writes offsets, flushes and
+    /// closes the store.
+    ///
+    /// # Errors
+    /// Something could not be written; the rest was done all the same.
+    pub async fn shutdown(self) -> Result<(), BrokerError> {
+        let RunningBroker {
+            broker,
+            server,
+            fast,
+            tasks,
+        } = self;
+        broker.registration.unregister(&broker.config()).await;
+        server.shutdown(Duration::from_secs(1)).await;
+        drop(fast);
+        tasks.iter().for_each(JoinHandle::abort);
+        let closed = tokio::task::spawn_blocking(move || {
+            let saved = broker
+                .topics
+                .save()
+                .and_then(|()| broker.groups.save())
+                .and_then(|()| broker.offsets.close(broker.now_ms()));
+            broker.store.shutdown()?;
+            saved
+        });
+        closed.await.unwrap_or_else(|error| {
+            Err(BrokerError::Config(format!(
+                "closing the store failed: {error}"
+            )))
+        })
+    }
+}
+
+/// Clients of 4.2.0 age send to two below the port (`listenPort - 2`). It may be taken; nobody else
+/// needs it.
+async fn listen_on_fast_port(broker: &Arc<Broker>, bind: SocketAddr, port: u16) -> Option<Server> {
+    let address = SocketAddr::new(bind.ip(), port.checked_sub(2)?);
+    let handler = Arc::new(Dispatch(Arc::downgrade(broker)));
+    match Server::start(address, broker.config().server(), handler).await {
+        Ok(server) => Some(server),
+        Err(error) => {
+            tracing::warn!(%error, "the fast port for old clients is not served");
+            None
+        }
+    }
+}
+
+/// Dispatch for the time between listening and being ready.
+struct LateDispatch(Arc<RwLock<Weak<Broker>>>);
+
+impl sluice_remoting::Handler for LateDispatch {
+    fn handle(
+        &self,
+        connection: &Arc<sluice_remoting::Connection>,
+        request: sluice_protocol::RemotingCommand,
+        responder: sluice_remoting::Responder,
+    ) {
+        let broker = self.0.read().clone();
+        Dispatch(broker).handle(connection, request, responder);
+    }
+
+    fn closed(&self, connection: &Arc<sluice_remoting::Connection>, reason: &CloseReason) {
+        let broker = self.0.read().clone();
+        Dispatch(broker).closed(connection, reason);
+    }
+}
+
+/// Tells parked pulls of messages, on the store's dispatch thread.
+struct Arrivals(Weak<Broker>);
+
+impl ArrivalListener for Arrivals {
+    fn arrived(&self, arrival: &Arrival<'_>) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.long_poll.arrived(
+                arrival.topic,
+                arrival.queue_id,
+                arrival.queue_offset,
+                arrival.tags_code,
+                arrival.properties,
+            );
+        }
+    }
+}
+
+fn background(broker: &Arc<Broker>) -> Vec<JoinHandle<()>> {
+    let config = broker.config();
+    let changes = tokio::spawn({
+        let (changes, broker) = (broker.changes.clone(), Arc::downgrade(broker));
+        async move {
+            loop {
+                let burst = changes.next().await;
+                let Some(broker) = broker.upgrade() else {
+                    return;
+                };
+                broker.settle(burst).await;
+            }
+        }
+    });
+    vec![
+        changes,
+        every(
+            broker,
+            Duration::from_millis(config.register_name_server_period.clamp(10_000, 60_000)),
+            |broker| async move { broker.register().await },
+        ),
+        every(
+            broker,
+            Duration::from_millis(config.flush_consumer_offset_interval.max(100)),
+            save_offsets,
+        ),
+        every(broker, Duration::from_secs(1), |broker| async move {
+            broker.stats.sample()
+        }),
+        every(broker, Duration::from_secs(10), |broker| async move {
+            drop_silent_clients(&broker)
+        }),
+    ]
+}
+
+/// Does something again and again, first after one period, until the broker is gone.
+fn every<F: Future<Output = ()> + Send>(
+    broker: &Arc<Broker>,
+    period: Duration,
+    work: impl Fn(Arc<Broker>) -> F + Send + 'static,
+) -> JoinHandle<()> {
+    let broker = Arc::downgrade(broker);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(period).await;
+            let Some(broker) = broker.upgrade() else {
+                return;
+            };
+            work(broker).await;
+        }
+    })
+}
+
+async fn save_offsets(broker: Arc<Broker>) {
+    let saved = tokio::task::spawn_blocking(move || broker.offsets.save(broker.now_ms())).await;
+    if let Ok(Err(error)) = saved {
+        tracing::error!(%error, "consumer offsets can't be saved");
+    }
+}
+
+fn drop_silent_clients(broker: &Broker) {
+    let now = broker.now_ms();
+    broker.locks.forget_expired(now);
+    let since = now - CLIENT_SILENCE_MAX_MS;
+    for connection in broker
+        .consumers
+        .silent_since(since)
+        .into_iter()
+        .chain(broker.producers.silent_since(since))
+    {
+        connection.close(CloseReason::Local("no heartbeat for 120 s"));
+    }
+}

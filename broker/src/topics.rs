@@ -1,0 +1,223 @@
+//! The topics of this broker (`topics.json`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use sluice_protocol::body::{DataVersion, TopicConfig};
+use sluice_protocol::topic::{self, perm};
+
+use crate::config::BrokerConfig;
+use crate::config_file::ConfigFile;
+use crate::error::BrokerError;
+
+/// Topics by name. A change is in force at once; whoever made it then waits until it is on disk
+/// and registered, see [`crate::changes`].
+#[derive(Debug)]
+pub struct Topics {
+    table: RwLock<HashMap<String, Arc<TopicConfig>>>,
+    version: Mutex<DataVersion>,
+    file: ConfigFile,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    #[serde(default)]
+    data_version: DataVersion,
+    #[serde(default)]
+    topic_config_table: BTreeMap<String, TopicConfig>,
+}
+
+impl Topics {
+    /// Reads the file and adds the system topics this broker must have.
+    ///
+    /// # Errors
+    /// The file is there but can't be read.
+    pub fn load(
+        file: ConfigFile,
+        config: &BrokerConfig,
+        now_ms: i64,
+    ) -> Result<Topics, BrokerError> {
+        let loaded: Option<File> = file.load()?;
+        let (version, table) = loaded.map_or_else(Default::default, |file| {
+            (file.data_version, file.topic_config_table)
+        });
+        let mut table: HashMap<_, _> = table
+            .into_iter()
+            .map(|(name, topic)| (name, Arc::new(topic)))
+            .collect();
+        for system in system_topics(config) {
+            table.insert(system.topic_name.clone(), Arc::new(system));
+        }
+        let topics = Topics {
+            table: RwLock::new(table),
+            version: Mutex::new(version),
+            file,
+        };
+        topics.bump(now_ms);
+        Ok(topics)
+    }
+
+    /// The topic, if there is one.
+    pub fn get(&self, name: &str) -> Option<Arc<TopicConfig>> {
+        self.table.read().get(name).cloned()
+    }
+
+    /// All topics, by name.
+    pub fn all(&self) -> BTreeMap<String, Arc<TopicConfig>> {
+        self.table
+            .read()
+            .iter()
+            .map(|(name, topic)| (name.clone(), topic.clone()))
+            .collect()
+    }
+
+    /// Creates or replaces a topic.
+    pub fn put(&self, topic: TopicConfig, now_ms: i64) {
+        self.table
+            .write()
+            .insert(topic.topic_name.clone(), Arc::new(topic));
+        self.bump(now_ms);
+    }
+
+    /// Creates a topic unless somebody was faster; true if it is new.
+    pub fn create(&self, topic: TopicConfig, now_ms: i64) -> bool {
+        let mut table = self.table.write();
+        if table.contains_key(&topic.topic_name) {
+            return false;
+        }
+        table.insert(topic.topic_name.clone(), Arc::new(topic));
+        drop(table);
+        self.bump(now_ms);
+        true
+    }
+
+    /// Forgets a topic; true if it was there.
+    pub fn remove(&self, name: &str, now_ms: i64) -> bool {
+        let removed = self.table.write().remove(name).is_some();
+        if removed {
+            self.bump(now_ms);
+        }
+        removed
+    }
+
+    /// Which of the topics are ordered, as the name server knows (`ORDER_TOPIC_CONFIG`). True if
+    /// that changed anything.
+    pub fn set_ordered(&self, ordered: &BTreeMap<String, String>, now_ms: i64) -> bool {
+        let mut changed = false;
+        for (name, topic) in self.table.write().iter_mut() {
+            let order = ordered.contains_key(name);
+            if order && !topic.order {
+                Arc::make_mut(topic).order = order;
+                changed = true;
+            }
+        }
+        if changed {
+            self.bump(now_ms);
+        }
+        changed
+    }
+
+    /// Version of the table: it changes with every change.
+    pub fn version(&self) -> DataVersion {
+        self.version.lock().clone()
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// [`BrokerError::Persist`].
+    pub fn save(&self) -> Result<(), BrokerError> {
+        let data_version = self.version();
+        let topic_config_table = self
+            .table
+            .read()
+            .iter()
+            .map(|(name, topic)| (name.clone(), TopicConfig::clone(topic)))
+            .collect();
+        self.file.save(&File {
+            data_version,
+            topic_config_table,
+        })
+    }
+
+    fn bump(&self, now_ms: i64) {
+        self.version.lock().next(now_ms);
+    }
+}
+
+/// What auto-creation makes of a producer's wish, after the template it names; `None` when the
+/// template is missing or not inheritable (as when `autoCreateTopicEnable` is off).
+///
+/// Source: `TopicConfigManager.createTopicInSendMessageMethod`.
+pub fn from_template(
+    topics: &Topics,
+    name: &str,
+    template: &str,
+    wished_queues: i32,
+    sys_flag: i32,
+) -> Option<TopicConfig> {
+    let template = topics.get(template)?;
+    if template.perm & perm::INHERIT == 0 {
+        return None;
+    }
+    let queues = wished_queues.min(template.write_queue_nums).max(0);
+    Some(TopicConfig {
+        topic_name: name.to_owned(),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        perm: template.perm & !perm::INHERIT,
+        topic_sys_flag: sys_flag,
+        topic_filter_type: template.topic_filter_type.clone(),
+        ..TopicConfig::default()
+    })
+}
+
+/// A plain topic.
+pub fn plain(name: &str, queues: i32, perm: i32) -> TopicConfig {
+    TopicConfig {
+        topic_name: name.to_owned(),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        perm,
+        ..TopicConfig::default()
+    }
+}
+
+/// Topics that RocketMQ 5.3.3 creates at every start (`TopicConfigManager`).
+fn system_topics(config: &BrokerConfig) -> Vec<TopicConfig> {
+    const READ_WRITE: i32 = perm::READ | perm::WRITE;
+    let named = |enabled: bool| perm::INHERIT | if enabled { READ_WRITE } else { 0 };
+    let cluster = &config.broker_cluster_name;
+    let mut topics = vec![
+        plain(topic::SELF_TEST_TOPIC, 1, READ_WRITE),
+        plain(topic::BENCHMARK_TOPIC, 1024, READ_WRITE),
+        plain(cluster, 16, named(config.cluster_topic_enable)),
+        plain(&config.broker_name, 1, named(config.broker_topic_enable)),
+        plain(topic::OFFSET_MOVED_EVENT, 1, READ_WRITE),
+        plain(topic::SCHEDULE_TOPIC, 18, READ_WRITE),
+        plain(&format!("{cluster}_REPLY_TOPIC"), 1, READ_WRITE),
+        plain(&format!("rmq_sys_REVIVE_LOG_{cluster}"), 8, READ_WRITE),
+        plain(
+            &format!("rmq_sys_SYNC_BROKER_MEMBER_{}", config.broker_name),
+            1,
+            perm::INHERIT,
+        ),
+        plain(topic::TRANS_HALF_TOPIC, 1, READ_WRITE),
+        plain(topic::TRANS_OP_HALF_TOPIC, 1, READ_WRITE),
+        plain(topic::TIMER_TOPIC, 1, READ_WRITE),
+    ];
+    if config.auto_create_topic_enable {
+        topics.push(plain(
+            topic::AUTO_CREATE_TOPIC,
+            config.default_topic_queue_nums,
+            READ_WRITE | perm::INHERIT,
+        ));
+    }
+    if config.trace_topic_enable {
+        topics.push(plain(&config.msg_trace_topic_name, 1, READ_WRITE));
+    }
+    topics
+}

@@ -1,0 +1,361 @@
+//! Settings of a name server: Java's `namesrv.conf` keys.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sluice_remoting::ServerOptions;
+use sluice_remoting::tls::{ClientAuth, TlsMode};
+
+/// Settings of a name server, after Java's `namesrv.conf`.
+#[derive(Debug, Clone)]
+pub struct NamesrvConfig {
+    /// Where to listen; Java's default is port 9876 on all addresses.
+    pub listen: SocketAddr,
+    /// `kvConfigPath`: where key-value settings are kept; none keeps them in memory only.
+    pub kv_config_path: Option<PathBuf>,
+    /// `orderMessageEnable`: routes carry the order settings of their topic.
+    pub order_message_enable: bool,
+    /// Limits of connections, TLS.
+    pub server: ServerOptions,
+}
+
+/// One key: how it is set from text, or `false` if that is not what it can be, and how it is shown.
+struct Key {
+    name: &'static str,
+    expected: &'static str,
+    set: fn(&mut NamesrvConfig, &str) -> bool,
+    show: fn(&NamesrvConfig) -> String,
+}
+
+/// What became of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// It is in force.
+    Set,
+    /// Java's name servers know the key; here it has no meaning.
+    Meaningless,
+    /// Nobody knows the key; the nearest that is known, if there is one.
+    Unknown(Option<&'static str>),
+    /// The value is not what is expected.
+    Bad(&'static str),
+}
+
+/// Every key that is honoured, in the order in which they are printed.
+const KEYS: &[Key] = &[
+    Key {
+        name: "listenPort",
+        expected: "a port",
+        set: |config, text| put(text.parse(), |port| config.listen.set_port(port)),
+        show: |config| config.listen.port().to_string(),
+    },
+    Key {
+        name: "bindAddress",
+        expected: "an IP address",
+        set: |config, text| put(text.parse::<IpAddr>(), |ip| config.listen.set_ip(ip)),
+        show: |config| config.listen.ip().to_string(),
+    },
+    Key {
+        name: "kvConfigPath",
+        expected: "a path",
+        set: |config, text| {
+            config.kv_config_path = path(text);
+            true
+        },
+        show: |config| show_path(&config.kv_config_path),
+    },
+    Key {
+        name: "orderMessageEnable",
+        expected: "true or false",
+        set: |config, text| put(text.parse(), |on| config.order_message_enable = on),
+        show: |config| config.order_message_enable.to_string(),
+    },
+    Key {
+        name: "serverChannelMaxIdleTimeSeconds",
+        expected: "a number not below 1",
+        set: |config, text| {
+            put(text.parse::<std::num::NonZeroU64>(), |seconds| {
+                config.server.idle = Duration::from_secs(seconds.get());
+            })
+        },
+        show: |config| config.server.idle.as_secs().to_string(),
+    },
+    Key {
+        name: "serverConnectionsMax",
+        expected: "a number not below 1",
+        set: |config, text| {
+            put(text.parse::<std::num::NonZeroUsize>(), |most| {
+                config.server.connections_max = most.get();
+            })
+        },
+        show: |config| config.server.connections_max.to_string(),
+    },
+    Key {
+        name: "tls.server.mode",
+        expected: "disabled, permissive or enforcing",
+        set: |config, text| word(&TLS_MODES, text, |mode| config.server.tls.mode = mode),
+        show: |config| show_word(&TLS_MODES, config.server.tls.mode),
+    },
+    Key {
+        name: "tls.server.certPath",
+        expected: "a path",
+        set: |config, text| {
+            config.server.tls.cert_path = path(text);
+            true
+        },
+        show: |config| show_path(&config.server.tls.cert_path),
+    },
+    Key {
+        name: "tls.server.keyPath",
+        expected: "a path",
+        set: |config, text| {
+            config.server.tls.key_path = path(text);
+            true
+        },
+        show: |config| show_path(&config.server.tls.key_path),
+    },
+    Key {
+        name: "tls.server.trustCertPath",
+        expected: "a path",
+        set: |config, text| {
+            config.server.tls.trust_cert_path = path(text);
+            true
+        },
+        show: |config| show_path(&config.server.tls.trust_cert_path),
+    },
+    Key {
+        name: "tls.server.need.client.auth",
+        expected: "none, optional or require",
+        set: |config, text| {
+            word(&CLIENT_AUTHS, text, |auth| {
+                config.server.tls.client_auth = auth;
+            })
+        },
+        show: |config| show_word(&CLIENT_AUTHS, config.server.tls.client_auth),
+    },
+    Key {
+        name: "tls.test.mode.enable",
+        expected: "true or false",
+        set: |config, text| put(text.parse(), |on| config.server.tls.test_mode = on),
+        show: |config| config.server.tls.test_mode.to_string(),
+    },
+];
+
+/// Java's keys without meaning here.
+const WITHOUT_MEANING: &[&str] = &[
+    "clientRequestThreadPoolNums",
+    "clientRequestThreadPoolQueueCapacity",
+    "clusterTest",
+    "configBlackList",
+    "configStorePath",
+    "controllerDLegerGroup",
+    "controllerDLegerPeers",
+    "controllerDLegerSelfId",
+    "controllerStorePath",
+    "controllerType",
+    "defaultThreadPoolNums",
+    "defaultThreadPoolQueueCapacity",
+    "deleteTopicWithBrokerRegistration",
+    "enableAllTopicList",
+    "enableControllerInNamesrv",
+    "enableElectUncleanMaster",
+    "enableTopicList",
+    "needWaitForService",
+    "notifyBrokerRoleChanged",
+    "notifyMinBrokerIdChanged",
+    "productEnvName",
+    "returnOrderTopicConfigToBroker",
+    "rocketmqHome",
+    "scanNotActiveBrokerInterval",
+    "serverAsyncSemaphoreValue",
+    "serverCallbackExecutorThreads",
+    "serverNettyWorkerGroupEnable",
+    "serverOnewaySemaphoreValue",
+    "serverPooledByteBufAllocatorEnable",
+    "serverSelectorThreads",
+    "serverSocketBacklog",
+    "serverSocketRcvBufSize",
+    "serverSocketSndBufSize",
+    "serverWorkerThreads",
+    "supportActingMaster",
+    "unRegisterBrokerQueueCapacity",
+    "useEpollNativeSelector",
+    "waitSecondsForService",
+    "writeBufferHighWaterMark",
+    "writeBufferLowWaterMark",
+];
+
+const TLS_MODES: [(&str, TlsMode); 3] = [
+    ("disabled", TlsMode::Disabled),
+    ("permissive", TlsMode::Permissive),
+    ("enforcing", TlsMode::Enforcing),
+];
+
+const CLIENT_AUTHS: [(&str, ClientAuth); 3] = [
+    ("none", ClientAuth::None),
+    ("optional", ClientAuth::Optional),
+    ("require", ClientAuth::Require),
+];
+
+fn put<T, E>(read: Result<T, E>, set: impl FnOnce(T)) -> bool {
+    read.map(set).is_ok()
+}
+
+fn word<T: Copy>(words: &[(&str, T)], text: &str, set: impl FnOnce(T)) -> bool {
+    let found = words
+        .iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(text));
+    found.map(|(_, value)| set(*value)).is_some()
+}
+
+fn show_word<T: Copy + PartialEq>(words: &[(&str, T)], value: T) -> String {
+    let found = words.iter().find(|(_, known)| *known == value);
+    found.map_or_else(String::new, |(word, _)| (*word).to_owned())
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty())
+}
+
+fn show_path(path: &Option<PathBuf>) -> String {
+    path.as_deref()
+        .map(|path| path.display().to_string())
+        .unwrap_or_default()
+}
+
+impl NamesrvConfig {
+    /// Java's defaults at an address.
+    pub fn at(listen: SocketAddr) -> Self {
+        NamesrvConfig {
+            listen,
+            kv_config_path: None,
+            order_message_enable: false,
+            server: ServerOptions::default(),
+        }
+    }
+
+    /// Sets one key from the text of a settings file; case does not matter in keys.
+    pub fn set(&mut self, key: &str, text: &str) -> Line {
+        let same = |name: &str| name.eq_ignore_ascii_case(key);
+        if let Some(known) = KEYS.iter().find(|known| same(known.name)) {
+            return match (known.set)(self, text.trim()) {
+                true => Line::Set,
+                false => Line::Bad(known.expected),
+            };
+        }
+        if WITHOUT_MEANING.iter().any(|name| same(name)) {
+            return Line::Meaningless;
+        }
+        Line::Unknown(nearest(key))
+    }
+
+    /// The settings as `key=value` lines, as mqadmin's `getNamesrvConfig` shows them.
+    pub fn to_properties(&self) -> String {
+        KEYS.iter()
+            .map(|key| format!("{}={}\n", key.name, (key.show)(self)))
+            .collect()
+    }
+}
+
+/// The key most like a mistyped one, if one is near.
+fn nearest(key: &str) -> Option<&'static str> {
+    const FAR: usize = 4;
+    let edits = |name: &str| distance(&name.to_lowercase(), &key.to_lowercase());
+    KEYS.iter()
+        .map(|known| (edits(known.name), known.name))
+        .filter(|(edits, _)| *edits < FAR)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Edits that make one text the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn config() -> NamesrvConfig {
+        NamesrvConfig::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 9876)))
+    }
+
+    #[test]
+    fn tls_limits_and_addresses_come_from_the_file() {
+        let mut config = config();
+        for (key, value) in [
+            ("listenPort", "9877 "),
+            ("tls.server.mode", "ENFORCING"),
+            ("tls.server.certPath", "/c.pem"),
+            ("tls.server.keyPath", "/k.pem"),
+            ("tls.server.trustCertPath", "/ca.pem"),
+            ("tls.server.need.client.auth", "require"),
+            ("tls.test.mode.enable", "false"),
+            ("serverChannelMaxIdleTimeSeconds", "30"),
+            ("serverConnectionsMax", "7"),
+        ] {
+            assert_eq!(config.set(key, value), Line::Set, "{key}");
+        }
+        let tls = &config.server.tls;
+        assert_eq!(config.listen.port(), 9877);
+        assert_eq!(
+            (tls.mode, tls.client_auth, tls.test_mode),
+            (TlsMode::Enforcing, ClientAuth::Require, false)
+        );
+        assert_eq!(tls.cert_path.as_deref(), Some("/c.pem".as_ref()));
+        assert_eq!(tls.key_path.as_deref(), Some("/k.pem".as_ref()));
+        assert_eq!(tls.trust_cert_path.as_deref(), Some("/ca.pem".as_ref()));
+        assert_eq!(
+            (config.server.idle, config.server.connections_max),
+            (Duration::from_secs(30), 7)
+        );
+    }
+
+    #[test]
+    fn lines_that_set_nothing_are_told_apart() {
+        let mut config = config();
+        let before = config.to_properties();
+        assert_eq!(config.set("serverWorkerThreads", "8"), Line::Meaningless);
+        assert_eq!(
+            config.set("listenPrt", "8"),
+            Line::Unknown(Some("listenPort"))
+        );
+        assert_eq!(config.set("http", "//x"), Line::Unknown(None));
+        for key in [
+            "listenPort",
+            "bindAddress",
+            "tls.server.mode",
+            "serverConnectionsMax",
+        ] {
+            assert!(matches!(config.set(key, "0x"), Line::Bad(_)), "{key}");
+        }
+        assert_eq!(
+            config.set("serverConnectionsMax", "0"),
+            Line::Bad("a number not below 1")
+        );
+        assert_eq!(config.to_properties(), before);
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let (mut again, shown) = (config(), config().to_properties());
+        for line in shown.lines() {
+            let (key, value) = line.split_once('=').unwrap();
+            assert_eq!(again.set(key, value), Line::Set, "{line}");
+        }
+        assert_eq!(again.to_properties(), shown);
+    }
+}

@@ -1,0 +1,48 @@
+//! Offsets and counts as administrators see them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{MessageQueue, queue_map};
+
+/// GET_TOPIC_STATS_INFO (202).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct TopicStatsTable {
+    #[serde(with = "queue_map")]
+    pub offset_table: BTreeMap<MessageQueue, TopicOffset>,
+    pub topic_put_tps: f64,
+}
+
+/// One queue's bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct TopicOffset {
+    pub last_update_timestamp: i64,
+    pub max_offset: i64,
+    pub min_offset: i64,
+}
+
+/// GET_CONSUME_STATS (208).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ConsumeStats {
+    pub consume_tps: f64,
+    #[serde(with = "queue_map")]
+    pub offset_table: BTreeMap<MessageQueue, OffsetWrapper>,
+}
+
+/// How far a group is on one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct OffsetWrapper {
+    pub broker_offset: i64,
+    pub consumer_offset: i64,
+    pub last_timestamp: i64,
+    pub pull_offset: i64,
+}

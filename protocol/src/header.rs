@@ -1,0 +1,415 @@
+//! Custom headers: the typed fields of each request and response.
+//!
+//! A header is declared once, with Java's names; decoding and encoding follow from that.
+
+use bytestring::ByteString;
+
+use crate::ext::ExtFields;
+
+/// A header field is missing or unreadable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// A required field is not there.
+    #[error("{header}: the field {field} is missing")]
+    Missing {
+        /// The header.
+        header: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+    /// A field can't be what it says.
+    #[error("{header}: the field {field} is {value:?}, {expected} is expected")]
+    Value {
+        /// The header.
+        header: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What came.
+        value: String,
+        /// What could have come.
+        expected: &'static str,
+    },
+}
+
+/// A type that a header field can have.
+trait Field: Sized {
+    /// What the type takes, for messages.
+    const EXPECTED: &'static str;
+    fn read(text: &ByteString) -> Option<Self>;
+    fn write(&self) -> ByteString;
+}
+
+impl Field for ByteString {
+    const EXPECTED: &'static str = "a text";
+    fn read(text: &ByteString) -> Option<Self> {
+        Some(text.clone())
+    }
+    fn write(&self) -> ByteString {
+        self.clone()
+    }
+}
+
+impl Field for i32 {
+    const EXPECTED: &'static str = "a 32-bit integer";
+    fn read(text: &ByteString) -> Option<Self> {
+        text.parse().ok()
+    }
+    fn write(&self) -> ByteString {
+        self.to_string().into()
+    }
+}
+
+impl Field for i64 {
+    const EXPECTED: &'static str = "a 64-bit integer";
+    fn read(text: &ByteString) -> Option<Self> {
+        text.parse().ok()
+    }
+    fn write(&self) -> ByteString {
+        self.to_string().into()
+    }
+}
+
+impl Field for bool {
+    const EXPECTED: &'static str = "true or false";
+    /// As Java: everything but `true` in any case is false.
+    fn read(text: &ByteString) -> Option<Self> {
+        Some(text.eq_ignore_ascii_case("true"))
+    }
+    fn write(&self) -> ByteString {
+        ByteString::from_static(if *self { "true" } else { "false" })
+    }
+}
+
+fn optional<T: Field>(
+    ext: &ExtFields,
+    header: &'static str,
+    field: &'static str,
+) -> Result<Option<T>, HeaderError> {
+    let Some(text) = ext.get_text(field) else {
+        return Ok(None);
+    };
+    match T::read(text) {
+        Some(value) => Ok(Some(value)),
+        None => Err(HeaderError::Value {
+            header,
+            field,
+            value: text.chars().take(64).collect(),
+            expected: T::EXPECTED,
+        }),
+    }
+}
+
+fn required<T: Field>(
+    ext: &ExtFields,
+    header: &'static str,
+    field: &'static str,
+) -> Result<T, HeaderError> {
+    optional(ext, header, field)?.ok_or(HeaderError::Missing { header, field })
+}
+
+macro_rules! headers {
+    ($($(#[$doc:meta])* $name:ident { $($body:tt)* })+) => { $(headers!(@one $(#[$doc])* $name { $($body)* });)+ };
+    (@one $(#[$doc:meta])* $name:ident { $($field:ident : $wire:literal $kind:tt $type:ty $(= $default:expr)?),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[allow(missing_docs)] // the fields are Java's
+        pub struct $name { $(pub $field: headers!(@type $kind $type)),* }
+
+        impl $name {
+            /// Reads the fields.
+            ///
+            /// # Errors
+            /// A required field is missing, or a field is unreadable.
+            #[allow(unused_variables)]
+            pub fn decode(ext: &ExtFields) -> Result<Self, HeaderError> {
+                Ok($name { $($field: headers!(@read $kind $type, ext, stringify!($name), $wire $(, $default)?)),* })
+            }
+
+            /// Adds the fields.
+            #[allow(unused_variables)]
+            pub fn encode(&self, ext: &mut ExtFields) {
+                $(headers!(@write $kind self.$field, ext, $wire);)*
+            }
+        }
+    };
+    (@type ! $type:ty) => { $type };
+    (@type ? $type:ty) => { Option<$type> };
+    (@type ~ $type:ty) => { $type };
+    (@read ! $type:ty, $ext:ident, $header:expr, $wire:literal) => { required::<$type>($ext, $header, $wire)? };
+    (@read ? $type:ty, $ext:ident, $header:expr, $wire:literal) => { optional::<$type>($ext, $header, $wire)? };
+    (@read ~ $type:ty, $ext:ident, $header:expr, $wire:literal, $default:expr) => { optional::<$type>($ext, $header, $wire)?.unwrap_or($default) };
+    (@write ! $value:expr, $ext:ident, $wire:literal) => { $ext.put(ByteString::from_static($wire), $value.write()) };
+    (@write ~ $value:expr, $ext:ident, $wire:literal) => { $ext.put(ByteString::from_static($wire), $value.write()) };
+    (@write ? $value:expr, $ext:ident, $wire:literal) => {
+        if let Some(value) = &$value { $ext.put(ByteString::from_static($wire), value.write()) }
+    };
+}
+
+// A field is required (!), optional (?), or has a default (~).
+headers! {
+    /// PULL_MESSAGE (11), LITE_PULL_MESSAGE (361).
+    PullMessageRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+        queue_offset: "queueOffset" ! i64, max_msg_nums: "maxMsgNums" ! i32, sys_flag: "sysFlag" ! i32,
+        commit_offset: "commitOffset" ~ i64 = 0, suspend_timeout_millis: "suspendTimeoutMillis" ~ i64 = 0,
+        subscription: "subscription" ? ByteString, sub_version: "subVersion" ~ i64 = 0,
+        expression_type: "expressionType" ? ByteString,
+    }
+    /// Answer to a pull; all four fields must be there with codes 0, 19, 20 and 21.
+    PullMessageResponseHeader {
+        suggest_which_broker_id: "suggestWhichBrokerId" ! i64, next_begin_offset: "nextBeginOffset" ! i64,
+        min_offset: "minOffset" ! i64, max_offset: "maxOffset" ! i64,
+    }
+    /// QUERY_CONSUMER_OFFSET (14).
+    QueryConsumerOffsetRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+        set_zero_if_not_found: "setZeroIfNotFound" ? bool,
+    }
+    /// UPDATE_CONSUMER_OFFSET (15).
+    UpdateConsumerOffsetRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+        commit_offset: "commitOffset" ! i64,
+    }
+    /// GET_MAX_OFFSET (30).
+    GetMaxOffsetRequestHeader { topic: "topic" ! ByteString, queue_id: "queueId" ! i32 }
+    /// GET_MIN_OFFSET (31).
+    GetMinOffsetRequestHeader { topic: "topic" ! ByteString, queue_id: "queueId" ! i32 }
+    /// GET_EARLIEST_MSG_STORETIME (32).
+    GetEarliestMsgStoretimeRequestHeader { topic: "topic" ! ByteString, queue_id: "queueId" ! i32 }
+    /// SEARCH_OFFSET_BY_TIMESTAMP (29).
+    SearchOffsetRequestHeader {
+        topic: "topic" ! ByteString, queue_id: "queueId" ! i32, timestamp: "timestamp" ! i64,
+        boundary_type: "boundaryType" ? ByteString,
+    }
+    /// QUERY_MESSAGE (12).
+    QueryMessageRequestHeader {
+        topic: "topic" ! ByteString, key: "key" ! ByteString, max_num: "maxNum" ! i32,
+        begin_timestamp: "beginTimestamp" ! i64, end_timestamp: "endTimestamp" ! i64,
+    }
+    /// VIEW_MESSAGE_BY_ID (33).
+    ViewMessageRequestHeader { offset: "offset" ! i64 }
+    /// UNREGISTER_CLIENT (35).
+    UnregisterClientRequestHeader {
+        client_id: "clientID" ? ByteString, producer_group: "producerGroup" ? ByteString, consumer_group: "consumerGroup" ? ByteString,
+    }
+    /// GET_CONSUMER_LIST_BY_GROUP (38).
+    GetConsumerListByGroupRequestHeader { consumer_group: "consumerGroup" ! ByteString }
+    /// NOTIFY_CONSUMER_IDS_CHANGED (40).
+    NotifyConsumerIdsChangedRequestHeader { consumer_group: "consumerGroup" ! ByteString }
+    /// UPDATE_AND_CREATE_TOPIC (17).
+    CreateTopicRequestHeader {
+        topic: "topic" ! ByteString, default_topic: "defaultTopic" ? ByteString, read_queue_nums: "readQueueNums" ! i32,
+        write_queue_nums: "writeQueueNums" ! i32, perm: "perm" ! i32, topic_filter_type: "topicFilterType" ? ByteString,
+        topic_sys_flag: "topicSysFlag" ~ i32 = 0, order: "order" ~ bool = false, attributes: "attributes" ? ByteString,
+    }
+    /// Requests that name a topic and nothing else: 202, 215, 300, 351 and others.
+    TopicRequestHeader { topic: "topic" ! ByteString }
+    /// DELETE_SUBSCRIPTIONGROUP (207); 4.9 calls the flag `removeOffset`.
+    DeleteSubscriptionGroupRequestHeader {
+        group_name: "groupName" ! ByteString, clean_offset: "cleanOffset" ~ bool = false, remove_offset: "removeOffset" ~ bool = false,
+    }
+    /// GET_CONSUMER_CONNECTION_LIST (203).
+    GetConsumerConnectionListRequestHeader { consumer_group: "consumerGroup" ! ByteString }
+    /// GET_PRODUCER_CONNECTION_LIST (204).
+    GetProducerConnectionListRequestHeader { producer_group: "producerGroup" ! ByteString }
+    /// GET_CONSUME_STATS (208).
+    GetConsumeStatsRequestHeader { consumer_group: "consumerGroup" ! ByteString, topic: "topic" ? ByteString }
+    /// GET_SUBSCRIPTIONGROUP_CONFIG (352), QUERY_TOPICS_BY_CONSUMER (343).
+    GroupRequestHeader { group: "group" ! ByteString }
+    /// INVOKE_BROKER_TO_RESET_OFFSET (222).
+    ResetOffsetRequestHeader {
+        topic: "topic" ! ByteString, group: "group" ! ByteString, timestamp: "timestamp" ! i64, is_force: "isForce" ~ bool = false,
+        queue_id: "queueId" ~ i32 = -1, offset: "offset" ? i64,
+    }
+    /// GET_CONSUMER_RUNNING_INFO (307), CONSUME_MESSAGE_DIRECTLY (309): whom to relay to.
+    RelayRequestHeader { consumer_group: "consumerGroup" ! ByteString, client_id: "clientId" ! ByteString, msg_id: "msgId" ? ByteString }
+    /// VIEW_BROKER_STATS_DATA (315).
+    ViewBrokerStatsDataRequestHeader { stats_name: "statsName" ! ByteString, stats_key: "statsKey" ! ByteString }
+    /// PUT_KV_CONFIG (100).
+    PutKvConfigRequestHeader { namespace: "namespace" ! ByteString, key: "key" ! ByteString, value: "value" ! ByteString }
+    /// GET_KV_CONFIG (101), DELETE_KV_CONFIG (102).
+    KvConfigRequestHeader { namespace: "namespace" ! ByteString, key: "key" ! ByteString }
+    /// GET_KVLIST_BY_NAMESPACE (219).
+    GetKvListByNamespaceRequestHeader { namespace: "namespace" ! ByteString }
+    /// REGISTER_BROKER (103).
+    RegisterBrokerRequestHeader {
+        broker_name: "brokerName" ! ByteString, broker_addr: "brokerAddr" ! ByteString, cluster_name: "clusterName" ! ByteString,
+        ha_server_addr: "haServerAddr" ! ByteString, broker_id: "brokerId" ! i64, heartbeat_timeout_millis: "heartbeatTimeoutMillis" ? i64,
+        enable_acting_master: "enableActingMaster" ? bool, compressed: "compressed" ~ bool = false, body_crc32: "bodyCrc32" ~ i32 = 0,
+    }
+    /// Answer to a registration of a slave.
+    RegisterBrokerResponseHeader { ha_server_addr: "haServerAddr" ? ByteString, master_addr: "masterAddr" ? ByteString }
+    /// UNREGISTER_BROKER (104), QUERY_DATA_VERSION (322).
+    UnregisterBrokerRequestHeader {
+        broker_name: "brokerName" ! ByteString, broker_addr: "brokerAddr" ! ByteString, cluster_name: "clusterName" ! ByteString,
+        broker_id: "brokerId" ! i64,
+    }
+    /// BROKER_HEARTBEAT (904).
+    BrokerHeartbeatRequestHeader {
+        cluster_name: "clusterName" ! ByteString, broker_addr: "brokerAddr" ! ByteString, broker_name: "brokerName" ! ByteString,
+        heartbeat_timeout_mills: "heartbeatTimeoutMills" ? i64,
+    }
+    /// GET_ROUTEINFO_BY_TOPIC (105).
+    GetRouteInfoRequestHeader { topic: "topic" ! ByteString, accept_standard_json_only: "acceptStandardJsonOnly" ~ bool = false }
+    /// WIPE_WRITE_PERM_OF_BROKER (205), ADD_WRITE_PERM_OF_BROKER (327).
+    BrokerNameRequestHeader { broker_name: "brokerName" ! ByteString }
+    /// DELETE_TOPIC_IN_NAMESRV (216).
+    DeleteTopicFromNamesrvRequestHeader { topic: "topic" ! ByteString, cluster_name: "clusterName" ? ByteString }
+    /// GET_TOPICS_BY_CLUSTER (224).
+    GetTopicsByClusterRequestHeader { cluster: "cluster" ! ByteString }
+    /// GET_BROKER_MEMBER_GROUP (901).
+    GetBrokerMemberGroupRequestHeader { cluster_name: "clusterName" ? ByteString, broker_name: "brokerName" ! ByteString }
+}
+
+/// SEND_MESSAGE (10) with whole names; 310 and 320 with one-letter names. One struct for both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are Java's
+pub struct SendMessageRequestHeader {
+    pub producer_group: ByteString,
+    pub topic: ByteString,
+    pub default_topic: ByteString,
+    pub default_topic_queue_nums: i32,
+    pub queue_id: i32,
+    pub sys_flag: i32,
+    pub born_timestamp: i64,
+    pub flag: i32,
+    pub properties: ByteString,
+    pub reconsume_times: i32,
+    pub unit_mode: bool,
+    pub max_reconsume_times: Option<i32>,
+    pub batch: bool,
+}
+
+/// Names of the fields in the order of the struct: whole and one-letter.
+const SEND_V1: [&str; 13] = [
+    "producerGroup",
+    "topic",
+    "defaultTopic",
+    "defaultTopicQueueNums",
+    "queueId",
+    "sysFlag",
+    "bornTimestamp",
+    "flag",
+    "properties",
+    "reconsumeTimes",
+    "unitMode",
+    "maxReconsumeTimes",
+    "batch",
+];
+const SEND_V2: [&str; 13] = [
+    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m",
+];
+
+impl SendMessageRequestHeader {
+    /// Reads the fields; which names they have is told by the topic's.
+    ///
+    /// # Errors
+    /// A required field is missing, or a field is unreadable.
+    pub fn decode(ext: &ExtFields) -> Result<Self, HeaderError> {
+        const NAME: &str = "SendMessageRequestHeader";
+        let [
+            group,
+            topic,
+            default,
+            queues,
+            queue,
+            sys_flag,
+            born,
+            flag,
+            properties,
+            reconsume,
+            unit,
+            max,
+            batch,
+        ] = if ext.get_text(SEND_V2[1]).is_some() {
+            SEND_V2
+        } else {
+            SEND_V1
+        };
+        Ok(SendMessageRequestHeader {
+            producer_group: required(ext, NAME, group)?,
+            topic: required(ext, NAME, topic)?,
+            default_topic: optional(ext, NAME, default)?.unwrap_or_default(),
+            default_topic_queue_nums: optional(ext, NAME, queues)?.unwrap_or(4),
+            queue_id: required(ext, NAME, queue)?,
+            sys_flag: required(ext, NAME, sys_flag)?,
+            born_timestamp: required(ext, NAME, born)?,
+            flag: optional(ext, NAME, flag)?.unwrap_or(0),
+            properties: optional(ext, NAME, properties)?.unwrap_or_default(),
+            reconsume_times: optional(ext, NAME, reconsume)?.unwrap_or(0),
+            unit_mode: optional(ext, NAME, unit)?.unwrap_or(false),
+            max_reconsume_times: optional(ext, NAME, max)?,
+            batch: optional(ext, NAME, batch)?.unwrap_or(false),
+        })
+    }
+
+    /// Adds the fields under their one-letter names.
+    pub fn encode_v2(&self, ext: &mut ExtFields) {
+        let mut put =
+            |at: usize, value: ByteString| ext.put(ByteString::from_static(SEND_V2[at]), value);
+        put(0, self.producer_group.clone());
+        put(1, self.topic.clone());
+        put(2, self.default_topic.clone());
+        put(3, self.default_topic_queue_nums.write());
+        put(4, self.queue_id.write());
+        put(5, self.sys_flag.write());
+        put(6, self.born_timestamp.write());
+        put(7, self.flag.write());
+        put(8, self.properties.clone());
+        put(9, self.reconsume_times.write());
+        put(10, self.unit_mode.write());
+        if let Some(max) = self.max_reconsume_times {
+            put(11, max.write());
+        }
+        put(12, self.batch.write());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_and_unreadable_fields_are_named() {
+        let mut ext = ExtFields::new();
+        ext.put("topic", "t");
+        let missing = GetMaxOffsetRequestHeader::decode(&ext).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "GetMaxOffsetRequestHeader: the field queueId is missing"
+        );
+        ext.put("queueId", " 1");
+        let wrong = GetMaxOffsetRequestHeader::decode(&ext).unwrap_err();
+        assert_eq!(
+            wrong.to_string(),
+            "GetMaxOffsetRequestHeader: the field queueId is \" 1\", a 32-bit integer is expected"
+        );
+    }
+
+    #[test]
+    fn sends_are_read_under_both_kinds_of_names() {
+        let values = [
+            "pg",
+            "t",
+            "TBW102",
+            "4",
+            "-1",
+            "0",
+            "7",
+            "0",
+            "x\u{1}y\u{2}",
+            "0",
+            "False",
+            "3",
+            "TRUE",
+        ];
+        let v1: ExtFields = SEND_V1.into_iter().zip(values).collect();
+        let v2: ExtFields = SEND_V2.into_iter().zip(values).collect();
+        let header = SendMessageRequestHeader::decode(&v1).unwrap();
+        assert_eq!(SendMessageRequestHeader::decode(&v2).unwrap(), header);
+        assert!(header.batch && !header.unit_mode && header.queue_id == -1);
+        let mut again = ExtFields::new();
+        header.encode_v2(&mut again);
+        assert_eq!(SendMessageRequestHeader::decode(&again).unwrap(), header);
+    }
+}

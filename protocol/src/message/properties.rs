@@ -1,0 +1,135 @@
+//! The properties string: `name U+0001 value U+0002`, repeated.
+//!
+//! The last separator may be missing on input. Pieces without U+0001, with an empty name, or
+//! shorter than three characters are no properties, as in Java's `string2messageProperties`.
+
+/// Ends a name.
+pub const NAME_VALUE_SEPARATOR: u8 = 1;
+/// Ends a property.
+pub const PROPERTY_SEPARATOR: u8 = 2;
+
+/// Index keys, separated by one blank.
+pub const KEYS: &str = "KEYS";
+/// Tag.
+pub const TAGS: &str = "TAGS";
+/// `false`: the producer does not wait for flush and replicas.
+pub const WAIT: &str = "WAIT";
+/// Delay level 1..=18.
+pub const DELAY: &str = "DELAY";
+/// Original topic of a retry message.
+pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+/// Original topic of a delayed or half message.
+pub const REAL_TOPIC: &str = "REAL_TOPIC";
+/// Original queue of a delayed or half message.
+pub const REAL_QID: &str = "REAL_QID";
+/// `true`: half message.
+pub const TRAN_MSG: &str = "TRAN_MSG";
+/// Producer group of a transaction.
+pub const PGROUP: &str = "PGROUP";
+/// Queue's smallest offset at pull time, added by consumers.
+pub const MIN_OFFSET: &str = "MIN_OFFSET";
+/// Queue's end at pull time, added by consumers.
+pub const MAX_OFFSET: &str = "MAX_OFFSET";
+/// Id of the first delivery of a retried message.
+pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+/// Reconsume count to store, sent by clients that put the message back themselves.
+pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
+/// Limit of retries for this message.
+pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
+/// Region id.
+pub const MSG_REGION: &str = "MSG_REGION";
+/// Trace switch.
+pub const TRACE_ON: &str = "TRACE_ON";
+/// The producer's unique id.
+pub const UNIQ_KEY: &str = "UNIQ_KEY";
+/// Cluster that stored the message; replies are addressed by it.
+pub const CLUSTER: &str = "CLUSTER";
+/// POP checkpoint handle, never accepted from producers.
+pub const POP_CK: &str = "POP_CK";
+/// Messages of an inner batch.
+pub const INNER_NUM: &str = "INNER_NUM";
+/// Relative delay in seconds.
+pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+/// Relative delay in milliseconds.
+pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+/// Absolute delivery time, Unix milliseconds.
+pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+
+/// All properties in order, duplicates included. Text that is not UTF-8 is passed over.
+pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    text.split(|&b| b == PROPERTY_SEPARATOR)
+        .filter_map(|piece| {
+            let at = piece.iter().position(|&b| b == NAME_VALUE_SEPARATOR)?;
+            let (name, value) = (&piece[..at], &piece[at + 1..]);
+            if name.is_empty() || value.is_empty() {
+                return None;
+            }
+            Some((
+                std::str::from_utf8(name).ok()?,
+                std::str::from_utf8(value).ok()?,
+            ))
+        })
+}
+
+/// Value of `name`; the last of equal names wins, as in Java.
+pub fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
+    iter(text)
+        .filter(|(n, _)| *n == name)
+        .map(|(_, value)| value)
+        .last()
+}
+
+/// Appends one property.
+pub fn put(out: &mut Vec<u8>, name: &str, value: &str) {
+    if !out.is_empty() && out.last() != Some(&PROPERTY_SEPARATOR) {
+        out.push(PROPERTY_SEPARATOR);
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.push(NAME_VALUE_SEPARATOR);
+    out.extend_from_slice(value.as_bytes());
+    out.push(PROPERTY_SEPARATOR);
+}
+
+/// A copy without the named properties; everything else stays byte for byte.
+pub fn without(text: &[u8], names: &[&str]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for piece in text.split_inclusive(|&b| b == PROPERTY_SEPARATOR) {
+        let name = piece
+            .split(|&b| b == NAME_VALUE_SEPARATOR)
+            .next()
+            .unwrap_or_default();
+        if !names.iter().any(|unwanted| unwanted.as_bytes() == name) {
+            out.extend_from_slice(piece);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_of_equal_names_wins_and_the_last_separator_may_miss() {
+        let text = b"a\x011\x02b\x012\x02a\x013";
+        assert_eq!(find(text, "a"), Some("3"));
+        assert_eq!(find(text, "b"), Some("2"));
+        assert_eq!(find(text, "c"), None);
+    }
+
+    #[test]
+    fn pieces_that_are_no_properties_are_passed_over() {
+        assert_eq!(
+            iter(b"novalue\x02\x01noname\x02empty\x01\x02ok\x01v\x02").collect::<Vec<_>>(),
+            [("ok", "v")]
+        );
+    }
+
+    #[test]
+    fn put_closes_an_open_end_and_without_leaves_the_rest_alone() {
+        let mut text = b"a\x011".to_vec();
+        put(&mut text, "b", "2");
+        assert_eq!(text, b"a\x011\x02b\x012\x02");
+        assert_eq!(without(&text, &["a"]), b"b\x012\x02");
+    }
+}

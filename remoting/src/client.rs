@@ -1,0 +1,196 @@
+//! The dialling side: one connection per address, made on demand and kept.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sluice_protocol::RemotingCommand;
+use sluice_protocol::code::response;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::Handler;
+use crate::connection::Connection;
+use crate::driver;
+use crate::error::{CloseReason, RemotingError};
+use crate::stream::Stream;
+use crate::tls::{self, TlsClientOptions};
+
+/// Settings of the dialling side.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Most time to connect, TLS handshake included.
+    pub connect_timeout: Duration,
+    /// Largest frame accepted, bytes.
+    pub frame_size_max: usize,
+    /// `tls.enable`: connect encrypted.
+    pub tls: Option<TlsClientOptions>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        ClientOptions {
+            connect_timeout: Duration::from_secs(3),
+            frame_size_max: sluice_protocol::frame::FRAME_SIZE_MAX,
+            tls: None,
+        }
+    }
+}
+
+/// The lock of an address is held while it is being dialled, so that it is dialled once.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+
+/// Calls peers by address. Dropped, it closes its connections.
+pub struct Client {
+    handler: Arc<dyn Handler>,
+    options: ClientOptions,
+    connector: Option<TlsConnector>,
+    slots: Mutex<HashMap<String, Slot>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1 << 63);
+
+impl Client {
+    /// A client whose peers' own requests go to `handler`.
+    ///
+    /// # Errors
+    /// TLS can't be set up.
+    pub fn new(options: ClientOptions, handler: Arc<dyn Handler>) -> Result<Client, RemotingError> {
+        let connector = options.tls.as_ref().map(tls::connector).transpose()?;
+        Ok(Client {
+            handler,
+            options,
+            connector,
+            slots: Mutex::default(),
+        })
+    }
+
+    /// Sends a request to `address` (`host:port`) and waits for its response, connecting if need be.
+    ///
+    /// A peer that answers GO_AWAY is leaving: the request is sent once more over a new connection.
+    ///
+    /// # Errors
+    /// No connection, or no response within `timeout` (which counts from the moment of sending).
+    pub async fn call(
+        &self,
+        address: &str,
+        request: RemotingCommand,
+        timeout: Duration,
+    ) -> Result<RemotingCommand, RemotingError> {
+        let connection = self.connection(address).await?;
+        let response = connection.call(request.clone(), timeout).await?;
+        if response.code != response::GO_AWAY {
+            return Ok(response);
+        }
+        connection.close(CloseReason::Local("the peer said that it goes away"));
+        self.connection(address).await?.call(request, timeout).await
+    }
+
+    /// Sends a request to `address` and forgets it.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn one_way(
+        &self,
+        address: &str,
+        request: RemotingCommand,
+    ) -> Result<(), RemotingError> {
+        self.connection(address).await?.one_way(request);
+        Ok(())
+    }
+
+    /// The living connection to `address`, made if there is none.
+    ///
+    /// # Errors
+    /// [`RemotingError::Connect`] or [`RemotingError::ConnectTimeout`].
+    pub async fn connection(&self, address: &str) -> Result<Arc<Connection>, RemotingError> {
+        let slot = self
+            .slots
+            .lock()
+            .entry(address.to_owned())
+            .or_default()
+            .clone();
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(connection.clone());
+        }
+        let connection = self.dial(address).await?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// The living connection to `address`, if there is one.
+    pub fn existing(&self, address: &str) -> Option<Arc<Connection>> {
+        let slot = self.slots.lock().get(address).cloned()?;
+        let slot = slot.try_lock().ok()?;
+        slot.clone().filter(|connection| !connection.is_closed())
+    }
+
+    /// Closes the connection to `address`, if there is one.
+    pub fn close(&self, address: &str) {
+        let slot = self.slots.lock().remove(address);
+        if let Some(connection) =
+            slot.and_then(|slot| slot.try_lock().ok().and_then(|slot| slot.clone()))
+        {
+            connection.close(CloseReason::Local("closed by its owner"));
+        }
+    }
+
+    async fn dial(&self, address: &str) -> Result<Arc<Connection>, RemotingError> {
+        let timeout = self.options.connect_timeout;
+        let dialled = tokio::time::timeout(timeout, self.open(address)).await;
+        let (stream, connection) = dialled
+            .map_err(|_| RemotingError::ConnectTimeout {
+                address: address.to_owned(),
+                timeout,
+            })?
+            .map_err(|source| RemotingError::Connect {
+                address: address.to_owned(),
+                source,
+            })?;
+        tokio::spawn(driver::drive(
+            stream,
+            connection.clone(),
+            self.handler.clone(),
+            self.options.frame_size_max,
+        ));
+        Ok(connection)
+    }
+
+    async fn open(&self, address: &str) -> std::io::Result<(Stream, Arc<Connection>)> {
+        let tcp = TcpStream::connect(address).await?;
+        let _ = tcp.set_nodelay(true);
+        let (peer, local) = (tcp.peer_addr()?, tcp.local_addr()?);
+        let stream = match &self.connector {
+            Some(connector) => Stream::TlsClient(Box::new(
+                connector.connect(tls::server_name(address), tcp).await?,
+            )),
+            None => Stream::Plain(tcp),
+        };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok((
+            stream,
+            Connection::new(id, peer, local, self.connector.is_some(), 0),
+        ))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        for slot in self.slots.lock().values() {
+            if let Some(connection) = slot.try_lock().ok().and_then(|slot| slot.clone()) {
+                connection.close(CloseReason::Local("the client is shut down"));
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One peer, as everybody but its driver sees it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sluice_protocol::{RemotingCommand, Serialization};
+use tokio::sync::oneshot;
+
+use crate::error::{CloseReason, RemotingError};
+use crate::outbox::Outbox;
+
+/// Most bytes that may wait for one peer; beyond that it is dropped. One largest pull response and
+/// then some.
+pub(crate) const OUTBOX_SIZE_MAX: usize = 64 * 1024 * 1024;
+
+/// A connection to a peer: answers and requests are put in from any thread, its driver writes them.
+#[derive(Debug)]
+pub struct Connection {
+    id: u64,
+    peer: SocketAddr,
+    local: SocketAddr,
+    tls: bool,
+    pub(crate) outbox: Mutex<Outbox>,
+    /// Our requests that wait for their response, by opaque.
+    waiting: Mutex<HashMap<i32, oneshot::Sender<RemotingCommand>>>,
+    next_opaque: AtomicI32,
+    /// Form of the last request that came; our own requests take it.
+    serialization: AtomicU8,
+    closed: OnceLock<CloseReason>,
+    opened: Instant,
+    /// Milliseconds after `opened` when the peer last sent anything or took anything.
+    last_read_ms: AtomicU64,
+    last_write_ms: AtomicU64,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        id: u64,
+        peer: SocketAddr,
+        local: SocketAddr,
+        tls: bool,
+        first_opaque: i32,
+    ) -> Arc<Self> {
+        Arc::new(Connection {
+            id,
+            peer: canonical(peer),
+            local: canonical(local),
+            tls,
+            outbox: Mutex::default(),
+            waiting: Mutex::default(),
+            next_opaque: AtomicI32::new(first_opaque),
+            serialization: AtomicU8::new(Serialization::Json as u8),
+            closed: OnceLock::new(),
+            opened: Instant::now(),
+            last_read_ms: AtomicU64::new(0),
+            last_write_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Unique in this process, never used again.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+    /// The peer's address; IPv4 in its own form even on an IPv6 socket.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+    /// Our address as the peer reaches it.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+    /// Whether it has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get().is_some()
+    }
+
+    /// Ends the connection; what still waits to be sent is dropped. Only the first reason counts.
+    pub fn close(&self, reason: CloseReason) {
+        if self.closed.set(reason).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Sends a request and forgets it.
+    pub fn one_way(&self, mut request: RemotingCommand) {
+        request.opaque = self.next_opaque();
+        request.flag |= sluice_protocol::command::FLAG_ONE_WAY;
+        request.serialization = self.serialization();
+        self.send(&request, &[]);
+    }
+
+    /// Sends a request and waits for its response.
+    ///
+    /// Dropping the future gives the response up; the request may have been carried out.
+    ///
+    /// # Errors
+    /// [`RemotingError::Timeout`] or [`RemotingError::Closed`]; the request may have been carried
+    /// out in either case.
+    pub async fn call(
+        &self,
+        mut request: RemotingCommand,
+        timeout: Duration,
+    ) -> Result<RemotingCommand, RemotingError> {
+        request.opaque = self.next_opaque();
+        request.serialization = self.serialization();
+        let (sender, receiver) = oneshot::channel();
+        let waiting = Waiting {
+            connection: self,
+            opaque: request.opaque,
+        };
+        self.waiting.lock().insert(request.opaque, sender);
+        self.send(&request, &[]);
+        if let Some(reason) = self.closed.get() {
+            return Err(RemotingError::Closed {
+                address: self.peer.to_string(),
+                reason: reason.clone(),
+            });
+        }
+        let outcome = tokio::time::timeout(timeout, receiver).await;
+        drop(waiting);
+        match outcome {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(RemotingError::Closed {
+                address: self.peer.to_string(),
+                reason: self.close_reason(),
+            }),
+            Err(_) => Err(RemotingError::Timeout {
+                address: self.peer.to_string(),
+                code: request.code,
+                timeout,
+            }),
+        }
+    }
+
+    /// Puts a command in the outbox; on a closed connection it is dropped.
+    pub(crate) fn send(&self, command: &RemotingCommand, slices: &[Bytes]) {
+        if self.is_closed() {
+            return;
+        }
+        let mut outbox = self.outbox.lock();
+        if outbox.pending() == 0 {
+            // The stall time counts from here, also before the driver has woken up.
+            self.note_write();
+        }
+        outbox.put(command, slices);
+        let pending = outbox.pending();
+        let sleeper = outbox.sleeper.take();
+        drop(outbox);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+        if pending > OUTBOX_SIZE_MAX {
+            self.close(CloseReason::NotReading {
+                pending,
+                limit: OUTBOX_SIZE_MAX,
+            });
+        }
+    }
+
+    /// A response came: whoever waits for it gets it, an unknown one is ignored.
+    pub(crate) fn settle(&self, response: RemotingCommand) {
+        let waiter = self.waiting.lock().remove(&response.opaque);
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(response);
+        }
+    }
+
+    pub(crate) fn remember_serialization(&self, serialization: Serialization) {
+        self.serialization
+            .store(serialization as u8, Ordering::Relaxed);
+    }
+
+    /// Everybody who waits for a response learns that none will come.
+    pub(crate) fn abandon(&self) {
+        self.waiting.lock().clear();
+        self.outbox.lock().clear();
+    }
+
+    pub(crate) fn close_reason(&self) -> CloseReason {
+        self.closed.get().cloned().unwrap_or(CloseReason::Peer)
+    }
+
+    pub(crate) fn closing(&self) -> Option<&CloseReason> {
+        self.closed.get()
+    }
+
+    pub(crate) fn note_read(&self) {
+        self.last_read_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_write(&self) {
+        self.last_write_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    /// Ends the connection if nothing has moved for `idle`, or nothing of what waits for `stall`.
+    pub(crate) fn close_if_unused(&self, idle: Duration, stall: Duration) {
+        // Locked first: what is put in afterwards must not meet a write time from before.
+        let outbox = self.outbox.lock();
+        let age = self.age_ms();
+        let since = |last: &AtomicU64| {
+            Duration::from_millis(age.saturating_sub(last.load(Ordering::Relaxed)))
+        };
+        let (read, written) = (since(&self.last_read_ms), since(&self.last_write_ms));
+        let waiting = outbox.pending() > 0;
+        drop(outbox);
+        if read.min(written) > idle {
+            self.close(CloseReason::Idle(idle));
+        } else if written > stall && waiting {
+            self.close(CloseReason::Stalled(stall));
+        }
+    }
+
+    /// The writer starts on something new: the stall time counts from here.
+    pub(crate) fn note_write_start(&self) {
+        self.note_write();
+    }
+
+    fn wake(&self) {
+        if let Some(sleeper) = self.outbox.lock().sleeper.take() {
+            Waker::wake(sleeper);
+        }
+    }
+
+    fn age_ms(&self) -> u64 {
+        self.opened.elapsed().as_millis() as u64
+    }
+
+    fn next_opaque(&self) -> i32 {
+        self.next_opaque.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn serialization(&self) -> Serialization {
+        if self.serialization.load(Ordering::Relaxed) == Serialization::RocketMq as u8 {
+            Serialization::RocketMq
+        } else {
+            Serialization::Json
+        }
+    }
+}
+
+/// Takes the place in the waiting table back, also when the caller gives up.
+struct Waiting<'a> {
+    connection: &'a Connection,
+    opaque: i32,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.connection.waiting.lock().remove(&self.opaque);
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

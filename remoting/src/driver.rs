@@ -1,0 +1,214 @@
+//! The one task of a connection: read, handle every whole frame, write all answers.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use sluice_protocol::{RemotingCommand, frame};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::Handler;
+use crate::connection::Connection;
+use crate::error::CloseReason;
+use crate::outbox::{WRITE_PIECES_MAX, advance, io_slices};
+use crate::responder::Responder;
+use crate::stream::Stream;
+
+/// Room made for a read when nothing is known of what comes.
+const READ_SIZE: usize = 8 * 1024;
+/// Most room made ahead of bytes that a frame has only announced.
+const READ_AHEAD_MAX: usize = 256 * 1024;
+/// While more than this waits to be written, nothing more is read.
+const WRITE_HIGH_WATER: usize = 1024 * 1024;
+
+/// Serves the connection until it ends, then tells the handler and everybody who waits.
+pub(crate) async fn drive(
+    stream: Stream,
+    connection: Arc<Connection>,
+    handler: Arc<dyn Handler>,
+    frame_size_max: usize,
+) {
+    let mut driver = Driver {
+        stream,
+        connection,
+        handler,
+        frame_size_max,
+        buffer: BytesMut::new(),
+        writing: VecDeque::new(),
+        needs_flush: false,
+    };
+    let reason = poll_fn(|cx| driver.poll(cx)).await;
+    driver.connection.close(reason);
+    driver.connection.abandon();
+    let reason = driver.connection.close_reason();
+    tracing::debug!(peer = %driver.connection.peer(), %reason, "connection ended");
+    driver.handler.closed(&driver.connection, &reason);
+}
+
+struct Driver {
+    stream: Stream,
+    connection: Arc<Connection>,
+    handler: Arc<dyn Handler>,
+    frame_size_max: usize,
+    buffer: BytesMut,
+    /// Pieces taken out of the outbox and not yet wholly written.
+    writing: VecDeque<Bytes>,
+    needs_flush: bool,
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        match self.run(cx) {
+            Ok(()) => Poll::Pending,
+            Err(reason) => Poll::Ready(reason),
+        }
+    }
+
+    /// Goes on until nothing moves; an error is the end of the connection.
+    fn run(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        // Awake: what this task itself puts in the outbox needs nobody to wake it.
+        self.connection.outbox.lock().sleeper = None;
+        loop {
+            if let Some(reason) = self.connection.closing() {
+                return Err(reason.clone());
+            }
+            let read = self.poll_read(cx)?;
+            let written = self.poll_write(cx)?;
+            if read.is_pending() && written.is_pending() && self.falls_asleep(cx) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads once and handles all whole frames. Pending also while the peer must read first.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
+        if self.connection.outbox.lock().pending() > WRITE_HIGH_WATER {
+            return Ok(Poll::Pending);
+        }
+        self.make_room()?;
+        match self.poll_fill(cx) {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Ok(0)) => Err(CloseReason::Peer),
+            Poll::Ready(Ok(_)) => {
+                self.connection.note_read();
+                self.handle_frames()?;
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Err(error)) => Err(CloseReason::Io(error.to_string())),
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let spare = self.buffer.spare_capacity_mut();
+        let mut room = ReadBuf::uninit(spare);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+        let filled = room.filled().len();
+        // SAFETY: poll_read has initialised the first `filled` bytes of the spare capacity.
+        unsafe { self.buffer.set_len(self.buffer.len() + filled) };
+        Poll::Ready(Ok(filled))
+    }
+
+    /// Room grows with what has really come, not with what a length word claims.
+    fn make_room(&mut self) -> Result<(), CloseReason> {
+        let missing = frame::size(&self.buffer, self.frame_size_max)?
+            .map_or(READ_SIZE, |size| size.saturating_sub(self.buffer.len()));
+        if self.buffer.capacity() - self.buffer.len() < missing.min(READ_SIZE) {
+            self.buffer
+                .reserve(missing.clamp(READ_SIZE, READ_AHEAD_MAX.max(self.buffer.len())));
+        }
+        Ok(())
+    }
+
+    fn handle_frames(&mut self) -> Result<(), CloseReason> {
+        while let Some(frame) = frame::split(&mut self.buffer, self.frame_size_max)? {
+            let command = RemotingCommand::decode(&frame)?;
+            if command.is_response() {
+                self.connection.settle(command);
+            } else {
+                self.connection
+                    .remember_serialization(command.serialization);
+                self.handle(command);
+            }
+        }
+        Ok(())
+    }
+
+    /// A panic costs the one request: its responder answers while the stack unwinds.
+    fn handle(&self, request: RemotingCommand) {
+        let code = request.code;
+        let responder = Responder::new(&self.connection, &request);
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            self.handler.handle(&self.connection, request, responder)
+        }));
+        if let Err(panic) = handled {
+            tracing::error!(peer = %self.connection.peer(), code, cause = panic_text(&*panic), "a request handler panicked");
+        }
+    }
+
+    /// Writes once. Ready when something was written; pending when nothing waits or the peer must read.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
+        let fresh = self.writing.is_empty();
+        if self.writing.len() < WRITE_PIECES_MAX / 2 {
+            self.connection.outbox.lock().take(&mut self.writing);
+        }
+        if self.writing.is_empty() {
+            return self.poll_flush(cx);
+        }
+        if fresh {
+            self.connection.note_write_start();
+        }
+        let mut slices = [IoSlice::new(&[]); WRITE_PIECES_MAX];
+        let count = io_slices(&self.writing, &mut slices);
+        match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]) {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Ok(0)) => Err(CloseReason::Peer),
+            Poll::Ready(Ok(written)) => {
+                advance(&mut self.writing, written);
+                self.connection.outbox.lock().written(written);
+                self.connection.note_write();
+                self.needs_flush = !matches!(self.stream, Stream::Plain(_));
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Err(error)) => Err(CloseReason::Io(error.to_string())),
+        }
+    }
+
+    /// TLS may hold the last record back until it is told to flush.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
+        if !self.needs_flush {
+            return Ok(Poll::Pending);
+        }
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Ok(())) => {
+                self.needs_flush = false;
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Err(error)) => Err(CloseReason::Io(error.to_string())),
+        }
+    }
+
+    /// Leaves the waker for whoever puts something in next; false when something came meanwhile.
+    fn falls_asleep(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut outbox = self.connection.outbox.lock();
+        if (self.writing.is_empty() && outbox.pending() > 0) || self.connection.is_closed() {
+            return false;
+        }
+        outbox.sleeper = Some(cx.waker().clone());
+        true
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown")
+}

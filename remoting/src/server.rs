@@ -1,0 +1,310 @@
+//! Accepts connections and drives each on a task of its own.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::Handler;
+use crate::connection::Connection;
+use crate::driver;
+use crate::error::{CloseReason, RemotingError};
+use crate::stream::Stream;
+use crate::tls::{self, TlsMode, TlsServerOptions};
+
+/// A peer that has said nothing for this long after connecting is closed.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Most time for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests of ours count their opaques from here, far from where clients begin: one of them (.NET)
+/// takes our request for an answer when the two meet.
+const FIRST_OPAQUE: i32 = 0x4000_0000;
+const SHUTTING_DOWN: &str = "the server is shutting down";
+
+/// Limits and settings of a listener.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Most connections at a time; one more is closed at once.
+    pub connections_max: usize,
+    /// Largest frame, its length word included, bytes.
+    pub frame_size_max: usize,
+    /// A connection without any traffic for this long is closed.
+    pub idle: Duration,
+    /// A peer that takes nothing of what waits for it for this long is closed.
+    pub stall: Duration,
+    /// TLS.
+    pub tls: TlsServerOptions,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        ServerOptions {
+            connections_max: 65_535,
+            frame_size_max: sluice_protocol::frame::FRAME_SIZE_MAX,
+            idle: Duration::from_secs(120),
+            stall: Duration::from_secs(60),
+            tls: TlsServerOptions::default(),
+        }
+    }
+}
+
+/// A listener and its connections. Dropped, it stops accepting and closes them.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+}
+
+struct Shared {
+    handler: Arc<dyn Handler>,
+    options: ServerOptions,
+    acceptor: Option<TlsAcceptor>,
+    permits: Arc<Semaphore>,
+    connections: Mutex<HashMap<u64, Weak<Connection>>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Server {
+    /// Listens on `address` and serves whoever connects.
+    ///
+    /// # Errors
+    /// The address can't be listened on, or TLS can't be set up.
+    pub async fn start(
+        address: SocketAddr,
+        options: ServerOptions,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Server, RemotingError> {
+        let acceptor = tls::acceptor(&options.tls)?;
+        let listener = listen(address).map_err(|source| RemotingError::Listen {
+            address: address.to_string(),
+            source,
+        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| RemotingError::Listen {
+                address: address.to_string(),
+                source,
+            })?;
+        let permits = Arc::new(Semaphore::new(options.connections_max));
+        let shared = Arc::new(Shared {
+            handler,
+            options,
+            acceptor,
+            permits,
+            connections: Mutex::default(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(accept_all(listener, shared.clone(), stopped.clone()));
+        tokio::spawn(close_unused(shared.clone(), stopped));
+        Ok(Server {
+            address,
+            shared,
+            stop,
+        })
+    }
+
+    /// Where it listens; the port is the real one if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connections at this moment.
+    pub fn connections(&self) -> Vec<Arc<Connection>> {
+        self.shared
+            .connections
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    /// Stops accepting, gives what waits to be sent up to `patience` to leave, closes everything.
+    pub async fn shutdown(&self, patience: Duration) {
+        let _ = self.stop.send(true);
+        let flushed = async {
+            while self
+                .connections()
+                .iter()
+                .any(|connection| connection.outbox.lock().pending() > 0)
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, flushed).await;
+        self.close_all();
+    }
+
+    fn close_all(&self) {
+        for connection in self.connections() {
+            connection.close(CloseReason::Local(SHUTTING_DOWN));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        self.close_all();
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // One listener on [::] serves IPv4 as well.
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(stream, peer, &shared, stopped.clone()),
+            Err(error) => {
+                // Out of files or memory: connections end all the time, so try again, but not at once.
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn admit(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: &Arc<Shared>,
+    stopped: watch::Receiver<bool>,
+) {
+    let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
+        tracing::warn!(%peer, limit = shared.options.connections_max, "connection refused: the limit of connections is reached");
+        return;
+    };
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        if let Err(reason) = serve(stream, peer, shared, permit, stopped).await {
+            tracing::warn!(%peer, %reason, "connection refused");
+        }
+    });
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().map_err(|error| error.to_string())?;
+    let negotiated = tokio::select! {
+        negotiated = negotiate(stream, &shared) => negotiated?,
+        _ = stopped.wait_for(|stopped| *stopped) => None,
+    };
+    let Some(stream) = negotiated else {
+        return Ok(());
+    };
+    let tls = !matches!(stream, Stream::Plain(_));
+    let connection = Connection::new(
+        NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        peer,
+        local,
+        tls,
+        FIRST_OPAQUE,
+    );
+    shared
+        .connections
+        .lock()
+        .insert(connection.id(), Arc::downgrade(&connection));
+    if *stopped.borrow() {
+        // The shutdown may have gone through the connections before this one was among them.
+        connection.close(CloseReason::Local(SHUTTING_DOWN));
+    }
+    driver::drive(
+        stream,
+        connection.clone(),
+        shared.handler.clone(),
+        shared.options.frame_size_max,
+    )
+    .await;
+    shared.connections.lock().remove(&connection.id());
+    Ok(())
+}
+
+/// Tells TLS from plain text by the first byte; `None` when the peer left before it said anything.
+async fn negotiate(stream: TcpStream, shared: &Shared) -> Result<Option<Stream>, String> {
+    let mut first = [0];
+    let peeked = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await;
+    match peeked {
+        Err(_) | Ok(Err(_) | Ok(0)) => return Ok(None),
+        Ok(Ok(_)) => {}
+    }
+    let encrypted = first[0] == tls::HANDSHAKE_BYTE;
+    match (&shared.acceptor, encrypted) {
+        (Some(acceptor), true) => {
+            let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+            let stream = accepted.map_err(|_| "TLS handshake took too long".to_owned())?;
+            Ok(Some(Stream::TlsServer(Box::new(stream.map_err(
+                |error| format!("TLS handshake failed: {error}"),
+            )?))))
+        }
+        (None, true) => Err("TLS is off (tls.server.mode, tls.server.certPath)".to_owned()),
+        (_, false) if shared.options.tls.mode == TlsMode::Enforcing => {
+            Err("plain text, but tls.server.mode is enforcing".to_owned())
+        }
+        (_, false) => Ok(Some(Stream::Plain(stream))),
+    }
+}
+
+async fn close_unused(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            _ = stopped.changed() => return,
+        }
+        let connections: Vec<_> = shared
+            .connections
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for connection in connections {
+            connection.close_if_unused(shared.options.idle, shared.options.stall);
+        }
+    }
+}

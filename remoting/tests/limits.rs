@@ -1,0 +1,185 @@
+//! Peers that are slow, silent, too many or asking too much, and the end of a server.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::*;
+use sluice_remoting::{CloseReason, ServerOptions};
+use tokio::io::AsyncWriteExt;
+
+const MIB: usize = 1024 * 1024;
+
+/// Keeps asking for large answers and reads none.
+async fn ask_and_never_read(mut peer: Peer) -> Peer {
+    let ask = large(4 * MIB, 1).encode();
+    while peer.stream.write_all(&ask).await.is_ok() {}
+    peer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_never_reads_stalls_and_the_others_do_not() {
+    let options = ServerOptions {
+        stall: Duration::from_millis(200),
+        ..ServerOptions::default()
+    };
+    let (server, _, mut events) = serve(options).await;
+    let slow = Peer::connect(server.address()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    let slow = tokio::spawn(ask_and_never_read(slow));
+    for _ in 0..50 {
+        peer.nothing_is_due().await;
+    }
+    let reason = events.ended().await;
+    // A whole buffer of requests may be over the limit before the clock is.
+    assert!(
+        matches!(
+            reason,
+            CloseReason::Stalled(_) | CloseReason::NotReading { .. }
+        ),
+        "{reason}"
+    );
+    peer.nothing_is_due().await;
+    drop(within(slow).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_reads_again_has_lost_nothing() {
+    let (server, script, _events) = serve(ServerOptions::default()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    let handled = || script.requests.load(std::sync::atomic::Ordering::SeqCst);
+    for opaque in 0..12 {
+        peer.send(&large(2 * MIB, opaque)).await;
+    }
+    until("the first are handled", || handled() > 0).await;
+    for opaque in 0..12 {
+        let answer = peer.receive().await.expect("an answer");
+        assert_eq!((answer.opaque, answer.body.len()), (opaque, 2 * MIB));
+    }
+    peer.nothing_is_due().await;
+}
+
+#[tokio::test]
+async fn more_than_the_outbox_may_hold_ends_the_connection() {
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let mut slow = Peer::connect(server.address()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    let mut held = Vec::new();
+    for opaque in 0..24 {
+        slow.send(&request(HOLD, opaque)).await;
+        held.push(events.held().await);
+    }
+    // Answers given from elsewhere, as long polls are: no reading of ours is there to be stopped.
+    let body = bytes::Bytes::from(vec![0; 8 * MIB]);
+    for responder in held {
+        let response = responder.response(0);
+        responder.answer_with(response, std::slice::from_ref(&body));
+    }
+    let reason = events.ended().await;
+    assert!(
+        matches!(reason, CloseReason::NotReading { pending, limit } if pending > limit && limit <= 64 * MIB),
+        "{reason}"
+    );
+    peer.nothing_is_due().await;
+}
+
+#[tokio::test]
+async fn one_connection_over_the_limit_is_closed_and_room_is_made_by_leaving() {
+    let options = ServerOptions {
+        connections_max: 2,
+        ..ServerOptions::default()
+    };
+    let (server, _, mut events) = serve(options).await;
+    let mut first = Peer::connect(server.address()).await;
+    let mut second = Peer::connect(server.address()).await;
+    first.nothing_is_due().await;
+    second.nothing_is_due().await;
+    let mut third = Peer::connect(server.address()).await;
+    assert!(third.receive().await.is_none());
+    first.nothing_is_due().await;
+    drop(first);
+    events.ended().await;
+    // The place is free once the driver has returned, just after the event.
+    let served = async {
+        loop {
+            let mut next = Peer::connect(server.address()).await;
+            let _ = next.stream.write_all(&request(ECHO, 1).encode()).await;
+            if next.receive().await.is_some() {
+                return;
+            }
+        }
+    };
+    within(served).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let options = ServerOptions {
+        idle: Duration::from_secs(2),
+        ..ServerOptions::default()
+    };
+    let (server, script, mut events) = serve(options).await;
+    let mut idle = Peer::connect(server.address()).await;
+    idle.nothing_is_due().await;
+    let mut busy = Peer::connect(server.address()).await;
+    busy.nothing_is_due().await;
+    let busy_id = script.connections.lock()[1];
+    let traffic = tokio::spawn(async move {
+        loop {
+            busy.nothing_is_due().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert!(matches!(events.ended().await, CloseReason::Idle(_)));
+    assert!(idle.receive().await.is_none());
+    until("only the busy one is left", || {
+        server.connections().len() == 1
+    })
+    .await;
+    assert_eq!(server.connections()[0].id(), busy_id);
+    traffic.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_lets_answers_leave_and_then_closes() {
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let server = Arc::new(server);
+    let mut peer = Peer::connect(server.address()).await;
+    peer.send(&request(HOLD, 1)).await;
+    let held = events.held().await;
+    let response = held.response(0);
+    held.answer_with(response, &[vec![b'x'; 16 * MIB - 4096].into()]);
+    let stopping = {
+        let server = server.clone();
+        tokio::spawn(async move { server.shutdown(PATIENCE).await })
+    };
+    let answer = peer.receive().await.expect("the whole answer");
+    assert_eq!(answer.body.len(), 16 * MIB - 4096);
+    assert!(peer.receive().await.is_none());
+    within(stopping).await.expect("no panic");
+    assert!(matches!(events.ended().await, CloseReason::Local(_)));
+    let refused = tokio::net::TcpStream::connect(server.address()).await;
+    if let Ok(stream) = refused {
+        assert!(Peer::over(stream).receive().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn shutdown_waits_no_longer_than_it_was_told() {
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let mut slow = Peer::connect(server.address()).await;
+    slow.send(&large(32 * MIB, 1)).await;
+    until("an answer waits", || server.connections().len() == 1).await;
+    within(server.shutdown(Duration::from_millis(50))).await;
+    assert!(matches!(events.ended().await, CloseReason::Local(_)));
+}
+
+#[tokio::test]
+async fn a_connection_that_has_said_nothing_is_closed_by_a_shutdown_too() {
+    let (server, _, _events) = serve(ServerOptions::default()).await;
+    let mut silent = Peer::connect(server.address()).await;
+    Peer::connect(server.address()).await.nothing_is_due().await;
+    within(server.shutdown(Duration::ZERO)).await;
+    assert!(silent.receive().await.is_none());
+}

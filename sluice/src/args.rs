@@ -1,0 +1,196 @@
+//! The command line.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// A message broker that unmodified Apache RocketMQ clients use.
+///
+/// Try it:
+///   sluice dev --ephemeral          name server on 127.0.0.1:9876, broker on 127.0.0.1:10911
+///
+/// Then point any RocketMQ client at 127.0.0.1:9876.
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment)]
+pub struct Sluice {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Name server and broker in one process, for development and tests
+    Dev(Dev),
+    /// A name server, with Java's options and port 9876
+    Namesrv(Namesrv),
+    /// A broker, with Java's options and property files
+    Broker(Broker),
+    /// Send one message
+    Send(Send),
+    /// Show the messages of a topic until Ctrl-C
+    Recv(Recv),
+    /// Look into the store directory of a broker that is not running
+    Store(Store),
+}
+
+/// Options of `sluice store`.
+#[derive(Debug, Args)]
+pub struct Store {
+    /// What to do with it
+    #[command(subcommand)]
+    pub task: StoreTask,
+}
+
+/// What to do with a store directory. Nothing is changed.
+#[derive(Debug, Subcommand)]
+pub enum StoreTask {
+    /// Read the whole CommitLog; ends with 1 if something is wrong with it
+    Check {
+        /// Store directory (storePathRootDir)
+        dir: PathBuf,
+    },
+    /// Print one line per message
+    Dump {
+        /// Store directory (storePathRootDir)
+        dir: PathBuf,
+        /// Only messages of this topic
+        #[arg(short, long)]
+        topic: Option<String>,
+        /// Messages at most
+        #[arg(short = 'n', long, value_name = "COUNT")]
+        limit: Option<u64>,
+    },
+}
+
+/// Options of `sluice dev`.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Where to keep messages
+    #[arg(long, value_name = "DIR", default_value = "sluice-data")]
+    pub data: PathBuf,
+    /// Keep messages in a temporary directory that goes with the process
+    #[arg(long, conflicts_with = "data")]
+    pub ephemeral: bool,
+    /// Port of the name server; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 9876)]
+    pub namesrv_port: u16,
+    /// Port of the broker; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 10911)]
+    pub broker_port: u16,
+    /// Send a few messages at the start and show them coming back
+    #[arg(long)]
+    pub demo: bool,
+    /// Sync every message to disk before it is acknowledged (SYNC_FLUSH)
+    #[arg(long)]
+    pub sync_flush: bool,
+}
+
+/// Options of `sluice send`.
+#[derive(Debug, Args)]
+pub struct Send {
+    /// Topic; a new one is created
+    pub topic: String,
+    /// Body
+    pub body: String,
+    /// Tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// Name servers
+    #[arg(
+        short = 'n',
+        long = "namesrvAddr",
+        value_name = "ADDRESSES",
+        env = "NAMESRV_ADDR",
+        default_value = "127.0.0.1:9876"
+    )]
+    pub namesrv_addr: String,
+}
+
+/// Options of `sluice recv`.
+#[derive(Debug, Args)]
+pub struct Recv {
+    /// Topic
+    pub topic: String,
+    /// Consumer group; it remembers what it has seen
+    #[arg(long, default_value = "sluice-recv")]
+    pub group: String,
+    /// Name servers
+    #[arg(
+        short = 'n',
+        long = "namesrvAddr",
+        value_name = "ADDRESSES",
+        env = "NAMESRV_ADDR",
+        default_value = "127.0.0.1:9876"
+    )]
+    pub namesrv_addr: String,
+}
+
+/// Options of `sluice namesrv`.
+#[derive(Debug, Args)]
+pub struct Namesrv {
+    /// Name server property file
+    #[arg(short, long = "configFile", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Print all settings and end
+    #[arg(short, long = "printConfigItem")]
+    pub print: bool,
+    /// Accepted for Java's scripts; a name server has no use for it
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
+    pub namesrv_addr: Option<String>,
+    /// Java leaves further words aside
+    #[arg(hide = true)]
+    pub ignored: Vec<String>,
+}
+
+/// Options of `sluice broker`.
+#[derive(Debug, Args)]
+pub struct Broker {
+    /// Broker property file, as Java's broker.conf
+    #[arg(short, long = "configFile", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Name servers, for example 192.168.0.1:9876;192.168.0.2:9876
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
+    pub namesrv_addr: Option<String>,
+    /// Print all settings and end
+    #[arg(short, long = "printConfigItem")]
+    pub print: bool,
+    /// Print the settings that matter most and end
+    #[arg(short = 'm', long = "printImportantConfig")]
+    pub print_important: bool,
+    /// Java leaves further words aside, and guides write them: autoCreateTopicEnable=true
+    #[arg(hide = true)]
+    pub ignored: Vec<String>,
+}
+
+/// Reads the command line; called as `mqnamesrv` or `mqbroker`, the command is implied, and the
+/// usage text says so.
+pub fn parse() -> Sluice {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    let name = name
+        .as_deref()
+        .and_then(Path::file_name)
+        .and_then(OsStr::to_str);
+    let command = match name {
+        Some("mqnamesrv") => Command::Namesrv(read("mqnamesrv")),
+        Some("mqbroker") => Command::Broker(read("mqbroker")),
+        _ => return Sluice::try_parse().unwrap_or_else(|error| refuse(&error)),
+    };
+    Sluice { command }
+}
+
+/// Reads the options of a program that has no subcommands.
+fn read<T: Args>(program: &'static str) -> T {
+    let matches = T::augment_args(clap::Command::new(program)).try_get_matches();
+    matches
+        .and_then(|matches| T::from_arg_matches(&matches))
+        .unwrap_or_else(|error| refuse(&error))
+}
+
+/// Bad options end with 1, as in Java's programs; help ends with 0.
+fn refuse(error: &clap::Error) -> ! {
+    let _ = error.print();
+    std::process::exit(i32::from(error.use_stderr()))
+}

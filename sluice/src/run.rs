@@ -1,0 +1,266 @@
+//! What the commands do.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use sluice_broker::BrokerConfig;
+use sluice_broker::config::{FlushDiskType, are_addresses};
+use sluice_namesrv::config::Line;
+use sluice_namesrv::{NameServer, NamesrvConfig};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Broker, Command, Dev, Namesrv, Sluice};
+use crate::demo;
+use crate::store;
+
+/// Carries out a command; servers run until SIGTERM or SIGINT.
+pub async fn run(args: Sluice) -> Result<()> {
+    match args.command {
+        Command::Dev(dev) => run_dev(dev).await,
+        Command::Namesrv(namesrv) => run_namesrv(namesrv).await,
+        Command::Broker(broker) => run_broker(broker).await,
+        Command::Store(store) => store::run(store),
+        Command::Send(send) => {
+            demo::send(&send.namesrv_addr, &send.topic, send.body, send.tag).await
+        }
+        Command::Recv(recv) => demo::receive(&recv.namesrv_addr, &recv.topic, &recv.group).await,
+    }
+}
+
+async fn run_dev(dev: Dev) -> Result<()> {
+    let stop = Stop::catch()?;
+    let temporary = dev
+        .ephemeral
+        .then(tempfile::tempdir)
+        .transpose()
+        .context("a temporary directory can't be made")?;
+    let root = temporary
+        .as_ref()
+        .map_or(dev.data, |directory| directory.path().to_owned());
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut namesrv = NamesrvConfig::at(loopback(dev.namesrv_port));
+    namesrv.kv_config_path = Some(root.join("namesrv").join("kvConfig.json"));
+    let name_server = NameServer::start(namesrv).await?;
+
+    let config = BrokerConfig {
+        broker_ip1: "127.0.0.1".to_owned(),
+        broker_ip2: "127.0.0.1".to_owned(),
+        bind_address: "127.0.0.1".to_owned(),
+        listen_port: dev.broker_port,
+        namesrv_addr: Some(name_server.address().to_string()),
+        store_path_root_dir: root.clone(),
+        // A developer's disk need not give a gibibyte for one message.
+        mapped_file_size_commit_log: 64 << 20,
+        flush_disk_type: if dev.sync_flush {
+            FlushDiskType::SyncFlush
+        } else {
+            FlushDiskType::AsyncFlush
+        },
+        ..BrokerConfig::default()
+    };
+    let broker = sluice_broker::Broker::start(config).await?;
+    println!(
+        "The Name Server boot success. serializeType=JSON, address {}",
+        name_server.address()
+    );
+    println!(
+        "The broker[{}, {}] boot success. serializeType=JSON and name server is {}",
+        broker.broker().config().broker_name,
+        broker.address(),
+        name_server.address()
+    );
+    println!("Messages are kept in {}", root.display());
+    if dev.demo {
+        demo::show_messages_flowing(&name_server.address().to_string()).await?;
+    }
+    println!(
+        "Next: point a RocketMQ client at {} (Ctrl-C ends)",
+        name_server.address()
+    );
+    stop.told().await;
+    broker.shutdown().await?;
+    name_server.shutdown().await;
+    Ok(())
+}
+
+async fn run_namesrv(args: Namesrv) -> Result<()> {
+    let stop = Stop::catch()?;
+    let mut config = NamesrvConfig::at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9876)));
+    if let Some(home) = std::env::var_os("HOME") {
+        config.kv_config_path = Some(Path::new(&home).join("namesrv").join("kvConfig.json"));
+    }
+    if let Some(path) = &args.config_file {
+        read_namesrv_config(path, &mut config)?;
+        println!("load config properties file OK, {}", path.display());
+    }
+    if args.print {
+        return print(&config.to_properties());
+    }
+    let server = NameServer::start(config).await?;
+    println!(
+        "The Name Server boot success. serializeType=JSON, address {}",
+        server.address()
+    );
+    stop.told().await;
+    server.shutdown().await;
+    Ok(())
+}
+
+fn read_namesrv_config(path: &Path, config: &mut NamesrvConfig) -> Result<()> {
+    let (lines, strict) = sluice_broker::config::read_lines(path)?;
+    for property in lines {
+        let origin = format!("{}:{}: {}", path.display(), property.line, property.key);
+        match config.set(&property.key, &property.value) {
+            Line::Set => {}
+            Line::Bad(expected) => {
+                bail!("{origin} = {:?}: {expected} is expected", property.value)
+            }
+            Line::Meaningless if !strict => tracing::info!("{origin} has no meaning here"),
+            Line::Meaningless => bail!("{origin} is not known"),
+            Line::Unknown(nearest) => {
+                let nearest = nearest
+                    .map(|name| format!(", {name} is"))
+                    .unwrap_or_default();
+                if strict {
+                    bail!("{origin} is not known{nearest}");
+                }
+                tracing::warn!("{origin} is not known{nearest}; the line is left aside");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A list of name servers that is none; Java's words and its exit code.
+#[derive(Debug)]
+pub struct AddressesIllegal(String);
+
+impl std::fmt::Display for AddressesIllegal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let AddressesIllegal(addresses) = self;
+        write!(
+            f,
+            "The Name Server Address[{addresses}] illegal, please set it as follows, \"127.0.0.1:9876;192.168.0.1:9876\""
+        )
+    }
+}
+
+impl std::error::Error for AddressesIllegal {}
+
+/// Settings from the command line, the file and the environment, strongest first.
+fn broker_config(args: &Broker) -> Result<BrokerConfig> {
+    let (mut config, notes) = match &args.config_file {
+        Some(path) => BrokerConfig::read(path)?,
+        None => Default::default(),
+    };
+    for line in notes.meaningless {
+        tracing::info!("{line}");
+    }
+    for warning in notes.warnings {
+        tracing::warn!("{warning}");
+    }
+    let environment = std::env::var("NAMESRV_ADDR").ok();
+    config.namesrv_addr = args
+        .namesrv_addr
+        .clone()
+        .or(config.namesrv_addr)
+        .or(environment)
+        .filter(|addresses| !addresses.trim().is_empty());
+    match &config.namesrv_addr {
+        Some(addresses) if !are_addresses(addresses) => {
+            Err(AddressesIllegal(addresses.clone()).into())
+        }
+        _ => Ok(config),
+    }
+}
+
+async fn run_broker(args: Broker) -> Result<()> {
+    let stop = Stop::catch()?;
+    let config = broker_config(&args)?;
+    if args.print {
+        return print(&config.to_properties());
+    }
+    if args.print_important {
+        return print(&config.important());
+    }
+    let broker = sluice_broker::Broker::start(config).await?;
+    let config = broker.broker().config();
+    let name_servers = config
+        .namesrv_addr
+        .as_ref()
+        .map(|addresses| format!(" and name server is {addresses}"))
+        .unwrap_or_default();
+    println!(
+        "The broker[{}, {}] boot success. serializeType=JSON{name_servers}",
+        config.broker_name,
+        broker.address()
+    );
+    stop.told().await;
+    broker.shutdown().await?;
+    Ok(())
+}
+
+/// Prints; a reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("standard output can't be written")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// SIGTERM and SIGINT, caught from the moment this exists: made before a server says that it is
+/// ready, so that whoever reads that line may stop it in order.
+pub struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// Catches both.
+    pub fn catch() -> Result<Stop> {
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for either.
+    pub async fn told(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Logs go to standard error; `SLUICE_LOG` chooses how much, as in `SLUICE_LOG=debug`.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// One connection is one file, and queues are files too: the soft limit of 1,024 is raised to what
+/// the system allows.
+pub fn raise_open_file_limit() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both calls get a pointer to a whole, living rlimit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max
+        {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The built program from outside: options, exit codes, signals, a second start.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+fn sluice(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command
+        .args(args)
+        .env_remove("NAMESRV_ADDR")
+        .env_remove("SLUICE_LOG");
+    command
+}
+
+fn end(args: &[&str]) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = sluice(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn file(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A server that is killed if a test gives up on it.
+struct Running {
+    child: Child,
+    out: Option<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// Starts, and waits for the line that says so.
+    fn start(args: &[&str]) -> (Running, String) {
+        let mut child = sluice(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Running { child, out: None };
+        let mut line = String::new();
+        while !line.contains("boot success") {
+            line.clear();
+            assert_ne!(
+                out.read_line(&mut line).unwrap(),
+                0,
+                "it ended before it was up"
+            );
+        }
+        running.out = Some(out);
+        (running, line)
+    }
+
+    /// SIGTERM, and how it ended.
+    fn terminate(mut self) -> Option<i32> {
+        // SAFETY: the child has not been waited for, so the id is its own.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
+        let mut out = self.out.take().unwrap();
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = ended.send(std::io::copy(&mut out, &mut std::io::sink()));
+        });
+        // Its output ends with it.
+        let _ = end
+            .recv_timeout(Duration::from_secs(30))
+            .expect("SIGTERM did not end it");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn broker_file(directory: &Path) -> String {
+    let store = directory.join("store");
+    let text = format!(
+        "listenPort=0\nbindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\nmapedFileSizeCommitLog=1048576\nmaxHashSlotNum=100\nmaxIndexNum=400\nstorePathRootDir={}\n",
+        store.display()
+    );
+    file(directory, "broker.conf", &text)
+}
+
+#[test]
+fn settings_are_printed_all_or_the_important_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = file(
+        directory.path(),
+        "b.conf",
+        "brokerName=b\nmaxHashSlotNum=100\nhaListenPort=10912\n",
+    );
+    let (code, all, noted) = end(&["broker", "-c", &conf, "-p", "-n", "h:1"]);
+    assert_eq!(code, 0);
+    for line in ["brokerName=b", "maxHashSlotNum=100", "namesrvAddr=h:1"] {
+        assert!(all.lines().any(|shown| shown == line), "{line}: {all}");
+    }
+    assert!(
+        noted.contains("b.conf:3: haListenPort has no meaning here"),
+        "{noted}"
+    );
+    let (code, some, _) = end(&["broker", "-c", &conf, "-m", "autoCreateTopicEnable=true"]);
+    assert_eq!(code, 0);
+    assert!(
+        some.contains("brokerName=b\n") && !some.contains("maxHashSlotNum"),
+        "{some}"
+    );
+    let conf = file(
+        directory.path(),
+        "n.conf",
+        "listenPort=9877\ntls.server.mode=enforcing\n",
+    );
+    let (code, all, _) = end(&["namesrv", "-c", &conf, "-n", "h:1", "-p"]);
+    assert_eq!(code, 0);
+    assert!(
+        all.contains("listenPort=9877\n") && all.contains("tls.server.mode=enforcing\n"),
+        "{all}"
+    );
+}
+
+#[test]
+fn bad_options_end_with_1_and_other_failures_as_in_java() {
+    let directory = tempfile::tempdir().unwrap();
+    for args in [
+        &["broker", "-x"][..],
+        &["namesrv", "--no"],
+        &["nothing"],
+        &["store"],
+    ] {
+        let (code, _, said) = end(args);
+        assert_eq!(code, 1, "{args:?}: {said}");
+        assert!(said.contains("Usage:"), "{said}");
+    }
+    let (code, _, said) = end(&["broker", "-p", "-n", "localhost"]);
+    assert_eq!(code, 253);
+    assert!(said.contains("The Name Server Address[localhost] illegal, please set it as follows, \"127.0.0.1:9876;192.168.0.1:9876\""), "{said}");
+    let missing = directory.path().join("missing.conf");
+    let (code, _, said) = end(&["broker", "-c", missing.to_str().unwrap()]);
+    assert_eq!(code, 255);
+    assert!(
+        said.contains("missing.conf") && said.contains("can't be read"),
+        "{said}"
+    );
+    for (program, line) in [
+        ("broker", "listenPort=x"),
+        ("broker", "deleteWhen=99"),
+        ("namesrv", "tls.server.mode=on"),
+    ] {
+        let conf = file(directory.path(), "bad.conf", &format!("# note\n{line}\n"));
+        let (code, _, said) = end(&[program, "-c", &conf]);
+        assert_eq!(code, 255, "{said}");
+        assert!(
+            said.contains("bad.conf:2: ") && said.contains("is expected"),
+            "{said}"
+        );
+    }
+    for program in ["broker", "namesrv"] {
+        let conf = file(directory.path(), "bad.toml", "\nlistenPrt = 1\n");
+        let (code, _, said) = end(&[program, "-c", &conf]);
+        assert_eq!(code, 255, "{said}");
+        assert!(
+            said.contains("bad.toml:2: listenPrt is not known, listenPort is"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn usage_under_javas_names_is_theirs() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["mqbroker", "mqnamesrv"] {
+        let link = directory.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sluice"), &link).unwrap();
+        let shown = Command::new(&link).arg("-h").output().unwrap();
+        let text = String::from_utf8(shown.stdout).unwrap();
+        assert!(
+            shown.status.success() && text.contains(&format!("Usage: {name} [OPTIONS]")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_taken_port_is_told_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let directory = tempfile::tempdir().unwrap();
+    let conf = file(
+        directory.path(),
+        "n.conf",
+        &format!(
+            "bindAddress=127.0.0.1\nlistenPort={port}\nkvConfigPath={}/kv.json\n",
+            directory.path().display()
+        ),
+    );
+    let (code, _, said) = end(&["namesrv", "-c", &conf]);
+    assert_eq!(code, 255, "{said}");
+    assert_eq!(said.matches("os error").count(), 1, "{said}");
+    assert!(said.contains(&port.to_string()), "{said}");
+}
+
+#[test]
+fn one_broker_to_a_directory_and_sigterm_ends_it_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = broker_file(directory.path());
+    let store = directory.path().join("store");
+    let (running, line) = Running::start(&["broker", "-c", &conf]);
+    assert!(line.starts_with("The broker["), "{line}");
+    let pid = running.child.id().to_string();
+
+    for args in [
+        &["broker", "-c", &conf][..],
+        &["store", "check", store.to_str().unwrap()],
+    ] {
+        let (code, _, said) = end(args);
+        assert_eq!(code, 255, "{said}");
+        assert!(said.contains("in use") && said.contains(&pid), "{said}");
+    }
+    assert_eq!(running.terminate(), Some(0));
+
+    let (code, said, _) = end(&["store", "check", store.to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("no damage found") && said.contains("closed in order    yes"),
+        "{said}"
+    );
+    let (code, lines, said) = end(&["store", "dump", store.to_str().unwrap()]);
+    assert_eq!((code, lines.as_str()), (0, ""), "{said}");
+    let (code, _, said) = end(&[
+        "store",
+        "check",
+        directory.path().join("none").to_str().unwrap(),
+    ]);
+    assert_eq!(code, 255);
+    assert!(said.contains("none"), "{said}");
+}
+
+#[test]
+fn damage_in_the_log_is_named_and_ends_with_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("commitlog");
+    std::fs::create_dir(&log).unwrap();
+    let mut bytes = std::fs::File::create(log.join("00000000000000000000")).unwrap();
+    let mut filled = vec![0; 4096];
+    filled[..8].copy_from_slice(b"garbage!");
+    bytes.write_all(&filled).unwrap();
+    let root = directory.path().to_str().unwrap();
+    let (code, said, _) = end(&["store", "check", root]);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("damaged") && said.contains("00000000000000000000 at 0"),
+        "{said}"
+    );
+    assert_eq!(end(&["store", "dump", root]).0, 1);
+}
+
+#[test]
+fn a_name_server_ends_with_0_on_sigterm() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = file(
+        directory.path(),
+        "n.conf",
+        &format!(
+            "bindAddress=127.0.0.1\nlistenPort=0\nkvConfigPath={}/kv.json\n",
+            directory.path().display()
+        ),
+    );
+    let (running, _) = Running::start(&["namesrv", "-c", &conf]);
+    assert_eq!(running.terminate(), Some(0));
+}

@@ -1,0 +1,319 @@
+//! The commit log: fixed-size files of records, each record at its own physical offset.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use sluice_protocol::message::record::{
+    MAGIC_BLANK, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, RECORD_SIZE_MIN,
+};
+use sluice_protocol::message::{Record, RecordError};
+
+use crate::error::{AppendError, At, StoreError};
+use crate::files::{File, FileSystem, Open};
+
+/// Bytes of the blank record's header; so many always stay free at a file's end.
+pub(crate) const BLANK_SIZE: u64 = 8;
+
+#[derive(Clone)]
+pub(crate) struct Segment {
+    pub(crate) start: i64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// What lies at a physical offset.
+pub(crate) enum Item {
+    /// One whole record.
+    Record(Bytes),
+    /// Nothing more in this file; go on at the next file's start.
+    Blank(i64),
+}
+
+pub(crate) struct CommitLog {
+    files: Arc<dyn FileSystem>,
+    pub(crate) dir: PathBuf,
+    pub(crate) file_size: u64,
+    segments: RwLock<Vec<Segment>>,
+    written: AtomicI64,
+    flushed: AtomicI64,
+    syncing: Mutex<()>,
+    stopped: OnceLock<String>,
+}
+
+/// Name of the log or queue file that starts at `start`: 20 digits.
+pub(crate) fn file_name(start: i64) -> String {
+    format!("{start:020}")
+}
+
+/// Start offset that a file name says, or `None` for a name that is none of ours.
+pub(crate) fn file_start(name: &str) -> Option<i64> {
+    let digits = name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| name.parse().ok()).flatten()
+}
+
+impl CommitLog {
+    pub(crate) fn load(
+        files: Arc<dyn FileSystem>,
+        dir: PathBuf,
+        file_size: u64,
+    ) -> Result<Self, StoreError> {
+        let mut segments = Vec::new();
+        let entries = files.list(&dir).at("list", &dir)?;
+        let last = entries
+            .iter()
+            .rposition(|entry| file_start(&entry.name).is_some());
+        for (at, entry) in entries.iter().enumerate() {
+            let path = dir.join(&entry.name);
+            let Some(start) = file_start(&entry.name).filter(|_| !entry.is_dir) else {
+                tracing::warn!(path = %path.display(), "not a commit log file, ignored; Java would refuse to start");
+                continue;
+            };
+            if entry.size == 0 && Some(at) == last {
+                files.remove_file(&path).at("remove empty", &path)?;
+                continue;
+            }
+            if entry.size != file_size {
+                return Err(StoreError::FileSize {
+                    path,
+                    size: entry.size,
+                    expected: file_size,
+                });
+            }
+            let file = files.open(&path, Open::Log(file_size)).at("open", &path)?;
+            segments.push(Segment { start, path, file });
+        }
+        let end = segments
+            .last()
+            .map_or(0, |segment| segment.start + file_size as i64);
+        Ok(CommitLog {
+            files,
+            dir,
+            file_size,
+            segments: RwLock::new(segments),
+            written: AtomicI64::new(end),
+            flushed: AtomicI64::new(end),
+            syncing: Mutex::new(()),
+            stopped: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        self.segments.read().clone()
+    }
+    pub(crate) fn min(&self) -> i64 {
+        self.segments
+            .read()
+            .first()
+            .map_or(0, |segment| segment.start)
+    }
+    pub(crate) fn written(&self) -> i64 {
+        self.written.load(Ordering::Acquire)
+    }
+    pub(crate) fn flushed(&self) -> i64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+    pub(crate) fn set_written(&self, end: i64) {
+        self.written.store(end, Ordering::Release);
+    }
+    pub(crate) fn set_flushed(&self, end: i64) {
+        self.flushed.store(end, Ordering::Release);
+    }
+    /// Why the log takes no more, if it does not.
+    pub(crate) fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
+    }
+    pub(crate) fn stop(&self, reason: String) {
+        if self.stopped.set(reason).is_ok() {
+            tracing::error!(
+                reason = self.stopped(),
+                "the commit log takes no more messages"
+            );
+        }
+    }
+
+    /// Start of the file that holds, or would hold, `offset`.
+    pub(crate) fn segment_start(&self, offset: i64) -> i64 {
+        offset - offset.rem_euclid(self.file_size as i64)
+    }
+
+    pub(crate) fn segment(&self, offset: i64) -> Option<Segment> {
+        let segments = self.segments.read();
+        let at = segments
+            .partition_point(|segment| segment.start <= offset)
+            .checked_sub(1)?;
+        let segment = &segments[at];
+        (offset < segment.start + self.file_size as i64).then(|| segment.clone())
+    }
+
+    /// The file that starts at `start`, made if it is missing.
+    pub(crate) fn segment_or_create(&self, start: i64) -> Result<Segment, AppendError> {
+        if let Some(segment) = self.segment(start) {
+            return Ok(segment);
+        }
+        let path = self.dir.join(file_name(start));
+        let file = self
+            .files
+            .open(&path, Open::Log(self.file_size))
+            .map_err(|error| AppendError::CreateFile {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+        let segment = Segment { start, path, file };
+        let mut segments = self.segments.write();
+        let at = segments.partition_point(|other| other.start < start);
+        segments.insert(at, segment.clone());
+        Ok(segment)
+    }
+
+    /// Forgets and removes the oldest file, or the files from `start` on.
+    pub(crate) fn remove(&self, doomed: impl Fn(&Segment) -> bool) -> Result<(), StoreError> {
+        let gone: Vec<Segment> = self
+            .segments
+            .read()
+            .iter()
+            .filter(|s| doomed(s))
+            .cloned()
+            .collect();
+        self.segments.write().retain(|segment| !doomed(segment));
+        for segment in &gone {
+            self.files
+                .remove_file(&segment.path)
+                .at("remove", &segment.path)?;
+        }
+        if !gone.is_empty() {
+            self.files.sync_dir(&self.dir).at("sync", &self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the log, unchecked; `None` when they are not all within one file.
+    pub(crate) fn slice(&self, offset: i64, size: usize) -> Option<Bytes> {
+        let segment = self.segment(offset)?;
+        let at = (offset - segment.start) as u64;
+        if at + size as u64 > self.file_size {
+            return None;
+        }
+        segment.file.slice(at, size).ok()
+    }
+
+    /// The record or blank at `offset`, lengths and own offset checked; no body checksum.
+    pub(crate) fn item(&self, offset: i64) -> Result<Item, RecordError> {
+        let next = self.segment_start(offset) + self.file_size as i64;
+        let rest = (next - offset) as usize;
+        let short = RecordError::Truncated {
+            needed: BLANK_SIZE as usize,
+            available: rest,
+        };
+        let head = self
+            .slice(offset, BLANK_SIZE as usize)
+            .ok_or(short.clone())?;
+        let (size, magic) = (be32(&head, 0), be32(&head, 4) as u32);
+        if magic == MAGIC_BLANK {
+            return if size as usize == rest {
+                Ok(Item::Blank(next))
+            } else {
+                Err(RecordError::Magic(magic))
+            };
+        }
+        if magic != MAGIC_V1 && magic != MAGIC_V2 {
+            return Err(RecordError::Magic(magic));
+        }
+        if size < RECORD_SIZE_MIN as i32 || size as usize > rest {
+            return Err(RecordError::Length {
+                claimed: i64::from(size),
+                actual: rest as i64,
+            });
+        }
+        let bytes = self.slice(offset, size as usize).ok_or(short)?;
+        let own = Record::parse(&bytes)?.physical_offset();
+        if own != offset {
+            return Err(RecordError::Length {
+                claimed: own,
+                actual: offset,
+            });
+        }
+        Ok(Item::Record(bytes))
+    }
+
+    /// The record at `offset`, if a record lies there, below the written end.
+    pub(crate) fn record(&self, offset: i64) -> Option<Bytes> {
+        if offset < self.min() || offset >= self.written() {
+            return None;
+        }
+        match self.item(offset) {
+            Ok(Item::Record(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The record of a queue unit: a cheap look at its head instead of a whole parse.
+    pub(crate) fn record_of(&self, offset: i64, size: i32) -> Option<Bytes> {
+        if size < RECORD_SIZE_MIN as i32
+            || offset < self.min()
+            || offset + i64::from(size) > self.written()
+        {
+            return None;
+        }
+        let bytes = self.slice(offset, size as usize)?;
+        let magic = be32(&bytes, 4) as u32;
+        let own = i64::from_be_bytes(
+            bytes[PHYSICAL_OFFSET_AT..PHYSICAL_OFFSET_AT + 8]
+                .try_into()
+                .ok()?,
+        );
+        let same =
+            be32(&bytes, 0) == size && own == offset && (magic == MAGIC_V1 || magic == MAGIC_V2);
+        same.then_some(bytes)
+    }
+
+    /// Store time of the first record of the file, if it begins with one.
+    pub(crate) fn first_time(&self, segment: &Segment) -> Option<i64> {
+        match self.item(segment.start) {
+            Ok(Item::Record(bytes)) => Record::parse(&bytes).ok().map(|r| r.store_timestamp()),
+            _ => None,
+        }
+    }
+
+    /// Syncs all files with unsynced bytes, and what `also` syncs, and answers the new flushed
+    /// offset.
+    ///
+    /// # Errors
+    /// The reason the log is stopped for: a failed sync is never tried again, because the kernel
+    /// may have dropped the dirty pages and would then report success.
+    pub(crate) fn sync(&self, also: impl FnOnce() -> std::io::Result<()>) -> Result<i64, String> {
+        let _one = self.syncing.lock();
+        if let Some(reason) = self.stopped() {
+            return Err(reason.to_owned());
+        }
+        let (from, target) = (self.flushed(), self.written());
+        for segment in self.segments() {
+            let end = segment.start + self.file_size as i64;
+            if end <= from || segment.start >= target {
+                continue;
+            }
+            if let Err(error) = segment.file.sync() {
+                let reason = format!("cannot sync {}: {error}", segment.path.display());
+                self.stop(reason.clone());
+                return Err(reason);
+            }
+        }
+        if let Err(error) = also() {
+            let reason = format!("cannot sync beside {}: {error}", self.dir.display());
+            self.stop(reason.clone());
+            return Err(reason);
+        }
+        self.set_flushed(target.max(from));
+        Ok(target)
+    }
+}
+
+pub(crate) fn be32(bytes: &[u8], at: usize) -> i32 {
+    i32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+pub(crate) fn be64(bytes: &[u8], at: usize) -> i64 {
+    i64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

@@ -1,0 +1,189 @@
+//! The file seam: everything the store does to a disk goes through these two traits.
+
+mod simulated;
+mod system;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use simulated::{Fault, SimulatedFiles};
+pub use system::SystemFiles;
+
+/// One open file; all access is positional.
+pub trait File: Send + Sync {
+    /// Reads exactly `buffer.len()` bytes.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `bytes`; on an error any part of them may have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes everything written so far durable. After an error nothing is known.
+    fn sync(&self) -> io::Result<()>;
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Behind the last byte at or behind `offset` that can be other than zero, as far as is known
+    /// without reading; `offset` if there is none.
+    fn data_end(&self, offset: u64) -> io::Result<u64> {
+        Ok(self.len()?.max(offset))
+    }
+    /// A part of the file that costs no copy where the file is mapped.
+    fn slice(&self, offset: u64, size: usize) -> io::Result<Bytes> {
+        let mut buffer = vec![0; size];
+        self.read_at(offset, &mut buffer)?;
+        Ok(buffer.into())
+    }
+}
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// It must exist.
+    Existing,
+    /// Make it, of this length and sparse, if it is missing.
+    Sparse(u64),
+    /// Make it with real blocks if it is missing; mapped for reading where the system can.
+    Log(u64),
+}
+
+/// A directory's entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Name within the directory.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Length in bytes; 0 for directories.
+    pub size: u64,
+}
+
+/// Room on a disk, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Used plus usable.
+    pub total: u64,
+    /// Usable by this process.
+    pub free: u64,
+}
+
+impl Space {
+    /// Used share in percent, rounded up, as Java computes it.
+    pub fn used_percent(&self) -> u8 {
+        if self.total == 0 {
+            return 0;
+        }
+        (self.total - self.free.min(self.total))
+            .saturating_mul(100)
+            .div_ceil(self.total) as u8
+    }
+}
+
+/// Keeps a directory locked while it lives.
+pub trait LockGuard: Send + Sync {}
+
+/// Directories and files. Making, renaming and removing are durable after [`FileSystem::sync_dir`].
+pub trait FileSystem: Send + Sync {
+    /// Opens a file for reading and writing.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+    /// Entries of a directory, sorted by name; a missing directory has none.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// Whether a file or directory is there.
+    fn exists(&self, path: &Path) -> bool;
+    /// Makes a directory and those above it.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory and what is in it; a missing one is no error.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Renames within one directory, replacing what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes a directory's entries durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes Java's lock on the file (bytes 0..1); `WouldBlock` when another process has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
+    /// Room on the disk that holds `path`.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// Whole content of a small file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.open(path, Open::Existing)?;
+        let mut bytes = vec![0; file.len()? as usize];
+        file.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Replaces a small file so that after any crash the old or the new content is there whole;
+    /// the previous content stays as `<file>.bak`, as Java keeps it.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        self.create_dir_all(dir)?;
+        if self.exists(path) {
+            let old = self.read(path)?;
+            self.put(&suffixed(path, ".bak"), &old)?;
+        }
+        self.put(path, bytes)?;
+        self.sync_dir(dir)
+    }
+
+    /// Writes a temporary file, syncs it and renames it over `path`.
+    fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temporary = suffixed(path, ".tmp");
+        if self.exists(&temporary) {
+            self.remove_file(&temporary)?;
+        }
+        let file = self.open(&temporary, Open::Sparse(0))?;
+        file.write_at(0, bytes)?;
+        file.sync()?;
+        self.rename(&temporary, path)
+    }
+}
+
+fn suffixed(path: &Path, suffix: &str) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A file that only grows, for small journals.
+pub struct Journal {
+    file: Arc<dyn File>,
+    end: Mutex<u64>,
+}
+
+impl Journal {
+    /// Opens or makes the file at `path`.
+    pub fn open(files: &dyn FileSystem, path: &Path) -> io::Result<Self> {
+        let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        files.create_dir_all(dir)?;
+        let file = files.open(path, Open::Sparse(0))?;
+        let end = file.len()?;
+        Ok(Journal {
+            file,
+            end: Mutex::new(end),
+        })
+    }
+    /// Adds bytes at the end.
+    pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut end = self.end.lock();
+        self.file.write_at(*end, bytes)?;
+        *end += bytes.len() as u64;
+        Ok(())
+    }
+    /// Makes what was appended durable.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        *self.end.lock()
+    }
+    /// Whether nothing was ever appended.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

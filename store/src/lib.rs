@@ -1,0 +1,33 @@
+//! Keeps messages: commit log, consume queues, index, flush, recovery, retention.
+//!
+//! Files are those of RocketMQ 5.3.3, so a store directory moves both ways. A [`Store`] knows no
+//! socket and no response code; every background step can also be called directly.
+
+mod checkpoint;
+mod clock;
+mod commit_log;
+mod config;
+mod consume_queue;
+mod error;
+mod file_cache;
+mod files;
+mod index;
+pub mod inspect;
+mod read;
+mod recovery;
+mod retention;
+mod store;
+mod threads;
+mod vouched;
+
+pub use clock::{Clock, SystemClock, TestClock};
+pub use config::{Environment, FlushMode, StoreConfig};
+pub use consume_queue::ConsumeQueueUnit;
+pub use error::{AppendError, StoreError};
+pub use files::{
+    Entry, Fault, File, FileSystem, Journal, LockGuard, Open, SimulatedFiles, Space, SystemFiles,
+};
+pub use read::{
+    Boundary, QueryResult, QueueBounds, ReadRequest, ReadResult, ReadStatus, RecordFilter,
+};
+pub use store::{Appended, Arrival, ArrivalListener, Durability, Store, StoreStatus};

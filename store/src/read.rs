@@ -1,0 +1,457 @@
+//! Reading: by queue offset, time, key and physical offset.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sluice_protocol::message::{Record, record, sys_flag};
+
+use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit, UNIT};
+use crate::files::Open;
+use crate::store::Store;
+
+/// Which message of several that fit a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first at or after the time.
+    Lower,
+    /// The last at or before the time.
+    Upper,
+}
+
+/// Visible offsets of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueBounds {
+    /// Lowest readable offset.
+    pub min: i64,
+    /// Offset the next visible message will have.
+    pub max: i64,
+}
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadRequest<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Queue id.
+    pub queue_id: i32,
+    /// First queue offset.
+    pub offset: i64,
+    /// Messages at most.
+    pub max_messages: usize,
+    /// Bytes at most; the first message is given whatever its size.
+    pub max_bytes: usize,
+}
+
+/// Decides which messages are given.
+pub trait RecordFilter {
+    /// First test, on the unit.
+    fn matches_tags_code(&self, tags_code: i64) -> bool;
+    /// Second test, on the stored record.
+    fn matches_record(&self, _record: &[u8]) -> bool {
+        true
+    }
+    /// Whether the second test matters.
+    fn needs_record(&self) -> bool {
+        false
+    }
+}
+
+/// How a read ended; names and meanings are Java's `GetMessageStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadStatus {
+    /// At least one record.
+    Found,
+    /// All looked at were filtered out.
+    NoMatchedMessage,
+    /// The records are gone from the log.
+    MessageWasRemoving,
+    /// The unit could not be read.
+    OffsetFoundNull,
+    /// Beyond the end by more than one.
+    OffsetOverflowBadly,
+    /// Exactly at the end.
+    OffsetOverflowOne,
+    /// Below the lowest offset.
+    OffsetTooSmall,
+    /// No such queue.
+    NoMatchedLogicQueue,
+    /// The queue never had a message.
+    NoMessageInQueue,
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct ReadResult {
+    /// How it ended.
+    pub status: ReadStatus,
+    /// Where to go on.
+    pub next_begin_offset: i64,
+    /// Lowest offset of the queue.
+    pub min_offset: i64,
+    /// Next offset of the queue.
+    pub max_offset: i64,
+    /// Whole records.
+    pub records: Vec<Bytes>,
+    /// Whether the reader is so far behind that a slave should serve it.
+    pub suggest_slave: bool,
+}
+
+/// What a key query found.
+#[derive(Debug, Clone, Default)]
+pub struct QueryResult {
+    /// Records in log order; others with the same hash may be among them.
+    pub records: Vec<Bytes>,
+    /// Store time of the newest index entry.
+    pub index_last_update_timestamp: i64,
+    /// Physical offset of the newest index entry.
+    pub index_last_update_physical_offset: i64,
+}
+
+fn physical_memory() -> i64 {
+    // SAFETY: sysconf only reads system values.
+    let (pages, size) = unsafe {
+        (
+            libc::sysconf(libc::_SC_PHYS_PAGES),
+            libc::sysconf(libc::_SC_PAGESIZE),
+        )
+    };
+    pages.max(0).saturating_mul(size.max(0))
+}
+
+impl Store {
+    /// Reads a queue from an offset on; may read from disk.
+    pub fn read(&self, request: &ReadRequest<'_>, filter: &dyn RecordFilter) -> ReadResult {
+        let queue = self.queue(request.topic, request.queue_id);
+        let (min, max) = queue.as_ref().map_or((0, 0), |queue| queue.bounds());
+        let offset = request.offset;
+        let mut result = ReadResult {
+            status: ReadStatus::NoMatchedLogicQueue,
+            next_begin_offset: 0,
+            min_offset: min,
+            max_offset: max,
+            records: Vec::new(),
+            suggest_slave: false,
+        };
+        let Some(queue) = queue else { return result };
+        let early = if max == 0 {
+            Some((ReadStatus::NoMessageInQueue, 0))
+        } else if offset < min {
+            Some((ReadStatus::OffsetTooSmall, min))
+        } else if offset == max {
+            Some((ReadStatus::OffsetOverflowOne, offset))
+        } else if offset > max {
+            Some((ReadStatus::OffsetOverflowBadly, max))
+        } else {
+            None
+        };
+        match early {
+            Some((status, next)) => (result.status, result.next_begin_offset) = (status, next),
+            None => self.scan_queue(&queue, request, filter, &mut result),
+        }
+        result
+    }
+
+    fn scan_queue(
+        &self,
+        queue: &ConsumeQueue,
+        request: &ReadRequest<'_>,
+        filter: &dyn RecordFilter,
+        result: &mut ReadResult,
+    ) {
+        let unit_size = UNIT as usize;
+        let count = (self
+            .config
+            .max_filter_scan_bytes
+            .max(request.max_messages.saturating_mul(unit_size)))
+        .div_ceil(unit_size);
+        let mut units = Vec::new();
+        let first_read = if filter.needs_record() {
+            count
+        } else {
+            request.max_messages.clamp(1, 64)
+        };
+        queue.units(request.offset, first_read.min(count), &mut units);
+        if units.is_empty() {
+            (result.status, result.next_begin_offset) =
+                (ReadStatus::OffsetFoundNull, queue.next_file(request.offset));
+            return;
+        }
+        let memory = self.memory_share();
+        let end = self.log.written();
+        let (mut at, mut bytes, mut scanned) = (request.offset, 0, 0);
+        let mut last_physical = 0;
+        result.status = ReadStatus::NoMatchedMessage;
+        'all: loop {
+            for unit in &units {
+                let full = self.batch_full(
+                    unit,
+                    result.records.len(),
+                    bytes,
+                    request,
+                    end - unit.physical_offset > memory,
+                );
+                if full || scanned >= count {
+                    break 'all;
+                }
+                (at, scanned) = (at + 1, scanned + 1);
+                if unit.is_blank() || unit.physical_offset < self.log.min() {
+                    self.mark_removed(result);
+                    continue;
+                }
+                last_physical = unit.physical_offset;
+                if !filter.matches_tags_code(self.resolve_tags(
+                    request.topic,
+                    request.queue_id,
+                    unit.tags_code,
+                )) {
+                    continue;
+                }
+                let Some(found) = self
+                    .log
+                    .record_of(unit.physical_offset, unit.size)
+                    .filter(|r| !is_filler(r))
+                else {
+                    self.mark_removed(result);
+                    continue;
+                };
+                if filter.needs_record() && !filter.matches_record(&found) {
+                    continue;
+                }
+                bytes += found.len();
+                result.records.push(found);
+                result.status = ReadStatus::Found;
+            }
+            units.clear();
+            queue.units(at, (count - scanned).min(256), &mut units);
+            if units.is_empty() {
+                break;
+            }
+        }
+        result.next_begin_offset = at;
+        result.suggest_slave = end - last_physical > memory;
+    }
+
+    fn mark_removed(&self, result: &mut ReadResult) {
+        if result.records.is_empty() {
+            result.status = ReadStatus::MessageWasRemoving;
+        }
+    }
+
+    fn batch_full(
+        &self,
+        unit: &ConsumeQueueUnit,
+        count: usize,
+        bytes: usize,
+        request: &ReadRequest<'_>,
+        cold: bool,
+    ) -> bool {
+        if count == 0 {
+            return false;
+        }
+        let (byte_limit, count_limit) = if cold { (65_536, 7) } else { (262_144, 31) };
+        let total = bytes + unit.size.max(0) as usize;
+        count + 1 > request.max_messages
+            || total > request.max_bytes.max(100)
+            || total > byte_limit
+            || count > count_limit
+    }
+
+    fn memory_share(&self) -> i64 {
+        physical_memory() / 100 * i64::from(self.config.access_in_memory_percent)
+    }
+
+    /// Tags code of a unit that may point into Java's `consumequeue_ext`; 0 when that is gone.
+    fn resolve_tags(&self, topic: &str, queue_id: i32, code: i64) -> i64 {
+        if code > -2_147_483_649 {
+            return code;
+        }
+        let address = code.wrapping_sub(i64::MIN) as u64;
+        let start = address - address % self.config.consume_queue_ext_file_size;
+        let dir = self
+            .config
+            .root
+            .join("consumequeue_ext")
+            .join(topic)
+            .join(queue_id.to_string());
+        let mut bytes = [0; 8];
+        let file = self
+            .cache
+            .get(&dir.join(format!("{start:020}")), Open::Existing);
+        match file.and_then(|file| file.read_at(address - start + 2, &mut bytes)) {
+            Ok(()) => i64::from_be_bytes(bytes),
+            Err(_) => 0,
+        }
+    }
+
+    /// Whether [`Store::read`] will be answered without touching the disk, as far as can be told.
+    pub fn is_hot(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
+        let Some(queue) = self.queue(topic, queue_id) else {
+            return true;
+        };
+        let (min, max) = queue.bounds();
+        if offset < min || offset >= max {
+            return true;
+        }
+        let recent = self.memory_share().min(256 << 20);
+        queue.in_memory(offset)
+            && queue
+                .unit(offset)
+                .is_some_and(|unit| self.log.written() - unit.physical_offset <= recent)
+    }
+
+    /// Visible offsets, `None` for an unknown queue.
+    pub fn queue_bounds(&self, topic: &str, queue_id: i32) -> Option<QueueBounds> {
+        let (min, max) = self.queue(topic, queue_id)?.bounds();
+        Some(QueueBounds { min, max })
+    }
+
+    /// All queues.
+    pub fn queues(&self) -> Vec<(String, i32)> {
+        let queues = self.queues.read();
+        queues
+            .iter()
+            .flat_map(|(topic, ids)| ids.keys().map(|id| (topic.clone(), *id)))
+            .collect()
+    }
+
+    /// The unit at a queue offset.
+    pub fn unit_at(&self, topic: &str, queue_id: i32, offset: i64) -> Option<ConsumeQueueUnit> {
+        self.queue(topic, queue_id)?.unit(offset)
+    }
+
+    /// The record that starts at a physical offset; `None` when none does.
+    pub fn record_at(&self, physical_offset: i64) -> Option<Bytes> {
+        self.log
+            .record(physical_offset)
+            .filter(|record| !is_filler(record))
+    }
+
+    /// Store time of a queue's message, Unix milliseconds.
+    pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        self.unit_time(&*self.queue(topic, queue_id)?, offset)
+    }
+
+    fn unit_time(&self, queue: &ConsumeQueue, offset: i64) -> Option<i64> {
+        let unit = queue.unit(offset)?;
+        let bytes = self.log.record_of(unit.physical_offset, unit.size)?;
+        Record::parse(&bytes)
+            .ok()
+            .map(|record| record.store_timestamp())
+    }
+
+    /// Store time of the first record of the log.
+    pub fn earliest_timestamp(&self) -> Option<i64> {
+        self.log
+            .segments()
+            .first()
+            .and_then(|segment| self.log.first_time(segment))
+    }
+
+    /// Queue offset for a time: Lower = first message at or after it, or the queue's end; Upper =
+    /// last message at or before it, or 0. 0 for an unknown queue.
+    pub fn offset_by_time(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    ) -> i64 {
+        let Some(queue) = self.queue(topic, queue_id) else {
+            return 0;
+        };
+        let (min, max) = queue.bounds();
+        let before = |time: i64| match boundary {
+            Boundary::Lower => time < timestamp_ms,
+            Boundary::Upper => time <= timestamp_ms,
+        };
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // A removed message has no time: the next one that has decides.
+            let timed = (middle..high).find_map(|at| Some((at, self.unit_time(&queue, at)?)));
+            match timed {
+                Some((at, time)) if before(time) => low = at + 1,
+                _ => high = middle,
+            }
+        }
+        match boundary {
+            Boundary::Lower => low,
+            Boundary::Upper if low > min => low - 1,
+            Boundary::Upper => 0,
+        }
+    }
+
+    /// Whether a message lies so near the log's end that a new group may start at it.
+    pub fn is_near_end(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
+        match self.unit_at(topic, queue_id, offset) {
+            Some(unit) => self.log.written() - unit.physical_offset <= self.memory_share(),
+            None => true,
+        }
+    }
+
+    /// Records with a key, stored within a span of time (Unix milliseconds, both ends included).
+    /// Everything appended before the call is seen, unless dispatch lags more than 3 s.
+    pub fn query_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        max: usize,
+        begin_ms: i64,
+        end_ms: i64,
+    ) -> QueryResult {
+        self.wait_dispatched(self.log.written());
+        let index = self.index.lock();
+        let (time, offset) = index.last_update();
+        let found = index.query(&format!("{topic}#{key}"), max.min(64), begin_ms, end_ms);
+        drop(index);
+        let mut offsets = found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "index query failed");
+            Vec::new()
+        });
+        offsets.sort_unstable();
+        offsets.dedup();
+        QueryResult {
+            records: offsets
+                .into_iter()
+                .filter_map(|offset| self.record_at(offset))
+                .collect(),
+            index_last_update_timestamp: time,
+            index_last_update_physical_offset: offset,
+        }
+    }
+
+    fn wait_dispatched(&self, end: i64) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while self.dispatched.load(Ordering::Acquire) < end && Instant::now() < deadline {
+            if self.threads.lock().is_empty() {
+                return;
+            }
+            self.wake_flush.wake();
+            self.wake_dispatch.wake();
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// Removes a topic's queues. Offsets go on where they were should the topic come back.
+    ///
+    /// # Errors
+    /// When a directory cannot be removed.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), crate::StoreError> {
+        let queues = self.queues.write().remove(topic).unwrap_or_default();
+        queues
+            .values()
+            .try_for_each(|queue: &Arc<ConsumeQueue>| queue.destroy())
+    }
+}
+
+/// Whether a record is one that recovery put in place of damaged bytes.
+fn is_filler(bytes: &[u8]) -> bool {
+    let at = record::SYS_FLAG_AT;
+    let flag = bytes
+        .get(at..at + 4)
+        .map_or(0, |b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK
+        && Record::parse(bytes).is_ok_and(|record| record.topic().is_empty())
+}

@@ -1,0 +1,423 @@
+//! What is done to a store directory before it serves.
+//!
+//! The checkpoint says below which offset everything is on disk. From there the log is read
+//! record by record and dispatched again; queues and index are first cut back to that point.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sluice_protocol::message::record::PHYSICAL_OFFSET_AT;
+use sluice_protocol::message::{Record, RecordFields, sys_flag};
+
+use crate::checkpoint::Marks;
+use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment};
+use crate::consume_queue::ConsumeQueue;
+use crate::error::{At, StoreError};
+use crate::store::{Store, is_queued};
+use crate::vouched;
+
+/// What a disk writes whole or not at all.
+const SECTOR: i64 = 512;
+/// Position of `QUEUEID` in a record.
+const QUEUE_ID_AT: i64 = 12;
+/// Mark of a checkpoint that vouches for the log only.
+const NOTHING_DISPATCHED: i64 = -1;
+
+/// What the checkpoint tells about the log.
+struct Evidence {
+    /// Below it the log was synced; `None` when nobody we trust says so.
+    durable: Option<i64>,
+    /// Store time of the last record before the scan, 0 = unknown.
+    time: i64,
+    /// Whether the queues hold all that lies before the scan.
+    queues_whole: bool,
+}
+
+pub(crate) fn recover(
+    store: &Store,
+    marks: Marks,
+    trusted: bool,
+    clean: bool,
+) -> Result<(), StoreError> {
+    let log = &store.log;
+    let (min, end) = (log.min(), log.written());
+    let limit = match (trusted, clean) {
+        (true, _) => marks.dispatched,
+        (false, true) => i64::MAX,
+        (false, false) => 0,
+    };
+    let found = load_queues(store, limit, trusted && clean)?;
+    let known = trusted
+        && (min..=end).contains(&marks.dispatched)
+        && store.index.lock().has(marks.index_file)
+        && found == marks.queues;
+    let evidence = Evidence {
+        durable: trusted.then_some(marks.log_offset),
+        time: if trusted { marks.log_time } else { 0 },
+        queues_whole: true,
+    };
+    let done = if known {
+        let mut index = store.index.lock();
+        if !clean || index.position() != (marks.index_file, marks.index_count) {
+            index.rewind(marks.index_file, marks.index_count)?;
+        }
+        drop(index);
+        scan(store, marks.dispatched, &evidence)?
+    } else if !trusted && clean && end > 0 && found > 0 {
+        // Closed by Java: its queues are whole, at most the last records are not in them yet.
+        scan(
+            store,
+            log.segment_start(last_queued(store)).max(min),
+            &evidence,
+        )?
+    } else {
+        None
+    };
+    let Some(end) = done else {
+        // Nothing to lean on, or a queue with a hole: everything again from the log.
+        return rebuild_by(store, trusted.then_some(marks), evidence.durable);
+    };
+    let untouched = clean && known && end == marks.log_offset;
+    if !untouched {
+        cut(store, end)?;
+    }
+    finish(store, end)
+}
+
+/// Recovers from nothing but the log: every good record stays, queues and index are made anew.
+pub(crate) fn rebuild(store: &Store, marks: Option<Marks>) -> Result<(), StoreError> {
+    load_queue_names(store)?;
+    rebuild_by(store, marks, None)
+}
+
+fn rebuild_by(store: &Store, marks: Option<Marks>, durable: Option<i64>) -> Result<(), StoreError> {
+    if let Some(marks) = marks {
+        // Half-built queues and index must not be taken for those the checkpoint speaks of.
+        store.checkpoint.lock().write(&Marks {
+            dispatched: NOTHING_DISPATCHED,
+            ..marks
+        })?;
+    }
+    drop_queues(store)?;
+    store.index.lock().clear()?;
+    let min = store.log.min();
+    let evidence = Evidence {
+        durable,
+        time: 0,
+        queues_whole: false,
+    };
+    let end = scan(store, min, &evidence)?.unwrap_or(min);
+    cut(store, end)?;
+    finish(store, end)
+}
+
+fn finish(store: &Store, end: i64) -> Result<(), StoreError> {
+    store.log.set_written(end);
+    store.log.set_flushed(end);
+    store.dispatched.store(end, Ordering::Release);
+    expire_queues(store)
+}
+
+/// Highest physical offset that a queue ends with.
+fn last_queued(store: &Store) -> i64 {
+    let queues = store.queues.read();
+    let last = queues
+        .values()
+        .flat_map(|queues| queues.values())
+        .filter_map(|queue| queue.unit(queue.bounds().1 - 1))
+        .map(|unit| unit.physical_offset);
+    last.max().unwrap_or(0)
+}
+
+/// Loads the queues up to `limit`; `whole` when they were closed properly.
+fn load_queues(store: &Store, limit: i64, whole: bool) -> Result<i64, StoreError> {
+    let queues = load_queue_names(store)?;
+    for queue in &queues {
+        if whole {
+            queue.load_clean()?;
+        } else {
+            queue.load(limit)?;
+        }
+    }
+    Ok(queues.len() as i64)
+}
+
+/// The queues that have files, not loaded yet.
+fn load_queue_names(store: &Store) -> Result<Vec<Arc<ConsumeQueue>>, StoreError> {
+    let files = store.files();
+    let dirs = |dir: &Path| -> Result<Vec<String>, StoreError> {
+        let entries = files.list(dir).at("list", dir)?;
+        let dirs = entries.into_iter().filter(|entry| entry.is_dir);
+        Ok(dirs.map(|entry| entry.name).collect())
+    };
+    let root = store.config.root.join("consumequeue");
+    let mut found = Vec::new();
+    for topic in dirs(&root)? {
+        for name in dirs(&root.join(&topic))? {
+            let Ok(id) = name.parse() else { continue };
+            let dir = root.join(&topic).join(&name);
+            if !files.list(&dir).at("list", &dir)?.is_empty() {
+                found.push(store.queue_or_create(&topic, id));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn drop_queues(store: &Store) -> Result<(), StoreError> {
+    let all = std::mem::take(&mut *store.queues.write());
+    for queue in all.values().flat_map(|queues| queues.values()) {
+        queue.destroy()?;
+    }
+    Ok(())
+}
+
+fn expire_queues(store: &Store) -> Result<(), StoreError> {
+    let min = store.log.min();
+    let all: Vec<_> = store
+        .queues
+        .read()
+        .values()
+        .flat_map(|q| q.values().cloned())
+        .collect();
+    all.iter().try_for_each(|queue| queue.expire(min))
+}
+
+/// Dispatches from `at` to the end of the valid log and answers that end; `None` when a queue
+/// that should be whole lacks units below `at`.
+fn scan(store: &Store, mut at: i64, evidence: &Evidence) -> Result<Option<i64>, StoreError> {
+    let log = &store.log;
+    let mut time = evidence.time;
+    loop {
+        let item = log.segment(at).map(|_| log.item(at));
+        match item {
+            Some(Ok(Item::Blank(next))) => at = next,
+            Some(Ok(Item::Record(bytes))) if stays(store, &bytes, at, time, evidence) => {
+                let Ok(record) = Record::parse(&bytes) else {
+                    break;
+                };
+                if evidence.queues_whole && is_queued(record.sys_flag()) {
+                    let queue = store.queue_or_create(record.topic(), record.queue_id());
+                    if record.queue_offset() > queue.bounds().1 {
+                        return Ok(None);
+                    }
+                }
+                time = record.store_timestamp();
+                store.dispatch(&bytes, None);
+                at += bytes.len() as i64;
+            }
+            _ => match resume(log, at, time, evidence.durable) {
+                Some(next) => {
+                    quarantine(store, at, next, time)?;
+                    at = next;
+                }
+                None => break,
+            },
+        }
+    }
+    store.last_dispatched_time.store(time, Ordering::Relaxed);
+    Ok(Some(at))
+}
+
+/// Whether a record is whole, as far as lengths and the body's checksum tell.
+pub(crate) fn sound(bytes: &[u8]) -> bool {
+    Record::parse(bytes).is_ok_and(|record| record.check_crc().is_ok())
+}
+
+/// Whether the record at `at` belongs to the log. Where we know that bytes may never have been
+/// synced, signs of a lost sector outside the body are looked for as well.
+fn stays(store: &Store, bytes: &[u8], at: i64, last_time: i64, evidence: &Evidence) -> bool {
+    let Ok(record) = Record::parse(bytes) else {
+        return false;
+    };
+    if record.check_crc().is_err() {
+        return false;
+    }
+    if evidence.durable.is_none_or(|durable| at < durable) {
+        return true;
+    }
+    if vouched::looks_torn(&record) && !store.vouched.knows(at, bytes) {
+        return false;
+    }
+    // An append never gives an earlier time than the one before.
+    record.store_timestamp() >= last_time.max(1) && !queue_fields_lost(store, &record, at)
+}
+
+/// Whether queue id and queue offset contradict the queue, and a sector ends among them in zeroes.
+fn queue_fields_lost(store: &Store, record: &Record<'_>, at: i64) -> bool {
+    // The physical offset that follows is known to be right, but may itself begin with zeroes.
+    let boundary = (at + PHYSICAL_OFFSET_AT as i64 + 8) / SECTOR * SECTOR - at;
+    if boundary <= QUEUE_ID_AT || record.as_bytes()[boundary as usize - 1] != 0 {
+        return false;
+    }
+    let expected = match store.queue(record.topic(), record.queue_id()) {
+        Some(queue) => queue.bounds().1,
+        None => record.queue_offset(),
+    };
+    is_queued(record.sys_flag()) && record.queue_offset() != expected
+}
+
+/// Where good records go on behind a bad place; `None` at the log's end, where only what may
+/// never have been synced follows.
+fn resume(log: &CommitLog, bad: i64, last_time: i64, durable: Option<i64>) -> Option<i64> {
+    let segments = log.segments();
+    let log_end = segments.last()?.start + log.file_size as i64;
+    let limit = durable.unwrap_or(log_end).min(log_end);
+    if bad >= limit {
+        return None;
+    }
+    for segment in segments {
+        let end = segment.start + log.file_size as i64;
+        if end <= bad || segment.start >= limit {
+            continue;
+        }
+        let from = (bad + 1).max(segment.start);
+        let data_end = segment.file.data_end((from - segment.start) as u64).ok()?;
+        let until = limit
+            .min(end - BLANK_SIZE as i64)
+            .min(segment.start + data_end as i64);
+        let bytes = segment.file.slice(0, log.file_size as usize).ok()?;
+        let good = (from..until).find(|&at| {
+            // All three magics begin with one of two bytes.
+            let first = bytes[(at - segment.start) as usize + 4];
+            (first == 0xDA || first == 0xCB) && goes_on(log, at, last_time, durable.is_some())
+        });
+        if good.is_some() {
+            return good;
+        }
+    }
+    durable.map(|_| limit)
+}
+
+/// Whether the log goes on at `at`. Java leaves stale records behind a place where it cut its log;
+/// those are older than what precedes them, and a stale blank cannot be told from a good one.
+fn goes_on(log: &CommitLog, at: i64, last_time: i64, ours: bool) -> bool {
+    match log.item(at) {
+        Ok(Item::Record(bytes)) => {
+            let time = Record::parse(&bytes).map_or(0, |record| record.store_timestamp());
+            sound(&bytes) && (ours || time >= last_time)
+        }
+        Ok(Item::Blank(_)) => ours,
+        Err(_) => false,
+    }
+}
+
+/// Replaces `from..to` by a record nobody queues or indexes, and keeps the bytes aside.
+fn quarantine(store: &Store, from: i64, to: i64, time: i64) -> Result<(), StoreError> {
+    let log = &store.log;
+    let segment = log
+        .segment_or_create(log.segment_start(from))
+        .map_err(|error| StoreError::Unflushed(error.to_string()))?;
+    let end = segment.start + log.file_size as i64;
+    let stop = to.min(end);
+    keep_aside(store, &segment, from, stop)?;
+    let filler = filler(from, stop, time, stop == end);
+    segment
+        .file
+        .write_at((from - segment.start) as u64, &filler)
+        .at("write", &segment.path)?;
+    segment.file.sync().at("sync", &segment.path)?;
+    tracing::error!(
+        from,
+        to = stop,
+        "a damaged part of the commit log was set aside"
+    );
+    if stop < to {
+        quarantine(store, stop, to, time)
+    } else {
+        Ok(())
+    }
+}
+
+fn filler(from: i64, to: i64, time: i64, whole_rest: bool) -> Vec<u8> {
+    let size = (to - from) as usize;
+    let mut out = Vec::new();
+    let host = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+    let fields = |body| RecordFields {
+        topic: "",
+        queue_id: 0,
+        flag: 0,
+        sys_flag: sys_flag::TRANSACTION_ROLLBACK,
+        born_timestamp: time,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        properties: b"",
+    };
+    let overhead = fields(&[]).encoded_size();
+    if !whole_rest && size >= overhead {
+        let body = vec![0; size - overhead];
+        if fields(&body).encode(&mut out).is_ok() {
+            sluice_protocol::message::record::assign(&mut out, 0, from, time.max(1));
+            return out;
+        }
+    }
+    out.extend_from_slice(&(size as i32).to_be_bytes());
+    out.extend_from_slice(&sluice_protocol::message::record::MAGIC_BLANK.to_be_bytes());
+    out
+}
+
+fn keep_aside(store: &Store, segment: &Segment, from: i64, to: i64) -> Result<(), StoreError> {
+    let bytes = segment
+        .file
+        .slice((from - segment.start) as u64, (to - from) as usize)
+        .at("read", &segment.path)?;
+    let Some(last) = bytes.iter().rposition(|&byte| byte != 0) else {
+        return Ok(());
+    };
+    let dir = store.config.root.join("quarantine");
+    store.files().create_dir_all(&dir).at("create", &dir)?;
+    let name = format!("{from:020}-{}", store.env.clock.now_ms());
+    store.save(&dir.join(name), &bytes[..=last])
+}
+
+/// Writes zeroes, in pieces: the rest of a file may be large.
+fn clear(segment: &Segment, mut at: u64, mut size: usize) -> Result<(), StoreError> {
+    const PIECE: usize = 1 << 20;
+    let zeroes = vec![0; size.min(PIECE)];
+    while size > 0 {
+        let now = size.min(PIECE);
+        segment
+            .file
+            .write_at(at, &zeroes[..now])
+            .at("clear", &segment.path)?;
+        (at, size) = (at + now as u64, size - now);
+    }
+    Ok(())
+}
+
+/// Clears everything behind `end`: stale bytes could otherwise be taken for records later.
+fn cut(store: &Store, end: i64) -> Result<(), StoreError> {
+    let log = &store.log;
+    for segment in log.segments().into_iter().rev() {
+        let file_end = segment.start + log.file_size as i64;
+        if file_end <= end {
+            continue;
+        }
+        let from = end.max(segment.start);
+        let at = (from - segment.start) as u64;
+        let data_end = segment.file.data_end(at).at("measure", &segment.path)?;
+        let bytes = segment
+            .file
+            .slice(at, (data_end - at) as usize)
+            .at("read", &segment.path)?;
+        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+            keep_aside(store, &segment, from, from + last as i64 + 1)?;
+            tracing::warn!(
+                from,
+                bytes = last + 1,
+                "the unfinished end of the commit log was set aside"
+            );
+            clear(&segment, at, last + 1)?;
+        }
+        segment.file.sync().at("sync", &segment.path)?;
+    }
+    // What is kept may so far be only in the page cache.
+    if let Some(segment) = log.segment(end - 1) {
+        segment.file.sync().at("sync", &segment.path)?;
+    }
+    log.remove(|segment| segment.start >= end && segment.start > 0)
+}

@@ -1,0 +1,847 @@
+//! The store as a whole: append, dispatch, flush.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use parking_lot::{Mutex, RwLock};
+use sluice_protocol::message::{Record, properties, record, sys_flag, tags_code};
+
+use crate::checkpoint::{Checkpoint, Marks};
+use crate::clock::Clock;
+use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment, be32};
+use crate::config::{Environment, FlushMode, StoreConfig};
+use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
+use crate::error::{AppendError, At, StoreError};
+use crate::file_cache::FileCache;
+use crate::files::{FileSystem, LockGuard, Open};
+use crate::index::Index;
+use crate::threads::{self, Wake};
+use crate::vouched::{self, Vouched};
+use crate::{recovery, retention};
+
+/// Where appended records came to lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Queue offset of the first record.
+    pub queue_offset: i64,
+    /// Where each record starts in the log.
+    pub physical_offsets: Vec<i64>,
+    /// Unix milliseconds, the same for all.
+    pub store_timestamp: i64,
+    /// Behind the last record.
+    pub end_offset: i64,
+}
+
+/// What became of the promise to keep a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Durability {
+    /// As durable as the flush mode promises.
+    Durable,
+    /// Not within `syncFlushTimeout`; it may still become durable.
+    TimedOut,
+    /// The sync failed; the log has stopped.
+    Failed(String),
+}
+
+/// A message that has just become visible.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Queue id.
+    pub queue_id: i32,
+    /// Its queue offset.
+    pub queue_offset: i64,
+    /// Tags code of its unit.
+    pub tags_code: i64,
+    /// Unix milliseconds.
+    pub store_timestamp: i64,
+    /// Properties as stored.
+    pub properties: &'a [u8],
+}
+
+/// Told of every message once it is visible, on the dispatch thread: do little.
+pub trait ArrivalListener: Send + Sync {
+    /// A message can now be read.
+    fn arrived(&self, arrival: &Arrival<'_>);
+}
+
+/// State of the store at one moment.
+#[derive(Debug, Clone)]
+pub struct StoreStatus {
+    /// Lowest physical offset kept.
+    pub min_offset: i64,
+    /// End of the log.
+    pub max_offset: i64,
+    /// End of what is synced.
+    pub flushed_offset: i64,
+    /// End of what is visible to readers.
+    pub dispatched_offset: i64,
+    /// Physical offset up to which queues and index are on disk.
+    pub checkpoint_offset: i64,
+    /// Whether a message would be accepted.
+    pub writable: Result<(), AppendError>,
+    /// Why queues and index are no longer flushed, if so.
+    pub queues_failed: Option<String>,
+    /// Commit log directory.
+    pub commit_log_path: PathBuf,
+    /// Used share of its disk, percent.
+    pub commit_log_disk_percent: u8,
+    /// Consume queue directory.
+    pub consume_queue_path: PathBuf,
+    /// Used share of its disk, percent.
+    pub consume_queue_disk_percent: u8,
+    /// Used and usable bytes of the commit log's disk.
+    pub total_bytes: u64,
+    /// Usable bytes of the commit log's disk.
+    pub free_bytes: u64,
+    /// When the store was opened, Unix milliseconds.
+    pub boot_timestamp: i64,
+    /// How long the append now running has held the lock, milliseconds.
+    pub put_lock_hold_ms: i64,
+    /// Appends waiting for a sync.
+    pub waiting_for_sync: usize,
+}
+
+type Queues = HashMap<String, BTreeMap<i32, Arc<ConsumeQueue>>>;
+
+#[derive(Default)]
+pub(crate) struct AppendState {
+    pub(crate) next: HashMap<String, HashMap<i32, i64>>,
+    segment: Option<Segment>,
+    last_time: i64,
+}
+
+/// What is known of records before the append lock is taken.
+#[derive(Default, Clone, Copy)]
+struct Checked {
+    count: usize,
+    /// One of them looks as if a sector had been lost, and so must be vouched for.
+    torn: bool,
+}
+
+struct Waiter {
+    end: i64,
+    deadline: i64,
+    done: Box<dyn FnOnce(Durability) + Send>,
+}
+
+/// A store directory, open.
+pub struct Store {
+    pub(crate) config: StoreConfig,
+    pub(crate) env: Environment,
+    pub(crate) log: CommitLog,
+    pub(crate) vouched: Vouched,
+    pub(crate) cache: Arc<FileCache>,
+    pub(crate) queues: RwLock<Queues>,
+    pub(crate) index: Mutex<Index>,
+    pub(crate) append_state: Mutex<AppendState>,
+    pub(crate) dispatched: AtomicI64,
+    pub(crate) last_dispatched_time: AtomicI64,
+    dispatching: Mutex<()>,
+    waiters: Mutex<VecDeque<Waiter>>,
+    pub(crate) checkpoint: Mutex<Checkpoint>,
+    checkpointed: AtomicI64,
+    queues_failed: OnceLock<String>,
+    pub(crate) disk_full: Mutex<Option<AppendError>>,
+    listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
+    closing: AtomicBool,
+    closed: Mutex<bool>,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+    locked_since: AtomicI64,
+    last_flush: AtomicI64,
+    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) wake_dispatch: Wake,
+    pub(crate) wake_flush: Wake,
+    pub(crate) wake_queues: Wake,
+    pub(crate) wake_retention: Wake,
+    boot: i64,
+}
+
+/// Takes the store's lock, or says who has it.
+pub(crate) fn take_lock(
+    files: &dyn FileSystem,
+    root: &std::path::Path,
+) -> Result<Box<dyn LockGuard>, StoreError> {
+    files.create_dir_all(root).at("create", root)?;
+    let path = root.join("lock");
+    files.lock(&path).map_err(|source| {
+        if source.kind() != io::ErrorKind::WouldBlock {
+            return StoreError::Io {
+                action: "lock",
+                path: path.clone(),
+                source,
+            };
+        }
+        let pid = files
+            .read(&root.join("abort"))
+            .ok()
+            .and_then(|text| String::from_utf8(text).ok());
+        let owner = pid.filter(|pid| !pid.trim().is_empty());
+        let owner = owner.map_or("another process".to_owned(), |pid| {
+            format!("process {}", pid.trim())
+        });
+        StoreError::Locked {
+            root: root.to_owned(),
+            owner,
+        }
+    })
+}
+
+impl Store {
+    /// Locks the directory, loads it and recovers what a crash left.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another process has it, and what keeps files from being read.
+    pub fn open(config: StoreConfig, env: Environment) -> Result<Arc<Store>, StoreError> {
+        Self::open_as(config, env, false)
+    }
+
+    /// Opens; with `distrust` nothing but the log itself is believed.
+    pub(crate) fn open_as(
+        config: StoreConfig,
+        env: Environment,
+        distrust: bool,
+    ) -> Result<Arc<Store>, StoreError> {
+        config.check()?;
+        let files = &env.files;
+        let lock = take_lock(&**files, &config.root)?;
+        let abort = config.root.join("abort");
+        let clean = !files.exists(&abort);
+        files
+            .put(&abort, std::process::id().to_string().as_bytes())
+            .at("write", &abort)?;
+        files.sync_dir(&config.root).at("sync", &config.root)?;
+        let log_dir = config.commit_log_path();
+        files.create_dir_all(&log_dir).at("create", &log_dir)?;
+        let log = CommitLog::load(Arc::clone(files), log_dir, config.commit_log_file_size)?;
+        let cache = Arc::new(FileCache::new(Arc::clone(files), config.open_files_max));
+        let index = Index::load(
+            config.root.join("index"),
+            config.index_slots,
+            config.index_entries,
+            Arc::clone(&cache),
+        )?;
+        let (checkpoint, marks, trusted) =
+            Checkpoint::open(&**files, config.root.join("checkpoint"))?;
+        let vouched = Vouched::open(Arc::clone(files), config.root.join("vouched"))?;
+        let boot = env.clock.now_ms();
+        let store = Arc::new(Store {
+            log,
+            vouched,
+            cache,
+            queues: RwLock::default(),
+            index: Mutex::new(index),
+            append_state: Mutex::default(),
+            dispatched: AtomicI64::new(0),
+            last_dispatched_time: AtomicI64::new(0),
+            dispatching: Mutex::new(()),
+            waiters: Mutex::default(),
+            checkpoint: Mutex::new(checkpoint),
+            checkpointed: AtomicI64::new(0),
+            queues_failed: OnceLock::new(),
+            disk_full: Mutex::new(None),
+            listener: RwLock::new(None),
+            closing: AtomicBool::new(false),
+            closed: Mutex::new(false),
+            lock: Mutex::new(Some(lock)),
+            locked_since: AtomicI64::new(0),
+            last_flush: AtomicI64::new(boot),
+            threads: Mutex::default(),
+            wake_dispatch: Wake::default(),
+            wake_flush: Wake::default(),
+            wake_queues: Wake::default(),
+            wake_retention: Wake::default(),
+            boot,
+            config,
+            env,
+        });
+        if distrust {
+            recovery::rebuild(&store, trusted.then_some(marks))?;
+        } else {
+            recovery::recover(&store, marks, trusted, clean)?;
+        }
+        let next = store.queue_ends();
+        store.append_state.lock().next = next;
+        store.append_state.lock().last_time = store.last_dispatched_time.load(Ordering::Relaxed);
+        store.flush_queues_once()?;
+        retention::check_disk(&store);
+        Ok(store)
+    }
+
+    fn queue_ends(&self) -> HashMap<String, HashMap<i32, i64>> {
+        let queues = self.queues.read();
+        let ends = queues.iter().map(|(topic, queues)| {
+            (
+                topic.clone(),
+                queues
+                    .iter()
+                    .map(|(id, queue)| (*id, queue.bounds().1))
+                    .collect(),
+            )
+        });
+        ends.collect()
+    }
+
+    /// Starts the threads: dispatch, flush, queue flush, retention.
+    pub fn start(self: &Arc<Self>) {
+        threads::start(self);
+    }
+
+    /// Flushes everything, takes `abort` away and gives the lock back. A second call does nothing.
+    ///
+    /// # Errors
+    /// When something could not be flushed; `abort` then stays, so that the next start recovers.
+    pub fn shutdown(&self) -> Result<(), StoreError> {
+        let mut closed = self.closed.lock();
+        if std::mem::replace(&mut *closed, true) {
+            return Ok(());
+        }
+        self.closing.store(true, Ordering::SeqCst);
+        for wake in [
+            &self.wake_dispatch,
+            &self.wake_flush,
+            &self.wake_queues,
+            &self.wake_retention,
+        ] {
+            wake.wake();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a store thread had panicked");
+            }
+        }
+        // An append that passed the check before is over once its lock is free.
+        drop(self.append_state.lock());
+        let result = self.flush_all();
+        *self.lock.lock() = None;
+        result
+    }
+
+    fn flush_all(&self) -> Result<(), StoreError> {
+        self.flush_once();
+        while self.dispatch_once() {}
+        self.flush_queues_once()?;
+        if let Some(reason) = self.log.stopped() {
+            return Err(StoreError::Unflushed(reason.to_owned()));
+        }
+        if self.dispatched.load(Ordering::Acquire) < self.log.written() {
+            return Err(StoreError::Unflushed(
+                "dispatch is behind the log".to_owned(),
+            ));
+        }
+        let abort = self.config.root.join("abort");
+        self.files().remove_file(&abort).at("remove", &abort)?;
+        self.files()
+            .sync_dir(&self.config.root)
+            .at("sync", &self.config.root)
+    }
+
+    pub(crate) fn closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Names who is told of arrivals. Call before [`Store::start`].
+    pub fn set_arrival_listener(&self, listener: Arc<dyn ArrivalListener>) {
+        *self.listener.write() = Some(listener);
+    }
+
+    /// Appends one record, or the records of one batch back to back, all of `topic` and
+    /// `queue_id`. Offsets and store time are put into `records`.
+    ///
+    /// # Errors
+    /// Nothing was stored; see [`AppendError`].
+    pub fn append(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        records: &mut [u8],
+    ) -> Result<Appended, AppendError> {
+        let checked = self.check_records(records)?;
+        self.writable()?;
+        let mut state = self.append_state.lock();
+        self.locked_since
+            .store(self.env.clock.now_ms(), Ordering::Relaxed);
+        let result = self.append_locked(&mut state, topic, queue_id, records, checked);
+        self.locked_since.store(0, Ordering::Relaxed);
+        drop(state);
+        match self.config.flush_mode {
+            FlushMode::Async => self.wake_dispatch.wake(),
+            FlushMode::Sync => self.wake_flush.wake(),
+        }
+        result
+    }
+
+    /// Whether all are whole records and fit.
+    fn check_records(&self, records: &[u8]) -> Result<Checked, AppendError> {
+        let max = (self.config.max_message_size + 64 * 1024)
+            .min((self.config.commit_log_file_size - BLANK_SIZE) as usize);
+        let whole = (self.config.commit_log_file_size - BLANK_SIZE) as usize;
+        if records.len() > whole {
+            return Err(AppendError::TooLarge {
+                size: records.len(),
+                max: whole,
+            });
+        }
+        let mut checked = Checked::default();
+        let mut at = 0;
+        while at < records.len() || checked.count == 0 {
+            let record = Record::parse(&records[at..])?;
+            if record.size() > max {
+                return Err(AppendError::TooLarge {
+                    size: record.size(),
+                    max,
+                });
+            }
+            at += record.size();
+            checked.count += 1;
+            checked.torn |= vouched::looks_torn(&record);
+        }
+        Ok(checked)
+    }
+
+    fn writable(&self) -> Result<(), AppendError> {
+        if self.closing() {
+            return Err(AppendError::ShuttingDown);
+        }
+        if let Some(reason) = self.log.stopped() {
+            return Err(AppendError::LogStopped {
+                reason: reason.to_owned(),
+            });
+        }
+        self.disk_full.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn append_locked(
+        &self,
+        state: &mut AppendState,
+        topic: &str,
+        queue_id: i32,
+        records: &mut [u8],
+        checked: Checked,
+    ) -> Result<Appended, AppendError> {
+        self.writable()?;
+        let position = self.make_room(state, records.len() as u64)?;
+        let store_timestamp = self.env.clock.now_ms().max(state.last_time);
+        if !state.next.contains_key(topic) {
+            state.next.insert(topic.to_owned(), HashMap::new());
+        }
+        let next = state
+            .next
+            .get_mut(topic)
+            .expect("inserted above")
+            .entry(queue_id)
+            .or_insert(0);
+        let first = *next;
+        let (mut at, mut queue_offset) = (0, first);
+        let mut physical_offsets = Vec::with_capacity(checked.count);
+        while at < records.len() {
+            let size = be32(records, at) as usize;
+            let queued = is_queued(be32(records, at + record::SYS_FLAG_AT));
+            let physical = position + at as i64;
+            record::assign(
+                &mut records[at..at + size],
+                if queued { queue_offset } else { 0 },
+                physical,
+                store_timestamp,
+            );
+            physical_offsets.push(physical);
+            queue_offset += i64::from(queued);
+            at += size;
+        }
+        let segment = state.segment.as_ref().expect("make_room sets it");
+        let written = segment
+            .file
+            .write_at((position - segment.start) as u64, records);
+        let written = match checked.torn {
+            true => written.and_then(|()| self.vouched.add(position, records)),
+            false => written,
+        };
+        if let Err(error) = written {
+            let reason = format!("cannot write {}: {error}", segment.path.display());
+            self.log.stop(reason.clone());
+            return Err(AppendError::LogStopped { reason });
+        }
+        *next = queue_offset;
+        state.last_time = store_timestamp;
+        let end_offset = position + records.len() as i64;
+        self.log.set_written(end_offset);
+        let queued = is_queued(be32(records, record::SYS_FLAG_AT));
+        let queue_offset = if queued { first } else { 0 };
+        Ok(Appended {
+            queue_offset,
+            physical_offsets,
+            store_timestamp,
+            end_offset,
+        })
+    }
+
+    /// Position for `size` bytes; ends the file with a blank record when they do not fit.
+    fn make_room(&self, state: &mut AppendState, size: u64) -> Result<i64, AppendError> {
+        let mut position = self.log.written();
+        let start = self.log.segment_start(position);
+        let left = self.log.file_size - (position - start) as u64;
+        if size + BLANK_SIZE > left {
+            let old = self.log.segment_or_create(start)?;
+            let next = self
+                .log
+                .segment_or_create(start + self.log.file_size as i64)?;
+            let mut blank = [0; BLANK_SIZE as usize];
+            blank[..4].copy_from_slice(&(left as i32).to_be_bytes());
+            blank[4..].copy_from_slice(&record::MAGIC_BLANK.to_be_bytes());
+            if let Err(error) = old.file.write_at((position - start) as u64, &blank) {
+                let reason = format!("cannot write {}: {error}", old.path.display());
+                self.log.stop(reason.clone());
+                return Err(AppendError::LogStopped { reason });
+            }
+            position = next.start;
+            self.log.set_written(position);
+            state.segment = Some(next);
+        }
+        if state
+            .segment
+            .as_ref()
+            .is_none_or(|segment| segment.start != self.log.segment_start(position))
+        {
+            state.segment = Some(
+                self.log
+                    .segment_or_create(self.log.segment_start(position))?,
+            );
+        }
+        Ok(position)
+    }
+
+    /// Calls `done` once everything below `end_offset` is as durable as the flush mode promises.
+    pub fn when_durable(&self, end_offset: i64, done: Box<dyn FnOnce(Durability) + Send>) {
+        if self.config.flush_mode == FlushMode::Async || self.log.flushed() >= end_offset {
+            return done(Durability::Durable);
+        }
+        let deadline = self.env.clock.now_ms() + self.config.sync_flush_timeout_ms as i64;
+        self.waiters.lock().push_back(Waiter {
+            end: end_offset,
+            deadline,
+            done,
+        });
+        match self.log.stopped() {
+            Some(_) => self.answer_waiters(),
+            None => self.wake_flush.wake(),
+        }
+    }
+
+    fn answer_waiters(&self) {
+        let flushed = self.log.flushed();
+        let failed = self.log.stopped().map(str::to_owned);
+        let all = std::mem::take(&mut *self.waiters.lock());
+        let (ready, waiting): (VecDeque<_>, VecDeque<_>) = all
+            .into_iter()
+            .partition(|waiter| failed.is_some() || waiter.end <= flushed);
+        {
+            let mut waiters = self.waiters.lock();
+            let newer = std::mem::replace(&mut *waiters, waiting);
+            waiters.extend(newer);
+        }
+        for waiter in ready {
+            (waiter.done)(match &failed {
+                Some(reason) if waiter.end > flushed => Durability::Failed(reason.clone()),
+                _ => Durability::Durable,
+            });
+        }
+    }
+
+    /// Answers those who have waited too long.
+    pub fn expire_waiters(&self) {
+        let now = self.env.clock.now_ms();
+        let all = std::mem::take(&mut *self.waiters.lock());
+        let (late, waiting): (VecDeque<_>, VecDeque<_>) =
+            all.into_iter().partition(|waiter| waiter.deadline <= now);
+        {
+            let mut waiters = self.waiters.lock();
+            let newer = std::mem::replace(&mut *waiters, waiting);
+            waiters.extend(newer);
+        }
+        late.into_iter()
+            .for_each(|waiter| (waiter.done)(Durability::TimedOut));
+    }
+
+    /// Syncs the log once for all who wait. Answers whether it is synced as far as it was written.
+    pub fn flush_once(&self) -> bool {
+        self.last_flush
+            .store(self.env.clock.now_ms(), Ordering::Relaxed);
+        let synced = self.log.flushed() >= self.log.written()
+            || self.log.sync(|| self.vouched.sync()).is_ok();
+        self.answer_waiters();
+        self.wake_dispatch.wake();
+        synced && self.log.stopped().is_none()
+    }
+
+    pub(crate) fn flush_if_due(&self) {
+        let dirty = (self.log.written() - self.log.flushed()) / 4096;
+        let waited = self.env.clock.now_ms() - self.last_flush.load(Ordering::Relaxed);
+        if dirty >= i64::from(self.config.flush_least_pages)
+            || waited >= self.config.flush_thorough_interval_ms as i64
+        {
+            self.flush_once();
+        }
+    }
+
+    fn visible_end(&self) -> i64 {
+        match self.config.flush_mode {
+            FlushMode::Async => self.log.written(),
+            FlushMode::Sync => self.log.flushed(),
+        }
+    }
+
+    /// Makes what has been appended (with sync flush: flushed) visible. Answers whether there was
+    /// anything.
+    pub fn dispatch_once(&self) -> bool {
+        let _one = self.dispatching.lock();
+        let (start, end) = (self.dispatched.load(Ordering::Acquire), self.visible_end());
+        let mut at = start;
+        let listener = self.listener.read().clone();
+        while at < end {
+            match self.log.item(at) {
+                Ok(Item::Blank(next)) => at = next,
+                Ok(Item::Record(bytes)) => {
+                    at += bytes.len() as i64;
+                    self.dispatch(&bytes, listener.as_deref());
+                }
+                Err(error) => {
+                    self.log
+                        .stop(format!("record at {at} became unreadable: {error}"));
+                    return false;
+                }
+            }
+            self.dispatched.store(at, Ordering::Release);
+        }
+        at > start
+    }
+
+    pub(crate) fn dispatch(&self, bytes: &[u8], listener: Option<&dyn ArrivalListener>) {
+        let Ok(record) = Record::parse(bytes) else {
+            return;
+        };
+        let unit = ConsumeQueueUnit {
+            physical_offset: record.physical_offset(),
+            size: record.size() as i32,
+            tags_code: self.tags_code(&record),
+        };
+        self.last_dispatched_time
+            .store(record.store_timestamp(), Ordering::Relaxed);
+        if self.config.index_enabled
+            && let Err(error) = self.index_record(&record)
+        {
+            self.fail_queues(error.to_string());
+        }
+        if !is_queued(record.sys_flag()) {
+            return;
+        }
+        let queue = self.queue_or_create(record.topic(), record.queue_id());
+        if queue.push(record.queue_offset(), unit)
+            && let Some(listener) = listener
+        {
+            listener.arrived(&Arrival {
+                topic: record.topic(),
+                queue_id: record.queue_id(),
+                queue_offset: record.queue_offset(),
+                tags_code: unit.tags_code,
+                store_timestamp: record.store_timestamp(),
+                properties: record.properties(),
+            });
+        }
+    }
+
+    fn tags_code(&self, record: &Record<'_>) -> i64 {
+        let level = || {
+            record
+                .property(properties::DELAY)?
+                .parse::<usize>()
+                .ok()
+                .filter(|level| *level > 0)
+        };
+        if record.topic() == "SCHEDULE_TOPIC_XXXX"
+            && let Some(level) = level()
+        {
+            let levels = &self.config.delay_levels_ms;
+            let delay = levels
+                .get(level.min(levels.len()).wrapping_sub(1))
+                .copied()
+                .unwrap_or(1000);
+            return record.store_timestamp() + delay;
+        }
+        tags_code(record.property(properties::TAGS))
+    }
+
+    fn index_record(&self, record: &Record<'_>) -> Result<(), StoreError> {
+        let rollback =
+            record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK;
+        let unique = record.property(properties::UNIQ_KEY);
+        let keys = record.property(properties::KEYS);
+        if rollback || (unique.is_none() && keys.is_none()) {
+            return Ok(());
+        }
+        let mut index = self.index.lock();
+        if record.physical_offset() <= index.last_update().1 && index.position().1 > 1 {
+            return Ok(());
+        }
+        let keys = keys.unwrap_or("").split(' ').filter(|key| !key.is_empty());
+        for key in unique.into_iter().chain(keys) {
+            let key = format!("{}#{key}", record.topic());
+            index.put(&key, record.physical_offset(), record.store_timestamp())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
+        self.queues.read().get(topic)?.get(&queue_id).cloned()
+    }
+
+    pub(crate) fn queue_or_create(&self, topic: &str, queue_id: i32) -> Arc<ConsumeQueue> {
+        if let Some(queue) = self.queue(topic, queue_id) {
+            return queue;
+        }
+        let dir = self
+            .config
+            .root
+            .join("consumequeue")
+            .join(topic)
+            .join(queue_id.to_string());
+        let queue = ConsumeQueue::new(dir, self.config.queue_file_size(), Arc::clone(&self.cache));
+        let mut queues = self.queues.write();
+        Arc::clone(
+            queues
+                .entry(topic.to_owned())
+                .or_default()
+                .entry(queue_id)
+                .or_insert_with(|| Arc::new(queue)),
+        )
+    }
+
+    fn fail_queues(&self, reason: String) {
+        if self.queues_failed.set(reason).is_ok() {
+            tracing::error!(
+                reason = self.queues_failed.get(),
+                "queues and index are no longer flushed; the next start rebuilds them"
+            );
+        }
+    }
+
+    /// Syncs log, queues and index, then writes the checkpoint that says so.
+    ///
+    /// # Errors
+    /// The checkpoint stays where it was; after a failed sync for good.
+    pub fn flush_queues_once(&self) -> Result<(), StoreError> {
+        if let Some(reason) = self.queues_failed.get() {
+            return Err(StoreError::Unflushed(reason.clone()));
+        }
+        let mut checkpoint = self.checkpoint.lock();
+        let (dispatched, time, (index_file, index_count)) = {
+            let _still = self.dispatching.lock();
+            let time = self.last_dispatched_time.load(Ordering::Relaxed);
+            (
+                self.dispatched.load(Ordering::Acquire),
+                time,
+                self.index.lock().position(),
+            )
+        };
+        if self.checkpointed.load(Ordering::Relaxed) == dispatched && dispatched != 0 {
+            return Ok(());
+        }
+        if !self.flush_once() {
+            return Err(StoreError::Unflushed(
+                self.log.stopped().unwrap_or("sync failed").to_owned(),
+            ));
+        }
+        let queues: Vec<_> = self
+            .queues
+            .read()
+            .values()
+            .flat_map(|queues| queues.values().cloned())
+            .collect();
+        let flushed = queues
+            .iter()
+            .try_for_each(|queue| queue.flush())
+            .and_then(|()| self.index.lock().flush());
+        if let Err(error) = flushed {
+            if matches!(&error, StoreError::Io { action: "sync", .. }) {
+                self.fail_queues(error.to_string());
+            }
+            return Err(error);
+        }
+        let marks = Marks {
+            log_time: time,
+            queue_time: time,
+            index_time: time,
+            log_offset: self.log.flushed(),
+            dispatched,
+            index_file,
+            index_count,
+            queues: queues.len() as i64,
+        };
+        checkpoint.write(&marks)?;
+        self.checkpointed.store(dispatched, Ordering::Relaxed);
+        self.vouched.forget_below(marks.log_offset);
+        Ok(())
+    }
+
+    /// State of the store now.
+    pub fn status(&self) -> StoreStatus {
+        let consume_queue_path = self.config.root.join("consumequeue");
+        let log_space = self.files().space(&self.log.dir).ok();
+        let queue_space = self.files().space(&self.config.root).ok();
+        let since = self.locked_since.load(Ordering::Relaxed);
+        StoreStatus {
+            min_offset: self.log.min(),
+            max_offset: self.log.written(),
+            flushed_offset: self.log.flushed(),
+            dispatched_offset: self.dispatched.load(Ordering::Acquire),
+            checkpoint_offset: self.checkpointed.load(Ordering::Relaxed),
+            writable: self.writable(),
+            queues_failed: self.queues_failed.get().cloned(),
+            commit_log_path: self.log.dir.clone(),
+            commit_log_disk_percent: log_space.map_or(0, |space| space.used_percent()),
+            consume_queue_path,
+            consume_queue_disk_percent: queue_space.map_or(0, |space| space.used_percent()),
+            total_bytes: log_space.map_or(0, |space| space.total),
+            free_bytes: log_space.map_or(0, |space| space.free),
+            boot_timestamp: self.boot,
+            put_lock_hold_ms: if since == 0 {
+                0
+            } else {
+                self.env.clock.now_ms() - since
+            },
+            waiting_for_sync: self.waiters.lock().len(),
+        }
+    }
+
+    /// The file system it stands on.
+    pub fn files(&self) -> &Arc<dyn FileSystem> {
+        &self.env.files
+    }
+    /// The clock it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.env.clock
+    }
+    /// Its settings.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+    pub(crate) fn save(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let file = self
+            .files()
+            .open(path, Open::Sparse(0))
+            .at("create", path)?;
+        file.write_at(0, bytes).at("write", path)?;
+        file.sync().at("sync", path)
+    }
+}
+
+/// Whether a record gets a queue unit: ordinary and committed ones do.
+pub(crate) fn is_queued(flag: i32) -> bool {
+    let kind = flag & sys_flag::TRANSACTION_MASK;
+    kind == 0 || kind == sys_flag::TRANSACTION_COMMIT
+}

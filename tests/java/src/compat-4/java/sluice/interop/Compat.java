@@ -1,0 +1,30 @@
+package sluice.interop;
+
+import java.util.Set;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+import org.apache.rocketmq.common.protocol.heartbeat.MessageModel;
+import org.apache.rocketmq.common.subscription.SubscriptionGroupConfig;
+
+/** The few types that live in other packages in client 4.x. */
+final class Compat {
+    private Compat() {}
+
+    static void broadcast(DefaultMQPushConsumer consumer) {
+        consumer.setMessageModel(MessageModel.BROADCASTING);
+    }
+
+    /** Nothing to do: this client sends its first heartbeat always. */
+    static void steady(DefaultMQPushConsumer consumer) {}
+
+    static void deleteTopicInNameServer(DefaultMQAdminExt admin, String namesrv, String cluster, String topic) throws Exception {
+        admin.deleteTopicInNameServer(Set.of(namesrv), topic, cluster);
+    }
+
+    static void putGroup(DefaultMQAdminExt admin, String broker, String group, int retryQueues) throws Exception {
+        var config = new SubscriptionGroupConfig();
+        config.setGroupName(group);
+        config.setRetryQueueNums(retryQueues);
+        admin.createAndUpdateSubscriptionGroupConfig(broker, config);
+    }
+}

@@ -1,0 +1,35 @@
+package sluice.interop;
+
+import java.util.Set;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
+import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
+
+/** The few types that live in other packages in client 5.x. */
+final class Compat {
+    private Compat() {}
+
+    static void broadcast(DefaultMQPushConsumer consumer) {
+        consumer.setMessageModel(MessageModel.BROADCASTING);
+    }
+
+    /**
+     * Keeps the client's own heartbeat at start: the one that a new channel starts (5.2 and later) can hold
+     * the lock, and then the consumer joins its group only with the 20 s timer.
+     */
+    static void steady(DefaultMQPushConsumer consumer) {
+        consumer.setEnableHeartbeatChannelEventListener(false);
+    }
+
+    static void deleteTopicInNameServer(DefaultMQAdminExt admin, String namesrv, String cluster, String topic) throws Exception {
+        admin.deleteTopicInNameServer(Set.of(namesrv), cluster, topic);
+    }
+
+    static void putGroup(DefaultMQAdminExt admin, String broker, String group, int retryQueues) throws Exception {
+        var config = new SubscriptionGroupConfig();
+        config.setGroupName(group);
+        config.setRetryQueueNums(retryQueues);
+        admin.createAndUpdateSubscriptionGroupConfig(broker, config);
+    }
+}

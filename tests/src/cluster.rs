@@ -1,0 +1,235 @@
+//! Name servers and brokers, ours and Java's, started alike from the same property files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::java::JavaPeer;
+use crate::ports::{free_broker_port, free_port};
+use crate::process::Running;
+
+/// How long a server may take to be ready; the JVM on a busy machine needs most of it.
+const BOOT: Duration = Duration::from_secs(90);
+/// How long a server may take to end after SIGTERM.
+const STOP: Duration = Duration::from_secs(60);
+
+/// Whose program a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The official server.
+    Java,
+    /// The program under test.
+    Sluice,
+}
+
+/// The `sluice` binary: `$SLUICE_BIN`, or the one beside the running test.
+///
+/// # Panics
+/// If there is none.
+pub fn sluice_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("SLUICE_BIN") {
+        return PathBuf::from(path);
+    }
+    let test = std::env::current_exe().expect("path of the test program");
+    let beside = test
+        .parent()
+        .and_then(Path::parent)
+        .map(|dir| dir.join("sluice"));
+    let found = beside.filter(|path| path.exists());
+    found.expect(
+        "no sluice binary: run `cargo build -p sluice` with the tests' profile, or set SLUICE_BIN",
+    )
+}
+
+/// A running name server.
+pub struct NameServer {
+    address: String,
+    running: Running,
+}
+
+impl NameServer {
+    /// Starts a name server whose files are in `dir`, on a free port.
+    pub fn start(kind: Kind, dir: &Path) -> Self {
+        let port = free_port();
+        let home = dir.join("namesrv");
+        let config = write(
+            &home,
+            "namesrv.conf",
+            &format!(
+                "listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={0}/kv.json\nconfigStorePath={0}/namesrv.properties\n",
+                home.display()
+            ),
+        );
+        let mut command = match kind {
+            Kind::Java => JavaPeer::server().server_program(
+                "org.apache.rocketmq.namesrv.NamesrvStartup",
+                &home,
+                "256m",
+            ),
+            Kind::Sluice => sluice("namesrv"),
+        };
+        let mut running = Running::start("namesrv", &home, command.arg("-c").arg(config));
+        running.wait_for("boot success", BOOT);
+        Self {
+            address: format!("127.0.0.1:{port}"),
+            running,
+        }
+    }
+
+    /// `host:port` for clients.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Everything it printed.
+    pub fn output(&self) -> String {
+        self.running.output()
+    }
+}
+
+/// A broker that can be stopped and started again on the same directory and port.
+pub struct Broker {
+    home: PathBuf,
+    namesrv: String,
+    port: u16,
+    running: Option<Running>,
+}
+
+impl Broker {
+    /// Starts a broker with its store in `<dir>/broker/store`, on a free port.
+    pub fn start(kind: Kind, dir: &Path, namesrv: &str) -> Self {
+        let mut broker = Self {
+            home: dir.join("broker"),
+            namesrv: namesrv.to_owned(),
+            port: free_broker_port(),
+            running: None,
+        };
+        broker.start_again(kind);
+        broker
+    }
+
+    /// Starts a stopped broker again: another program may go on with the same store.
+    pub fn start_again(&mut self, kind: Kind) {
+        assert!(
+            self.running.is_none(),
+            "the broker on port {} still runs",
+            self.port
+        );
+        let config = write(&self.home, "broker.conf", &self.properties());
+        let mut command = match kind {
+            Kind::Java => JavaPeer::server().server_program(
+                "org.apache.rocketmq.broker.BrokerStartup",
+                &self.home,
+                "1g",
+            ),
+            Kind::Sluice => sluice("broker"),
+        };
+        command.args(["-n", &self.namesrv]).arg("-c").arg(config);
+        let mut running = Running::start("broker", &self.home, &mut command);
+        running.wait_for("boot success", BOOT);
+        self.running = Some(running);
+    }
+
+    /// The wait in the send queue is longer than Java's 200 ms, which a busy machine exceeds by itself.
+    fn properties(&self) -> String {
+        let store = self.home.join("store");
+        format!(
+            "brokerName=broker-a\nbrokerClusterName=DefaultCluster\nbrokerId=0\nlistenPort={port}\nhaListenPort={ha}\n\
+             brokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nautoCreateTopicEnable=true\nmappedFileSizeCommitLog=67108864\n\
+             waitTimeMillsInSendQueue=5000\n\
+             storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n",
+            port = self.port,
+            ha = self.port + 1,
+            store = store.display()
+        )
+    }
+
+    /// `host:port` for clients.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Process id.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn id(&self) -> u32 {
+        self.running.as_ref().expect("the broker runs").id()
+    }
+
+    /// `storePathRootDir`.
+    pub fn store(&self) -> PathBuf {
+        self.home.join("store")
+    }
+
+    /// Everything it printed since it was last started.
+    pub fn output(&self) -> String {
+        self.running
+            .as_ref()
+            .map(Running::output)
+            .unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.running.take().expect("a running broker").kill();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.running
+            .take()
+            .expect("a running broker")
+            .terminate(STOP)
+    }
+}
+
+/// A name server and one broker in a temporary directory.
+pub struct Cluster {
+    /// The broker.
+    pub broker: Broker,
+    /// The name server.
+    pub namesrv: NameServer,
+    // Last, so that it goes after the processes that use it.
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts both as `kind`.
+    pub fn start(kind: Kind) -> Self {
+        Self::mixed(kind, kind)
+    }
+
+    /// Starts a name server of one kind and a broker of another.
+    pub fn mixed(namesrv: Kind, broker: Kind) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let namesrv = NameServer::start(namesrv, dir.path());
+        let broker = Broker::start(broker, dir.path(), namesrv.address());
+        Self {
+            broker,
+            namesrv,
+            dir,
+        }
+    }
+
+    /// The temporary directory, for what clients write.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+fn sluice(role: &str) -> Command {
+    let mut command = Command::new(sluice_binary());
+    command.arg(role);
+    command
+}
+
+fn write(dir: &Path, name: &str, content: &str) -> PathBuf {
+    fs::create_dir_all(dir).expect("directory of a server");
+    let path = dir.join(name);
+    fs::write(&path, content).expect("configuration file");
+    path
+}

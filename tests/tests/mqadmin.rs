@@ -1,0 +1,205 @@
+//! The unmodified Java 5.3.3 `mqadmin`: the same commands print the same, but for numbers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sluice_tests::audit::AuditConsumer;
+use sluice_tests::cluster::{Cluster, Kind};
+use sluice_tests::java::JavaPeer;
+use sluice_tests::process::Running;
+use sluice_tests::scenarios::{assert_passed, run};
+
+const COMMAND: Duration = Duration::from_secs(60);
+const TOPIC: &str = "admin-topic";
+const GROUP: &str = "admin-group";
+
+/// Lines of `brokerStatus` that operators and tools read; Java has more, as far as its features go.
+const STATUS: [&str; 12] = [
+    "bootTimestamp",
+    "brokerVersion",
+    "brokerVersionDesc",
+    "commitLogDirCapacity",
+    "commitLogDiskRatio",
+    "commitLogMaxOffset",
+    "commitLogMinOffset",
+    "getTotalTps",
+    "msgGetTotalTodayNow",
+    "msgPutTotalTodayNow",
+    "putTps",
+    "runtime",
+];
+
+#[test]
+fn mqadmin_prints_what_it_prints_for_the_java_broker() {
+    let java = transcript(Kind::Java);
+    let sluice = transcript(Kind::Sluice);
+    let mut different = Vec::new();
+    for ((command, expected), (_, actual)) in java.iter().zip(&sluice) {
+        if let Some(difference) = difference(command, &shape(expected), &shape(actual)) {
+            different.push(difference);
+        }
+    }
+    assert!(
+        different.is_empty(),
+        "{} commands differ:\n\n{}",
+        different.len(),
+        different.join("\n\n")
+    );
+}
+
+/// Every command with what it printed.
+fn transcript(kind: Kind) -> Vec<(String, String)> {
+    let cluster = Cluster::start(kind);
+    let namesrv = cluster.namesrv.address();
+    let broker = cluster.broker.address();
+    let mut said = Vec::new();
+    let mut say =
+        |arguments: &[&str]| said.push((arguments.join(" "), mqadmin(&cluster, arguments)));
+    say(&[
+        "updateTopic",
+        "-n",
+        namesrv,
+        "-b",
+        &broker,
+        "-t",
+        TOPIC,
+        "-r",
+        "4",
+        "-w",
+        "4",
+    ]);
+    say(&[
+        "updateTopic",
+        "-n",
+        namesrv,
+        "-c",
+        "DefaultCluster",
+        "-t",
+        "short-lived",
+        "-a",
+        "+message.type=NORMAL",
+    ]);
+    say(&["updateSubGroup", "-n", namesrv, "-b", &broker, "-g", GROUP]);
+    say(&["topicList", "-n", namesrv]);
+    say(&["topicRoute", "-n", namesrv, "-t", TOPIC]);
+    say(&["topicStatus", "-n", namesrv, "-t", TOPIC]);
+    say(&["clusterList", "-n", namesrv]);
+    say(&["brokerStatus", "-n", namesrv, "-b", &broker]);
+    let consumer = AuditConsumer::start(namesrv, TOPIC, GROUP, "admin", cluster.dir());
+    say(&[
+        "sendMessage",
+        "-n",
+        namesrv,
+        "-t",
+        TOPIC,
+        "-p",
+        "hello",
+        "-k",
+        "key-one",
+    ]);
+    consumer.wait_for_all(&["hello".to_owned()].into());
+    say(&["queryMsgByKey", "-n", namesrv, "-t", TOPIC, "-k", "key-one"]);
+    say(&["consumerConnection", "-n", namesrv, "-g", GROUP]);
+    say(&["consumerProgress", "-n", namesrv, "-g", GROUP]);
+    say(&[
+        "updateBrokerConfig",
+        "-n",
+        namesrv,
+        "-b",
+        &broker,
+        "-k",
+        "maxTransferCountOnMessageInMemory",
+        "-v",
+        "48",
+    ]);
+    consumer.stop();
+    say(&[
+        "resetOffsetByTime",
+        "-n",
+        namesrv,
+        "-g",
+        GROUP,
+        "-t",
+        TOPIC,
+        "-s",
+        "0",
+    ]);
+    say(&[
+        "deleteTopic",
+        "-n",
+        namesrv,
+        "-c",
+        "DefaultCluster",
+        "-t",
+        "short-lived",
+    ]);
+    say(&["topicList", "-n", namesrv]);
+    assert_passed(
+        "after the commands",
+        &run("5.3.3", namesrv, &["sync_send"], cluster.dir()),
+    );
+    said
+}
+
+fn mqadmin(cluster: &Cluster, arguments: &[&str]) -> String {
+    let home = tempfile::tempdir_in(cluster.dir()).expect("home of mqadmin");
+    let mut command = JavaPeer::server().program(
+        "org.apache.rocketmq.tools.command.MQAdminStartup",
+        home.path(),
+    );
+    command.env("ROCKETMQ_HOME", home.path());
+    let mut running = Running::start("mqadmin", home.path(), command.args(arguments));
+    let status = running.wait(COMMAND);
+    let output = running.output();
+    assert!(
+        status.success(),
+        "mqadmin {arguments:?} ended with {status}: {output}"
+    );
+    output
+}
+
+/// The lines with numbers, ids and white space masked, without order and repetition.
+fn shape(output: &str) -> BTreeSet<String> {
+    output
+        .lines()
+        .map(mask)
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+fn mask(line: &str) -> String {
+    line.split_whitespace()
+        .map(mask_word)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn mask_word(word: &str) -> String {
+    if word.len() >= 16 && word.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return "#".to_owned();
+    }
+    let mut masked = String::new();
+    for c in word.chars() {
+        let c = if c.is_ascii_digit() { '#' } else { c };
+        if c != '#' || !masked.ends_with('#') {
+            masked.push(c);
+        }
+    }
+    masked
+}
+
+fn difference(command: &str, java: &BTreeSet<String>, sluice: &BTreeSet<String>) -> Option<String> {
+    if command.starts_with("brokerStatus") {
+        let has = |key: &&&str| {
+            sluice
+                .iter()
+                .any(|line| line.split([' ', ':']).next() == Some(**key))
+        };
+        let missing: Vec<_> = STATUS.iter().filter(|key| !has(key)).collect();
+        return (!missing.is_empty()).then(|| format!("{command}: without {missing:?}"));
+    }
+    let missing: Vec<_> = java.difference(sluice).collect();
+    let surplus: Vec<_> = sluice.difference(java).collect();
+    (!missing.is_empty() || !surplus.is_empty())
+        .then(|| format!("{command}\n  only Java: {missing:#?}\n  only Sluice: {surplus:#?}"))
+}
