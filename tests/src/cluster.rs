@@ -95,15 +95,19 @@ pub struct Broker {
     home: PathBuf,
     namesrv: String,
     port: u16,
+    /// Lines of the property file behind our own.
+    more: String,
     running: Option<Running>,
 }
 
 impl Broker {
-    /// Starts a broker with its store in `<dir>/broker/store`, on a free port.
-    pub fn start(kind: Kind, dir: &Path, namesrv: &str) -> Self {
+    /// Starts a broker with its store in `<dir>/broker/store`, on a free port; `more` are lines of
+    /// its property file that win over the usual ones.
+    pub fn start(kind: Kind, dir: &Path, namesrv: &str, more: &str) -> Self {
         let mut broker = Self {
             home: dir.join("broker"),
             namesrv: namesrv.to_owned(),
+            more: more.to_owned(),
             port: free_broker_port(),
             running: None,
         };
@@ -140,7 +144,8 @@ impl Broker {
             "brokerName=broker-a\nbrokerClusterName=DefaultCluster\nbrokerId=0\nlistenPort={port}\nhaListenPort={ha}\n\
              brokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nautoCreateTopicEnable=true\nmappedFileSizeCommitLog=67108864\n\
              waitTimeMillsInSendQueue=5000\n\
-             storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n",
+             storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n{more}",
+            more = self.more,
             port = self.port,
             ha = self.port + 1,
             store = store.display()
@@ -200,14 +205,23 @@ pub struct Cluster {
 impl Cluster {
     /// Starts both as `kind`.
     pub fn start(kind: Kind) -> Self {
-        Self::mixed(kind, kind)
+        Self::start_with(kind, "")
+    }
+
+    /// Starts both as `kind`; `more` are lines of the broker's property file.
+    pub fn start_with(kind: Kind, more: &str) -> Self {
+        Self::of(kind, kind, more)
     }
 
     /// Starts a name server of one kind and a broker of another.
     pub fn mixed(namesrv: Kind, broker: Kind) -> Self {
+        Self::of(namesrv, broker, "")
+    }
+
+    fn of(namesrv: Kind, broker: Kind, more: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let namesrv = NameServer::start(namesrv, dir.path());
-        let broker = Broker::start(broker, dir.path(), namesrv.address());
+        let broker = Broker::start(broker, dir.path(), namesrv.address(), more);
         Self {
             broker,
             namesrv,

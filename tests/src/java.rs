@@ -71,6 +71,20 @@ impl JavaPeer {
         command
     }
 
+    /// `java <main> ...` of a load: with the JVM's own choice of compilers, which a load has the time
+    /// to profit from.
+    pub fn load_program(&self, main: &str, home: &Path) -> Command {
+        let mut command = self.jvm(home);
+        command
+            .args(["-Xmx1g", "-XX:+UseSerialGC"])
+            .arg(format!(
+                "-Drocketmq.client.logRoot={}",
+                home.join("client-logs").display()
+            ))
+            .arg(main);
+        command
+    }
+
     /// `java <main> ...` of a server with at most `heap` (as in `1g`) of heap.
     pub fn server_program(&self, main: &str, home: &Path, heap: &str) -> Command {
         let mut command = self.jvm(home);

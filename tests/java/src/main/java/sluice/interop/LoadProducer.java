@@ -16,7 +16,8 @@ import org.apache.rocketmq.common.message.Message;
  * The official producer as a load: a closed loop with a fixed number of sends in flight.
  *
  * <p>Arguments: {@code <namesrvAddr> <topic> <bodySize> <inFlight> <connections> <seconds>}. The first fifth
- * warms up and is not counted. Prints one line of {@code name=value} pairs; latencies are in microseconds.
+ * warms up and is not counted; when it is over, {@code counting} is printed. At the end comes one line of
+ * {@code name=value} pairs; latencies are in microseconds.
  */
 public final class LoadProducer {
     private final Semaphore permits;
@@ -59,6 +60,8 @@ public final class LoadProducer {
             if (!counting && System.nanoTime() >= warmUntil) {
                 countedFrom = System.nanoTime();
                 counting = true;
+                System.out.println("counting");
+                System.out.flush();
             }
             permits.acquire();
             send(producers[i % producers.length], new Message(topic, body));

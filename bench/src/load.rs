@@ -1,0 +1,308 @@
+//! The load: sends over plain sockets, so that the tool takes as little of the machine as it can.
+//!
+//! *Closed loop*: each connection keeps a fixed number of sends in flight. *Open loop*: sends leave
+//! at a fixed rate whatever comes back, and a latency counts from the moment its send was due, so
+//! that a stall of the broker is seen by every send that it delayed.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use sluice_protocol::code::{request, response};
+use sluice_protocol::header::SendMessageRequestHeader;
+use sluice_protocol::{RemotingCommand, frame};
+
+use crate::latency::Latencies;
+use crate::process::cpu_time;
+
+/// How long the broker may leave a send unanswered.
+const ANSWER: Duration = Duration::from_secs(30);
+const READ_SIZE: usize = 64 * 1024;
+/// An open loop wakes this often and sends what has become due.
+const OPEN_LOOP_STEP: Duration = Duration::from_micros(100);
+
+/// What to send, where, and how fast.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Load {
+    /// The broker
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10911")]
+    pub broker: String,
+    /// Topic; the first message creates it
+    #[arg(long, default_value = "bench")]
+    pub topic: String,
+    /// Queues of the topic that are written to in turn
+    #[arg(long, default_value_t = 4)]
+    pub queues: i32,
+    /// Bytes of a body
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    pub body: usize,
+    /// Connections
+    #[arg(long, default_value_t = 1)]
+    pub connections: usize,
+    /// Closed loop: sends in flight on each connection
+    #[arg(long, value_name = "COUNT", default_value_t = 32)]
+    pub in_flight: usize,
+    /// Open loop: sends per second over all connections, instead of a closed loop
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate: Option<f64>,
+    /// Seconds that are counted
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Seconds before, which are not counted
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    pub warm_up: u64,
+    /// The broker's process, to count its CPU time per message
+    #[arg(long)]
+    pub pid: Option<u32>,
+}
+
+/// What a run saw.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Acknowledged sends.
+    pub messages: u64,
+    /// Refused sends.
+    pub failed: u64,
+    /// From the end of the warm-up to the last answer.
+    pub elapsed: Duration,
+    /// From send (open loop: from when it was due) to answer.
+    pub latencies: Latencies,
+    /// CPU time the broker used meanwhile.
+    pub cpu: Option<Duration>,
+}
+
+impl Outcome {
+    /// Acknowledged sends per second.
+    pub fn per_second(&self) -> f64 {
+        self.messages as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// CPU time of the broker per message, microseconds.
+    pub fn cpu_micros(&self) -> Option<f64> {
+        Some(self.cpu?.as_secs_f64() * 1e6 / self.messages.max(1) as f64)
+    }
+}
+
+/// Runs the load to its end.
+///
+/// # Errors
+/// The broker can't be reached, refuses the first message, or stops answering.
+pub fn run(load: &Load) -> Result<Outcome> {
+    ensure!(load.connections > 0 && load.in_flight > 0 && load.queues > 0, "nothing to send with");
+    create_topic(load)?;
+    let counted_from = Instant::now() + Duration::from_secs(load.warm_up);
+    let end = counted_from + Duration::from_secs(load.seconds);
+    let senders: Vec<_> = (0..load.connections)
+        .map(|id| {
+            let load = load.clone();
+            thread::spawn(move || match load.rate {
+                None => closed_loop(&load, id, counted_from, end),
+                Some(rate) => open_loop(&load, id, rate / load.connections as f64, counted_from, end),
+            })
+        })
+        .collect();
+    let cpu = |pid: Option<u32>| pid.map(cpu_time).transpose();
+    thread::sleep(counted_from.saturating_duration_since(Instant::now()));
+    let before = cpu(load.pid)?;
+    let mut outcome = Outcome { messages: 0, failed: 0, elapsed: Duration::ZERO, latencies: Latencies::default(), cpu: None };
+    for sender in senders {
+        let Ok(seen) = sender.join() else { bail!("a sending thread panicked") };
+        let seen = seen?;
+        outcome.failed += seen.failed;
+        outcome.latencies.join(&seen.latencies);
+    }
+    outcome.elapsed = counted_from.elapsed();
+    outcome.messages = outcome.latencies.count();
+    outcome.cpu = cpu(load.pid)?.zip(before).map(|(after, before)| after - before);
+    Ok(outcome)
+}
+
+fn create_topic(load: &Load) -> Result<()> {
+    let mut wire = Wire::connect(load)?;
+    let mut requests = Requests::new(load, usize::MAX);
+    wire.out.extend_from_slice(&requests.next().encode());
+    wire.flush()?;
+    while let Some(answer) = wire.read()? {
+        ensure!(answer.code == response::SUCCESS, "the broker refused the first message: {} {}", answer.code, answer.remark());
+        return Ok(());
+    }
+    bail!("the broker closed the connection")
+}
+
+/// Requests that differ only in queue, opaque and unique key.
+struct Requests {
+    template: RemotingCommand,
+    header: SendMessageRequestHeader,
+    connection: usize,
+    queues: i32,
+    next: i32,
+}
+
+impl Requests {
+    fn new(load: &Load, connection: usize) -> Requests {
+        let header = SendMessageRequestHeader {
+            producer_group: "bench".into(),
+            topic: load.topic.as_str().into(),
+            default_topic: "TBW102".into(),
+            default_topic_queue_nums: load.queues,
+            queue_id: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            flag: 0,
+            properties: Default::default(),
+            reconsume_times: 0,
+            unit_mode: false,
+            max_reconsume_times: None,
+            batch: false,
+        };
+        // Not compressible, as a compressed body of a Java producer is not.
+        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+        let body: Vec<u8> = std::iter::repeat_with(|| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed as u8
+        })
+        .take(load.body)
+        .collect();
+        let template = RemotingCommand::request(request::SEND_MESSAGE_V2, 0).with_body(Bytes::from(body));
+        Requests { template, header, connection, queues: load.queues, next: 0 }
+    }
+
+    fn next(&mut self) -> RemotingCommand {
+        let opaque = self.next;
+        self.next += 1;
+        self.header.queue_id = opaque % self.queues;
+        self.header.properties = format!("UNIQ_KEY\u{1}{:016X}{opaque:016X}\u{2}WAIT\u{1}true", self.connection as u64).into();
+        let mut command = self.template.clone();
+        command.opaque = opaque;
+        self.header.encode_v2(&mut command.ext);
+        command
+    }
+}
+
+/// One connection.
+struct Wire {
+    stream: TcpStream,
+    buffer: BytesMut,
+    out: Vec<u8>,
+}
+
+impl Wire {
+    fn connect(load: &Load) -> Result<Wire> {
+        let stream = TcpStream::connect(&load.broker).with_context(|| format!("no connection to {}", load.broker))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        Ok(Wire { stream, buffer: BytesMut::new(), out: Vec::new() })
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.stream.write_all(&self.out).context("the broker takes no more")?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// The next answer; waits for it. `None` at the end of the connection.
+    fn read(&mut self) -> Result<Option<RemotingCommand>> {
+        loop {
+            if let Some(answer) = self.next_read()? {
+                return Ok(Some(answer));
+            }
+            let filled = self.buffer.len();
+            self.buffer.resize(filled + READ_SIZE, 0);
+            let read = self.stream.read(&mut self.buffer[filled..]).context("no answer")?;
+            self.buffer.truncate(filled + read);
+            if read == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next answer that has already come.
+    fn next_read(&mut self) -> Result<Option<RemotingCommand>> {
+        let whole = frame::split(&mut self.buffer, frame::FRAME_SIZE_MAX)?;
+        Ok(whole.map(|whole| RemotingCommand::decode(&whole)).transpose()?)
+    }
+}
+
+/// What one connection saw.
+#[derive(Default)]
+struct Seen {
+    failed: u64,
+    latencies: Latencies,
+}
+
+impl Seen {
+    fn note(&mut self, answer: &RemotingCommand, since: Instant, counted_from: Instant) {
+        if since < counted_from {
+            return;
+        }
+        if answer.code == response::SUCCESS {
+            self.latencies.note(since.elapsed());
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
+fn closed_loop(load: &Load, id: usize, counted_from: Instant, end: Instant) -> Result<Seen> {
+    let mut wire = Wire::connect(load)?;
+    let mut requests = Requests::new(load, id);
+    let mut seen = Seen::default();
+    let mut sent_at = vec![Instant::now(); load.in_flight];
+    // Which slot of `sent_at` a send has; answers may come in another order.
+    let mut slots: std::collections::HashMap<i32, usize> = Default::default();
+    let mut free: Vec<usize> = (0..load.in_flight).collect();
+    loop {
+        let now = Instant::now();
+        while now < end && let Some(slot) = free.pop() {
+            let request = requests.next();
+            slots.insert(request.opaque, slot);
+            sent_at[slot] = now;
+            wire.out.extend_from_slice(&request.encode());
+        }
+        wire.flush()?;
+        if slots.is_empty() {
+            return Ok(seen);
+        }
+        let mut answer = Some(wire.read()?.context("the broker closed the connection")?);
+        while let Some(one) = answer {
+            if let Some(slot) = slots.remove(&one.opaque) {
+                seen.note(&one, sent_at[slot], counted_from);
+                free.push(slot);
+            }
+            answer = wire.next_read()?;
+        }
+    }
+}
+
+fn open_loop(load: &Load, id: usize, rate: f64, counted_from: Instant, end: Instant) -> Result<Seen> {
+    let began = Instant::now();
+    let due = move |opaque: i32| began + Duration::from_secs_f64(f64::from(opaque) / rate);
+    let mut wire = Wire::connect(load)?;
+    let reading = Wire { stream: wire.stream.try_clone()?, buffer: BytesMut::new(), out: Vec::new() };
+    let total = (end.saturating_duration_since(began).as_secs_f64() * rate) as u64;
+    let reader = thread::spawn(move || read_answers(reading, total, due, counted_from));
+    let mut requests = Requests::new(load, id);
+    while (requests.next as u64) < total {
+        let now = Instant::now();
+        while (requests.next as u64) < total && due(requests.next) <= now {
+            wire.out.extend_from_slice(&requests.next().encode());
+        }
+        wire.flush()?;
+        thread::sleep(OPEN_LOOP_STEP);
+    }
+    reader.join().unwrap_or_else(|_| bail!("a reading thread panicked"))
+}
+
+fn read_answers(mut wire: Wire, total: u64, due: impl Fn(i32) -> Instant, counted_from: Instant) -> Result<Seen> {
+    let mut seen = Seen::default();
+    for _ in 0..total {
+        let answer = wire.read()?.context("the broker closed the connection")?;
+        seen.note(&answer, due(answer.opaque), counted_from);
+    }
+    Ok(seen)
+}

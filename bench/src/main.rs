@@ -1,0 +1,72 @@
+//! `sluice-bench`: a load, a comparison with the Java broker, start-up time and memory.
+
+mod compare;
+mod disk;
+mod latency;
+mod load;
+mod process;
+mod ready;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures a RocketMQ broker, ours or Java's. Addresses are those of this machine.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Bench {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Send to a running broker and print rate, latency and CPU time per message
+    Load(load::Load),
+    /// Sluice and the Java broker in turn, with the official Java producer and with our load
+    Compare(compare::Compare),
+    /// Time from exec to the first accepted send, and resident memory when idle
+    Ready {
+        /// The sluice binary
+        #[arg(long, value_name = "PATH", default_value = "target/release/sluice")]
+        binary: PathBuf,
+    },
+    /// Time of one fdatasync of 4 KiB in a directory
+    Disk {
+        /// A directory on the disk to measure
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    match Bench::parse().task {
+        Task::Load(load) => print_load(&load),
+        Task::Compare(compare) => compare::run(&compare),
+        Task::Ready { binary } => ready::measure(&binary),
+        Task::Disk { dir } => {
+            println!("fdatasync of 4 KiB in {}: {}", dir.display(), disk::sync_times(&dir)?);
+            Ok(())
+        }
+    }
+}
+
+fn print_load(load: &load::Load) -> Result<()> {
+    println!("{load:?}");
+    let outcome = load::run(load)?;
+    println!(
+        "messages={} failed={} per_second={:.0}",
+        outcome.messages,
+        outcome.failed,
+        outcome.per_second()
+    );
+    println!("latency   {}", outcome.latencies);
+    if load.rate.is_none() {
+        println!("corrected {}", outcome.latencies.corrected());
+    }
+    if let Some(micros) = outcome.cpu_micros() {
+        println!("broker CPU {micros:.2} us per message");
+    }
+    Ok(())
+}
