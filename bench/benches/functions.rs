@@ -11,7 +11,8 @@ use sluice_protocol::{RemotingCommand, Serialization};
 use sluice_store::{Environment, FlushMode, ReadRequest, RecordFilter, Store, StoreConfig};
 
 const BODY: &[u8] = &[7; 1024];
-const PROPERTIES: &str = "UNIQ_KEY\u{1}7F0000010BD018B4AAC27A1B2C3D0001\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA";
+const PROPERTIES: &str =
+    "UNIQ_KEY\u{1}7F0000010BD018B4AAC27A1B2C3D0001\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA";
 
 fn main() {
     divan::main();
@@ -33,7 +34,8 @@ fn send_request(serialization: Serialization) -> RemotingCommand {
         max_reconsume_times: None,
         batch: false,
     };
-    let mut command = RemotingCommand::request(request::SEND_MESSAGE_V2, 7).with_body(Bytes::from_static(BODY));
+    let mut command =
+        RemotingCommand::request(request::SEND_MESSAGE_V2, 7).with_body(Bytes::from_static(BODY));
     command.serialization = serialization;
     header.encode_v2(&mut command.ext);
     command
@@ -95,7 +97,11 @@ fn lay_out_record(bencher: Bencher) {
 fn parse_record(bencher: Bencher) {
     let mut bytes = Vec::new();
     fields().encode(&mut bytes).expect("a record");
-    bencher.bench(|| Record::parse(black_box(&bytes)).expect("a record").property(properties::TAGS));
+    bencher.bench(|| {
+        Record::parse(black_box(&bytes))
+            .expect("a record")
+            .property(properties::TAGS)
+    });
 }
 
 #[divan::bench(args = ["*", "TagA", "TagB || TagC || TagD || TagE"])]
@@ -144,6 +150,12 @@ fn read_32_of_the_tail(bencher: Bencher) {
         store.append("bench", 1, &mut record).expect("an append");
     }
     while store.dispatch_once() {}
-    let request = ReadRequest { topic: "bench", queue_id: 1, offset: 900, max_messages: 32, max_bytes: 1 << 18 };
+    let request = ReadRequest {
+        topic: "bench",
+        queue_id: 1,
+        offset: 900,
+        max_messages: 32,
+        max_bytes: 1 << 18,
+    };
     bencher.bench(|| store.read(black_box(&request), &All));
 }

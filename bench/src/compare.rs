@@ -51,14 +51,22 @@ struct Figures {
 /// # Errors
 /// A broker or the Java producer can't be run.
 pub fn run(compare: &Compare) -> Result<()> {
-    ensure!(compare.rounds > 0 && compare.seconds > 0, "nothing to measure");
+    ensure!(
+        compare.rounds > 0 && compare.seconds > 0,
+        "nothing to measure"
+    );
     print_settings(compare)?;
-    println!("| flush | load | broker | messages/s | CPU us/message | p50 us | p99 us | p99.9 us |");
+    println!(
+        "| flush | load | broker | messages/s | CPU us/message | p50 us | p99 us | p99.9 us |"
+    );
     println!("|---|---|---|---:|---:|---:|---:|---:|");
     for flush in FLUSH {
         let mut rounds: Vec<[[Figures; 2]; 2]> = Vec::new();
         for _ in 0..compare.rounds {
-            rounds.push([both_loads(compare, Kind::Java, flush)?, both_loads(compare, Kind::Sluice, flush)?]);
+            rounds.push([
+                both_loads(compare, Kind::Java, flush)?,
+                both_loads(compare, Kind::Sluice, flush)?,
+            ]);
         }
         for (at, load) in ["Java producer", "sluice-bench"].iter().enumerate() {
             let of = |broker: usize| middle(rounds.iter().map(|round| round[broker][at]).collect());
@@ -78,13 +86,23 @@ fn print_settings(compare: &Compare) -> Result<()> {
         compare.rounds,
         std::thread::available_parallelism()?
     );
-    println!("fdatasync of 4 KiB in {}: {}\n", directory.path().display(), disk::sync_times(directory.path())?);
+    println!(
+        "fdatasync of 4 KiB in {}: {}\n",
+        directory.path().display(),
+        disk::sync_times(directory.path())?
+    );
     Ok(())
 }
 
 fn both_loads(compare: &Compare, kind: Kind, flush: &str) -> Result<[Figures; 2]> {
-    let cluster = Cluster::start_with(kind, &format!("flushDiskType={flush}\nmappedFileSizeCommitLog=1073741824\n"));
-    Ok([one_load(compare, &cluster, Source::JavaProducer)?, one_load(compare, &cluster, Source::Ours)?])
+    let cluster = Cluster::start_with(
+        kind,
+        &format!("flushDiskType={flush}\nmappedFileSizeCommitLog=1073741824\n"),
+    );
+    Ok([
+        one_load(compare, &cluster, Source::JavaProducer)?,
+        one_load(compare, &cluster, Source::Ours)?,
+    ])
 }
 
 fn one_load(compare: &Compare, cluster: &Cluster, source: Source) -> Result<Figures> {
@@ -122,7 +140,8 @@ fn java_producer(compare: &Compare, cluster: &Cluster) -> Result<Figures> {
     let seconds = compare.seconds + compare.seconds / 4 + 1;
     let deadline = Duration::from_secs(seconds + 60);
     let home = tempfile::tempdir_in(cluster.dir())?;
-    let mut command = JavaPeer::client(SERVER_VERSION).load_program("sluice.interop.LoadProducer", home.path());
+    let mut command =
+        JavaPeer::client(SERVER_VERSION).load_program("sluice.interop.LoadProducer", home.path());
     command.args([
         cluster.namesrv.address(),
         "bench-java",
@@ -139,10 +158,16 @@ fn java_producer(compare: &Compare, cluster: &Cluster) -> Result<Figures> {
     running.wait(deadline);
     let output = running.output();
     let value = |name: &str| -> Result<f64> {
-        let word = output.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        word.and_then(|word| word.parse().ok()).with_context(|| format!("{name} in {output}"))
+        let word = output
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        word.and_then(|word| word.parse().ok())
+            .with_context(|| format!("{name} in {output}"))
     };
-    ensure!(value("failed")? == 0.0, "sends of the Java producer failed: {output}");
+    ensure!(
+        value("failed")? == 0.0,
+        "sends of the Java producer failed: {output}"
+    );
     Ok(Figures {
         per_second: value("per_second")?,
         cpu_micros: cpu.as_secs_f64() * 1e6 / value("messages")?,

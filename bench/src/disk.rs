@@ -19,14 +19,21 @@ const BLOCK: [u8; 4096] = [7; 4096];
 pub fn sync_times(dir: &Path) -> Result<Latencies> {
     let path = dir.join("sync-times");
     let context = || path.display().to_string();
-    let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path).with_context(context)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(&path)
+        .with_context(context)?;
     for block in 0..SYNCS {
-        file.write_all_at(&BLOCK, block * BLOCK.len() as u64).with_context(context)?;
+        file.write_all_at(&BLOCK, block * BLOCK.len() as u64)
+            .with_context(context)?;
     }
     file.sync_all().with_context(context)?;
     let mut times = Latencies::default();
     for block in 0..SYNCS {
-        file.write_all_at(&BLOCK, block * BLOCK.len() as u64).with_context(context)?;
+        file.write_all_at(&BLOCK, block * BLOCK.len() as u64)
+            .with_context(context)?;
         let began = Instant::now();
         file.sync_data().with_context(context)?;
         times.note(began.elapsed());

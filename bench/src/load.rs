@@ -91,7 +91,10 @@ impl Outcome {
 /// # Errors
 /// The broker can't be reached, refuses the first message, or stops answering.
 pub fn run(load: &Load) -> Result<Outcome> {
-    ensure!(load.connections > 0 && load.in_flight > 0 && load.queues > 0, "nothing to send with");
+    ensure!(
+        load.connections > 0 && load.in_flight > 0 && load.queues > 0,
+        "nothing to send with"
+    );
     create_topic(load)?;
     let counted_from = Instant::now() + Duration::from_secs(load.warm_up);
     let end = counted_from + Duration::from_secs(load.seconds);
@@ -100,23 +103,35 @@ pub fn run(load: &Load) -> Result<Outcome> {
             let load = load.clone();
             thread::spawn(move || match load.rate {
                 None => closed_loop(&load, id, counted_from, end),
-                Some(rate) => open_loop(&load, id, rate / load.connections as f64, counted_from, end),
+                Some(rate) => {
+                    open_loop(&load, id, rate / load.connections as f64, counted_from, end)
+                }
             })
         })
         .collect();
     let cpu = |pid: Option<u32>| pid.map(cpu_time).transpose();
     thread::sleep(counted_from.saturating_duration_since(Instant::now()));
     let before = cpu(load.pid)?;
-    let mut outcome = Outcome { messages: 0, failed: 0, elapsed: Duration::ZERO, latencies: Latencies::default(), cpu: None };
+    let mut outcome = Outcome {
+        messages: 0,
+        failed: 0,
+        elapsed: Duration::ZERO,
+        latencies: Latencies::default(),
+        cpu: None,
+    };
     for sender in senders {
-        let Ok(seen) = sender.join() else { bail!("a sending thread panicked") };
+        let Ok(seen) = sender.join() else {
+            bail!("a sending thread panicked")
+        };
         let seen = seen?;
         outcome.failed += seen.failed;
         outcome.latencies.join(&seen.latencies);
     }
     outcome.elapsed = counted_from.elapsed();
     outcome.messages = outcome.latencies.count();
-    outcome.cpu = cpu(load.pid)?.zip(before).map(|(after, before)| after - before);
+    outcome.cpu = cpu(load.pid)?
+        .zip(before)
+        .map(|(after, before)| after - before);
     Ok(outcome)
 }
 
@@ -126,7 +141,12 @@ fn create_topic(load: &Load) -> Result<()> {
     wire.out.extend_from_slice(&requests.next().encode());
     wire.flush()?;
     while let Some(answer) = wire.read()? {
-        ensure!(answer.code == response::SUCCESS, "the broker refused the first message: {} {}", answer.code, answer.remark());
+        ensure!(
+            answer.code == response::SUCCESS,
+            "the broker refused the first message: {} {}",
+            answer.code,
+            answer.remark()
+        );
         return Ok(());
     }
     bail!("the broker closed the connection")
@@ -168,15 +188,26 @@ impl Requests {
         })
         .take(load.body)
         .collect();
-        let template = RemotingCommand::request(request::SEND_MESSAGE_V2, 0).with_body(Bytes::from(body));
-        Requests { template, header, connection, queues: load.queues, next: 0 }
+        let template =
+            RemotingCommand::request(request::SEND_MESSAGE_V2, 0).with_body(Bytes::from(body));
+        Requests {
+            template,
+            header,
+            connection,
+            queues: load.queues,
+            next: 0,
+        }
     }
 
     fn next(&mut self) -> RemotingCommand {
         let opaque = self.next;
         self.next += 1;
         self.header.queue_id = opaque % self.queues;
-        self.header.properties = format!("UNIQ_KEY\u{1}{:016X}{opaque:016X}\u{2}WAIT\u{1}true", self.connection as u64).into();
+        self.header.properties = format!(
+            "UNIQ_KEY\u{1}{:016X}{opaque:016X}\u{2}WAIT\u{1}true",
+            self.connection as u64
+        )
+        .into();
         let mut command = self.template.clone();
         command.opaque = opaque;
         self.header.encode_v2(&mut command.ext);
@@ -193,14 +224,21 @@ struct Wire {
 
 impl Wire {
     fn connect(load: &Load) -> Result<Wire> {
-        let stream = TcpStream::connect(&load.broker).with_context(|| format!("no connection to {}", load.broker))?;
+        let stream = TcpStream::connect(&load.broker)
+            .with_context(|| format!("no connection to {}", load.broker))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
-        Ok(Wire { stream, buffer: BytesMut::new(), out: Vec::new() })
+        Ok(Wire {
+            stream,
+            buffer: BytesMut::new(),
+            out: Vec::new(),
+        })
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.stream.write_all(&self.out).context("the broker takes no more")?;
+        self.stream
+            .write_all(&self.out)
+            .context("the broker takes no more")?;
         self.out.clear();
         Ok(())
     }
@@ -213,7 +251,10 @@ impl Wire {
             }
             let filled = self.buffer.len();
             self.buffer.resize(filled + READ_SIZE, 0);
-            let read = self.stream.read(&mut self.buffer[filled..]).context("no answer")?;
+            let read = self
+                .stream
+                .read(&mut self.buffer[filled..])
+                .context("no answer")?;
             self.buffer.truncate(filled + read);
             if read == 0 {
                 return Ok(None);
@@ -224,7 +265,9 @@ impl Wire {
     /// The next answer that has already come.
     fn next_read(&mut self) -> Result<Option<RemotingCommand>> {
         let whole = frame::split(&mut self.buffer, frame::FRAME_SIZE_MAX)?;
-        Ok(whole.map(|whole| RemotingCommand::decode(&whole)).transpose()?)
+        Ok(whole
+            .map(|whole| RemotingCommand::decode(&whole))
+            .transpose()?)
     }
 }
 
@@ -258,7 +301,9 @@ fn closed_loop(load: &Load, id: usize, counted_from: Instant, end: Instant) -> R
     let mut free: Vec<usize> = (0..load.in_flight).collect();
     loop {
         let now = Instant::now();
-        while now < end && let Some(slot) = free.pop() {
+        while now < end
+            && let Some(slot) = free.pop()
+        {
             let request = requests.next();
             slots.insert(request.opaque, slot);
             sent_at[slot] = now;
@@ -279,11 +324,21 @@ fn closed_loop(load: &Load, id: usize, counted_from: Instant, end: Instant) -> R
     }
 }
 
-fn open_loop(load: &Load, id: usize, rate: f64, counted_from: Instant, end: Instant) -> Result<Seen> {
+fn open_loop(
+    load: &Load,
+    id: usize,
+    rate: f64,
+    counted_from: Instant,
+    end: Instant,
+) -> Result<Seen> {
     let began = Instant::now();
     let due = move |opaque: i32| began + Duration::from_secs_f64(f64::from(opaque) / rate);
     let mut wire = Wire::connect(load)?;
-    let reading = Wire { stream: wire.stream.try_clone()?, buffer: BytesMut::new(), out: Vec::new() };
+    let reading = Wire {
+        stream: wire.stream.try_clone()?,
+        buffer: BytesMut::new(),
+        out: Vec::new(),
+    };
     let total = (end.saturating_duration_since(began).as_secs_f64() * rate) as u64;
     let reader = thread::spawn(move || read_answers(reading, total, due, counted_from));
     let mut requests = Requests::new(load, id);
@@ -295,10 +350,17 @@ fn open_loop(load: &Load, id: usize, rate: f64, counted_from: Instant, end: Inst
         wire.flush()?;
         thread::sleep(OPEN_LOOP_STEP);
     }
-    reader.join().unwrap_or_else(|_| bail!("a reading thread panicked"))
+    reader
+        .join()
+        .unwrap_or_else(|_| bail!("a reading thread panicked"))
 }
 
-fn read_answers(mut wire: Wire, total: u64, due: impl Fn(i32) -> Instant, counted_from: Instant) -> Result<Seen> {
+fn read_answers(
+    mut wire: Wire,
+    total: u64,
+    due: impl Fn(i32) -> Instant,
+    counted_from: Instant,
+) -> Result<Seen> {
     let mut seen = Seen::default();
     for _ in 0..total {
         let answer = wire.read()?.context("the broker closed the connection")?;

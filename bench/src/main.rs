@@ -46,7 +46,11 @@ fn main() -> Result<()> {
         Task::Compare(compare) => compare::run(&compare),
         Task::Ready { binary } => ready::measure(&binary),
         Task::Disk { dir } => {
-            println!("fdatasync of 4 KiB in {}: {}", dir.display(), disk::sync_times(&dir)?);
+            println!(
+                "fdatasync of 4 KiB in {}: {}",
+                dir.display(),
+                disk::sync_times(&dir)?
+            );
             Ok(())
         }
     }

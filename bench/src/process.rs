@@ -18,7 +18,9 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
         .map(|(_, rest)| rest.split_whitespace().collect())
         .unwrap_or_default();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
-    let (user, system) = ticks(11).zip(ticks(12)).with_context(|| format!("{path}: {stat}"))?;
+    let (user, system) = ticks(11)
+        .zip(ticks(12))
+        .with_context(|| format!("{path}: {stat}"))?;
     // SAFETY: sysconf has no preconditions.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as f64;
     Ok(Duration::from_secs_f64((user + system) as f64 / per_second))
@@ -53,7 +55,11 @@ pub fn resident(pid: u32) -> Result<Resident> {
             program = backing == "[vdso]" || is_program(backing);
             continue;
         }
-        let bytes = words.next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024;
+        let bytes = words
+            .next()
+            .and_then(|kib| kib.parse::<u64>().ok())
+            .unwrap_or(0)
+            * 1024;
         match first {
             "Rss:" if program => resident.program += bytes,
             "Rss:" => resident.files += bytes,

@@ -61,11 +61,18 @@ fn start(binary: &Path, directory: &Path) -> Result<(Instant, Child, String)> {
         .arg("dev")
         .arg("--data")
         .arg(directory)
-        .args(["--namesrv-port", &namesrv.to_string(), "--broker-port", &broker.to_string()])
+        .args([
+            "--namesrv-port",
+            &namesrv.to_string(),
+            "--broker-port",
+            &broker.to_string(),
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let began = Instant::now();
-    let child = command.spawn().with_context(|| binary.display().to_string())?;
+    let child = command
+        .spawn()
+        .with_context(|| binary.display().to_string())?;
     Ok((began, child, format!("127.0.0.1:{broker}")))
 }
 

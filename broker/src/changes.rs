@@ -10,9 +10,16 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-/// Longest wait for a change to be written and registered: an unreachable name server must not hold
-/// a send back for ever.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for a change to be written and registered: less than the 3 s that clients give a
+/// send or a heartbeat.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// A change is in force, but not written and registered within the longest wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the change is in force, but not yet written to disk or registered; the broker goes on trying"
+)]
+pub struct Unsettled;
 
 /// Counts changes, and how many of them are done.
 #[derive(Debug)]
@@ -63,16 +70,15 @@ impl Changes {
         self.wake.notify_one();
     }
 
-    /// Waits until all changes noted before are written and registered, or for a bounded time.
-    pub async fn settled(&self) {
+    /// Waits until all changes noted before are written and registered.
+    ///
+    /// # Errors
+    /// [`Unsettled`] after a bounded time.
+    pub async fn settled(&self) -> Result<(), Unsettled> {
         let made = *self.made.borrow();
         let mut done = self.done.subscribe();
         let waited = tokio::time::timeout(WAIT_MAX, done.wait_for(|done| *done >= made)).await;
-        if waited.is_err() {
-            tracing::warn!(
-                "a change of topics or groups is not yet written and registered everywhere; going on without waiting"
-            );
-        }
+        waited.map(drop).map_err(|_| Unsettled)
     }
 
     /// The next burst, when there is one.
@@ -91,6 +97,13 @@ impl Changes {
             groups: self.groups.swap(false, Ordering::AcqRel),
             upto,
         }
+    }
+
+    /// The burst could not be written: it is part of the next one.
+    pub fn take_back(&self, burst: Burst) {
+        self.topics.fetch_or(burst.topics, Ordering::AcqRel);
+        self.groups.fetch_or(burst.groups, Ordering::AcqRel);
+        self.wake.notify_one();
     }
 
     /// The burst is done: who waited goes on.
@@ -114,11 +127,13 @@ mod tests {
             let changes = changes.clone();
             async move { changes.settled().await }
         });
+        tokio::task::yield_now().await;
+        changes.take_back(changes.next().await);
         let burst = changes.next().await;
         assert!(burst.topics && burst.groups);
         changes.note_topic();
         changes.finish(burst);
-        waiting.await.unwrap();
+        waiting.await.unwrap().unwrap();
         let second = changes.next().await;
         assert!(second.topics && !second.groups);
     }

@@ -10,6 +10,29 @@ use sluice_store::FileSystem;
 
 use crate::error::BrokerError;
 
+/// Tells a file's text from any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    size: usize,
+    crc: i32,
+}
+
+impl Mark {
+    /// The mark of a text.
+    pub fn of(text: &[u8]) -> Mark {
+        Mark {
+            size: text.len(),
+            crc: sluice_protocol::message::crc32(text),
+        }
+    }
+}
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:08x}", self.size, self.crc)
+    }
+}
+
 /// One file under `config/`.
 #[derive(Clone)]
 pub struct ConfigFile {
@@ -43,6 +66,11 @@ impl ConfigFile {
     /// # Errors
     /// Both are broken: an empty table in their place would lose what they say.
     pub fn load<T: DeserializeOwned>(&self) -> Result<Option<T>, BrokerError> {
+        Ok(self.load_marked()?.map(|(value, _)| value))
+    }
+
+    /// Reads it as [`ConfigFile::load`] does; the mark tells its text from any other.
+    pub fn load_marked<T: DeserializeOwned>(&self) -> Result<Option<(T, Mark)>, BrokerError> {
         match self.read(&self.path) {
             Ok(Some(value)) => Ok(Some(value)),
             main => self.load_backup(main.err()),
@@ -52,7 +80,7 @@ impl ConfigFile {
     fn load_backup<T: DeserializeOwned>(
         &self,
         main: Option<BrokerError>,
-    ) -> Result<Option<T>, BrokerError> {
+    ) -> Result<Option<(T, Mark)>, BrokerError> {
         let mut backup = self.path.clone().into_os_string();
         backup.push(".bak");
         let backup = self.read(Path::new(&backup))?;
@@ -66,7 +94,7 @@ impl ConfigFile {
         }
     }
 
-    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, BrokerError> {
+    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<(T, Mark)>, BrokerError> {
         let wrong = |what: String| BrokerError::ConfigFile {
             path: path.to_owned(),
             what,
@@ -79,9 +107,8 @@ impl ConfigFile {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
-        fastjson::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| wrong(error.to_string()))
+        let value = fastjson::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        Ok(Some((value, Mark::of(&bytes))))
     }
 
     /// Replaces it; the previous content becomes the `.bak`.
@@ -89,12 +116,27 @@ impl ConfigFile {
     /// # Errors
     /// [`BrokerError::Persist`]; the old content is still there.
     pub fn save<T: Serialize>(&self, value: &T) -> Result<(), BrokerError> {
-        let text = fastjson::to_vec_pretty(value).map_err(|error| BrokerError::ConfigFile {
+        self.save_text(&self.text(value)?)
+    }
+
+    /// The text that [`ConfigFile::save`] would write.
+    ///
+    /// # Errors
+    /// The value has no text.
+    pub fn text<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, BrokerError> {
+        fastjson::to_vec_pretty(value).map_err(|error| BrokerError::ConfigFile {
             path: self.path.clone(),
             what: error.to_string(),
-        })?;
+        })
+    }
+
+    /// Replaces it with a text made by [`ConfigFile::text`].
+    ///
+    /// # Errors
+    /// [`BrokerError::Persist`]; the old content is still there.
+    pub fn save_text(&self, text: &[u8]) -> Result<(), BrokerError> {
         self.files
-            .replace(&self.path, &text)
+            .replace(&self.path, text)
             .map_err(|source| BrokerError::Persist {
                 path: self.path.clone(),
                 source,

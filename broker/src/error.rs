@@ -80,6 +80,12 @@ pub enum Refusal {
     /// The message can't be stored as it is; sending it again is in vain.
     #[error("{0}")]
     MessageIllegal(String),
+    /// Too much of the same is under way; the text names it.
+    #[error("{0}")]
+    Busy(String),
+    /// What was asked for is done, but not kept yet.
+    #[error(transparent)]
+    Unsettled(#[from] crate::changes::Unsettled),
     /// The store does not take it.
     #[error("{0}")]
     Append(#[from] AppendError),
@@ -107,7 +113,10 @@ impl Refusal {
     /// The response code of RocketMQ 5.3.3 for this refusal.
     pub fn code(&self) -> i32 {
         match self {
-            Refusal::Header(_) | Refusal::Body(_) | Refusal::System(_) => response::SYSTEM_ERROR,
+            Refusal::Header(_) | Refusal::Body(_) | Refusal::System(_) | Refusal::Unsettled(_) => {
+                response::SYSTEM_ERROR
+            }
+            Refusal::Busy(_) => response::SYSTEM_BUSY,
             Refusal::InvalidParameter(_) => response::INVALID_PARAMETER,
             Refusal::NoPermission(_) => response::NO_PERMISSION,
             Refusal::TopicNotExist(_) | Refusal::NoSuchTopic(_) => response::TOPIC_NOT_EXIST,

@@ -3,6 +3,8 @@
 //! A request comes in at [`dispatch`], which is one match on its code, goes to one function of
 //! [`handlers`], and from there to the store. Background work is a closed set: see [`start`].
 
+mod aside;
+mod background;
 pub mod changes;
 pub mod clients;
 pub mod config;
@@ -37,6 +39,7 @@ pub use config::BrokerConfig;
 pub use error::BrokerError;
 pub use start::RunningBroker;
 
+use crate::aside::Aside;
 use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
 use crate::error::Refusal;
@@ -61,6 +64,7 @@ pub struct Broker {
     pub(crate) producers: Producers,
     pub(crate) locks: QueueLocks,
     pub(crate) long_poll: LongPoll,
+    pub(crate) aside: Aside,
     pub(crate) changes: Arc<Changes>,
     pub(crate) registration: Registration,
     pub(crate) stats: Stats,
@@ -164,22 +168,28 @@ impl Broker {
         responder: Responder,
         work: impl FnOnce(&Arc<Broker>) -> Result<Answer, Refusal> + Send + 'static,
     ) {
-        let broker = self.clone();
-        tokio::task::spawn_blocking(move || broker.reply(responder, || work(&broker)));
+        self.aside(responder, |broker, responder| {
+            broker.reply(responder, || work(broker))
+        });
     }
 
     /// Answers with what `work` says, when changes of topics and groups made by it are written and
-    /// registered.
+    /// registered; while they can't be written, says so.
     pub(crate) fn reply_settled(
         self: &Arc<Self>,
         responder: Responder,
         work: impl FnOnce() -> Result<Answer, Refusal>,
     ) {
-        let worked = work();
+        let answer = match work() {
+            Ok(answer) => answer,
+            Err(refusal) => return self.refuse(responder, refusal),
+        };
         let broker = self.clone();
         tokio::spawn(async move {
-            broker.changes.settled().await;
-            broker.reply(responder, || worked);
+            let settled = broker.changes.settled().await;
+            broker.reply(responder, || {
+                settled.map(|()| answer).map_err(Refusal::from)
+            });
         });
     }
 

@@ -31,7 +31,8 @@ pub struct Woken(pub ParkedPull);
 impl LongPoll {
     /// An empty one; woken pulls go to the receiver.
     pub fn new() -> (LongPoll, mpsc::UnboundedReceiver<Woken>) {
-        // Unbounded, but never longer than the number of parked pulls, which connections bound.
+        // Unbounded, but never longer than the number of parked pulls: each is a request in flight,
+        // of which a connection may have only so many.
         let (awake, woken) = mpsc::unbounded_channel();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         (
@@ -44,18 +45,18 @@ impl LongPoll {
         )
     }
 
-    /// Parks a pull. `end` tells the queue's end once the pull can be found by [`LongPoll::arrived`]:
-    /// what came between the pull's read and its parking wakes it at once.
-    pub fn park(&self, pull: ParkedPull, end: impl FnOnce() -> i64) {
-        let (topic, queue_id, offset) = (pull.topic.clone(), pull.queue_id, pull.offset);
-        let mut shard = self.shard(&topic).lock();
-        let pulls = shard.entry(topic).or_default().entry(queue_id).or_default();
-        pulls.push(pull);
-        if end() > offset
-            && let Some(pull) = pulls.pop()
-        {
-            self.wake(pull);
+    /// Parks a pull, unless `is_due`: asked when [`LongPoll::arrived`] and [`LongPoll::wake_topic`]
+    /// can no longer miss the pull, so that nothing falls between its read and its parking.
+    pub fn park(&self, pull: ParkedPull, is_due: impl FnOnce(&ParkedPull) -> bool) {
+        let mut shard = self.shard(&pull.topic).lock();
+        if is_due(&pull) {
+            return self.wake(pull);
         }
+        let queues = match shard.get_mut(&pull.topic) {
+            Some(queues) => queues,
+            None => shard.entry(pull.topic.clone()).or_default(),
+        };
+        queues.entry(pull.queue_id).or_default().push(pull);
     }
 
     /// A message became visible: whoever waits for it, by queue, offset and tags code, wakes.

@@ -2,8 +2,11 @@
 //!
 //! The JSON file is Java's and is written every few seconds. A commit that comes in between is
 //! appended to a journal before it is answered, so that `kill -9` loses none. A journal names the
-//! versions of the JSON file it continues: when Java has worked on the directory in between, the
-//! versions differ and the journal is left aside, for Java's offsets are the newer ones.
+//! texts of the JSON file it continues: when Java has worked on the directory in between, the text
+//! is another and the journal is left aside, for Java's offsets are the newer ones.
+//!
+//! Writing the file takes several syncs, during which commits go on: they are appended to the old
+//! journal, and gathered for the new one, which replaces the old only when it holds them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -15,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::body::DataVersion;
 use sluice_store::{FileSystem, Journal};
 
-use crate::config_file::ConfigFile;
+use crate::config_file::{ConfigFile, Mark};
 use crate::error::BrokerError;
 
 const JOURNAL: &str = "consumerOffset.journal";
@@ -29,6 +32,8 @@ pub struct Offsets {
     state: Mutex<State>,
     /// Offsets to hand out at a queue's next pull, instead of what the client asks for.
     resets: Mutex<HashMap<(String, i32), i64>>,
+    /// Held by whoever writes the file, one at a time; the mark of the text that is there.
+    saving: Mutex<Mark>,
     file: ConfigFile,
     files: Arc<dyn FileSystem>,
 }
@@ -37,6 +42,8 @@ struct State {
     table: Table,
     version: DataVersion,
     journal: Option<Journal>,
+    /// Journal lines since the table was copied for a new journal, while that is being written.
+    since: Option<String>,
     dirty: bool,
 }
 
@@ -62,23 +69,25 @@ impl Offsets {
     /// # Errors
     /// The file is there but can't be read.
     pub fn load(file: ConfigFile, files: Arc<dyn FileSystem>) -> Result<Offsets, BrokerError> {
-        let loaded: File = file.load()?.unwrap_or_default();
+        let (loaded, mark): (File, Mark) = file.load_marked()?.unwrap_or_default();
         let mut table: Table = loaded
             .offset_table
             .into_iter()
             .map(|(key, queues)| (key, queues.into_iter().collect()))
             .collect();
         let journal = files.read(&journal_path(&file)).unwrap_or_default();
-        replay(&journal, &loaded.data_version, &mut table);
+        replay(&journal, mark, &mut table);
         let state = State {
             table,
             version: loaded.data_version,
             journal: None,
+            since: None,
             dirty: !journal.is_empty(),
         };
         Ok(Offsets {
             state: Mutex::new(state),
             resets: Mutex::default(),
+            saving: Mutex::new(mark),
             file,
             files,
         })
@@ -108,12 +117,23 @@ impl Offsets {
         }
         state.dirty = true;
         let line = format!("{key} {queue_id} {offset}\n");
+        if let Some(since) = &mut state.since {
+            since.push_str(&line);
+        }
         if let Some(journal) = &mut state.journal
             && let Err(error) = journal.append(line.as_bytes())
         {
             // The commit is in memory and in the next JSON file; only a crash before that loses it.
             tracing::error!(%error, "the offset journal can't be written; offsets are kept by the file alone until it can");
             state.journal = None;
+        }
+    }
+
+    /// Stores an offset that came along with a pull. While a reset waits to be handed out, the
+    /// client can't know of it, and the reset stays.
+    pub fn commit_unless_reset(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        if !self.has_reset(group, topic, queue_id) {
+            self.commit(group, topic, queue_id, offset);
         }
     }
 
@@ -166,13 +186,6 @@ impl Offsets {
             .collect()
     }
 
-    /// Copies a group's offsets on a topic to another group.
-    pub fn clone_group(&self, from: &str, to: &str, topic: &str) {
-        for (queue_id, offset) in self.of(from, topic) {
-            self.commit(to, topic, queue_id, offset);
-        }
-    }
-
     /// Forgets what a group has on all topics.
     pub fn remove_group(&self, group: &str) {
         self.remove_if(|_, g| g == group);
@@ -222,44 +235,13 @@ impl Offsets {
         (state.version.clone(), table.collect())
     }
 
-    /// Writes the file if anything has changed, and begins a new journal.
+    /// Writes the file if anything has changed, and begins a new journal. Commits need not wait
+    /// for it.
     ///
     /// # Errors
     /// [`BrokerError::Persist`]; the journal then goes on.
     pub fn save(&self, now_ms: i64) -> Result<(), BrokerError> {
-        let mut state = self.state.lock();
-        if !state.dirty && state.journal.is_some() {
-            return Ok(());
-        }
-        let previous = state.version.clone();
-        let mut version = previous.clone();
-        version.next(now_ms);
-        // The new journal continues both the file that is there and the one about to replace it.
-        let entries = state.table.iter().flat_map(|(key, queues)| {
-            queues
-                .iter()
-                .map(move |(id, offset)| format!("{key} {id} {offset}\n"))
-        });
-        let text: String = std::iter::once(format!("{} {}\n", mark(&previous), mark(&version)))
-            .chain(entries)
-            .collect();
-        let snapshot = File {
-            data_version: version.clone(),
-            ..snapshot(&state.table)
-        };
-        state.journal = self
-            .begin_journal(&text)
-            .map_err(|source| BrokerError::Persist {
-                path: journal_path(&self.file),
-                source,
-            })
-            .map(Some)?;
-        state.version = version;
-        state.dirty = false;
-        drop(state);
-        self.file
-            .save(&snapshot)
-            .inspect_err(|_| self.state.lock().dirty = true)
+        self.save_over(&mut self.saving.lock(), now_ms)
     }
 
     /// Writes the file for the last time; no journal is needed behind it.
@@ -267,8 +249,9 @@ impl Offsets {
     /// # Errors
     /// [`BrokerError::Persist`].
     pub fn close(&self, now_ms: i64) -> Result<(), BrokerError> {
+        let mut on_disk = self.saving.lock();
         self.state.lock().dirty = true;
-        self.save(now_ms)?;
+        self.save_over(&mut on_disk, now_ms)?;
         self.state.lock().journal = None;
         let path = journal_path(&self.file);
         self.files
@@ -276,10 +259,62 @@ impl Offsets {
             .map_err(|source| BrokerError::Persist { path, source })
     }
 
-    fn begin_journal(&self, text: &str) -> io::Result<Journal> {
+    /// `on_disk` is the mark of the text that the file has, and then of the one it has got.
+    fn save_over(&self, on_disk: &mut Mark, now_ms: i64) -> Result<(), BrokerError> {
+        let Some(snapshot) = self.begin_snapshot(now_ms) else {
+            return Ok(());
+        };
+        let written = self.write(&snapshot, on_disk);
+        let mut state = self.state.lock();
+        state.since = None;
+        state.dirty |= written.is_err();
+        written
+    }
+
+    /// The table as it is now, if it has changed; from here on commits are gathered.
+    fn begin_snapshot(&self, now_ms: i64) -> Option<File> {
+        let mut state = self.state.lock();
+        if !state.dirty && state.journal.is_some() {
+            return None;
+        }
+        state.version.next(now_ms);
+        state.dirty = false;
+        state.since = Some(String::new());
+        Some(snapshot(&state))
+    }
+
+    fn write(&self, snapshot: &File, on_disk: &mut Mark) -> Result<(), BrokerError> {
+        let text = self.file.text(snapshot)?;
+        let mark = Mark::of(&text);
+        // The new journal continues both the file that is there and the one about to replace it.
+        let journal = journal_text(*on_disk, mark, snapshot);
+        self.begin_journal(&journal)
+            .map_err(|source| BrokerError::Persist {
+                path: journal_path(&self.file),
+                source,
+            })?;
+        self.file.save_text(&text)?;
+        *on_disk = mark;
+        Ok(())
+    }
+
+    /// Puts a new journal in the place of the old one, with all that was committed meanwhile.
+    fn begin_journal(&self, text: &str) -> io::Result<()> {
         let path = journal_path(&self.file);
-        self.files.replace(&path, text.as_bytes())?;
-        Journal::open(&*self.files, &path)
+        let temporary = path.with_extension("journal.tmp");
+        if self.files.exists(&temporary) {
+            self.files.remove_file(&temporary)?;
+        }
+        let journal = Journal::open(&*self.files, &temporary)?;
+        journal.append(text.as_bytes())?;
+        journal.sync()?;
+        let mut state = self.state.lock();
+        journal.append(state.since.take().unwrap_or_default().as_bytes())?;
+        self.files.rename(&temporary, &path)?;
+        state.journal = Some(journal);
+        drop(state);
+        path.parent()
+            .map_or(Ok(()), |directory| self.files.sync_dir(directory))
     }
 
     fn pairs(&self) -> impl Iterator<Item = (String, String)> {
@@ -317,16 +352,23 @@ fn journal_path(file: &ConfigFile) -> PathBuf {
     file.path().with_file_name(JOURNAL)
 }
 
-fn mark(version: &DataVersion) -> String {
-    format!(
-        "{}.{}.{}",
-        version.state_version, version.timestamp, version.counter
-    )
+fn journal_text(previous: Mark, next: Mark, snapshot: &File) -> String {
+    let lines = snapshot.offset_table.iter().flat_map(|(key, queues)| {
+        queues
+            .iter()
+            .map(move |(id, offset)| format!("{key} {id} {offset}\n"))
+    });
+    std::iter::once(format!("{previous} {next}\n"))
+        .chain(lines)
+        .collect()
 }
 
-fn snapshot(table: &Table) -> File {
-    let mut file = File::default();
-    for (key, queues) in table {
+fn snapshot(state: &State) -> File {
+    let mut file = File {
+        data_version: state.version.clone(),
+        ..File::default()
+    };
+    for (key, queues) in &state.table {
         if let Some((topic, group)) = key.split_once(SEPARATOR) {
             file.group_topic_map
                 .entry(group.to_owned())
@@ -342,13 +384,14 @@ fn snapshot(table: &Table) -> File {
 }
 
 /// Lays the journal's lines over the table; a line cut by a crash ends it.
-fn replay(journal: &[u8], version: &DataVersion, table: &mut Table) {
+fn replay(journal: &[u8], mark: Mark, table: &mut Table) {
     let text = String::from_utf8_lossy(journal);
     let mut lines = text
         .split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'));
     let Some(marks) = lines.next() else { return };
-    if !marks.split(' ').any(|known| known == mark(version)) {
+    let mark = mark.to_string();
+    if !marks.split(' ').any(|known| known == mark) {
         tracing::warn!(
             "the offset journal continues another consumerOffset.json than the one that is there, and is left aside"
         );
@@ -367,5 +410,98 @@ fn replay(journal: &[u8], version: &DataVersion, table: &mut Table) {
             .entry(key.to_owned())
             .or_default()
             .insert(queue_id, offset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sluice_store::SystemFiles;
+
+    use super::*;
+
+    fn open(root: &Path) -> Offsets {
+        let files: Arc<dyn FileSystem> = Arc::new(SystemFiles);
+        let file = ConfigFile::new(root, "consumerOffset.json", files.clone());
+        Offsets::load(file, files).unwrap()
+    }
+
+    fn json(root: &Path) -> std::path::PathBuf {
+        root.join("config/consumerOffset.json")
+    }
+
+    /// Dropped without [`Offsets::close`], as by `kill -9`.
+    #[test]
+    fn commits_since_the_last_save_survive_a_kill() {
+        let root = tempfile::tempdir().unwrap();
+        let offsets = open(root.path());
+        offsets.save(1).unwrap();
+        offsets.commit("g", "t", 0, 5);
+        offsets.save(2).unwrap();
+        offsets.commit("g", "t", 0, 7);
+        offsets.commit("g", "t", 1, 9);
+        drop(offsets);
+        let offsets = open(root.path());
+        assert_eq!(offsets.of("g", "t"), [(0, 7), (1, 9)].into());
+        offsets.save(3).unwrap();
+        drop(offsets);
+        assert_eq!(open(root.path()).of("g", "t"), [(0, 7), (1, 9)].into());
+    }
+
+    #[test]
+    fn a_kill_between_journal_and_file_loses_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let offsets = open(root.path());
+        offsets.commit("g", "t", 0, 5);
+        offsets.save(1).unwrap();
+        let old = std::fs::read(json(root.path())).unwrap();
+        offsets.commit("g", "t", 0, 6);
+        offsets.save(2).unwrap();
+        offsets.commit("g", "t", 0, 8);
+        drop(offsets);
+        std::fs::write(json(root.path()), old).unwrap();
+        assert_eq!(open(root.path()).get("g", "t", 0), Some(8));
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_has_written_wins_over_the_journal() {
+        let root = tempfile::tempdir().unwrap();
+        let offsets = open(root.path());
+        offsets.commit("g", "t", 0, 5);
+        offsets.save(1).unwrap();
+        offsets.commit("g", "t", 0, 6);
+        drop(offsets);
+        let text = std::fs::read_to_string(json(root.path())).unwrap();
+        assert!(text.contains("0:5"), "{text}");
+        std::fs::write(json(root.path()), text.replace("0:5", "0:50")).unwrap();
+        assert_eq!(open(root.path()).get("g", "t", 0), Some(50));
+    }
+
+    #[test]
+    fn commits_during_a_save_are_in_the_new_journal() {
+        let root = tempfile::tempdir().unwrap();
+        let offsets = open(root.path());
+        offsets.save(1).unwrap();
+        offsets.commit("g", "t", 0, 5);
+        let snapshot = offsets.begin_snapshot(2).unwrap();
+        offsets.commit("g", "t", 0, 6);
+        offsets
+            .write(&snapshot, &mut offsets.saving.lock())
+            .unwrap();
+        drop(offsets);
+        assert_eq!(open(root.path()).get("g", "t", 0), Some(6));
+    }
+
+    #[test]
+    fn a_waiting_reset_is_not_overwritten_by_what_a_pull_carries() {
+        let root = tempfile::tempdir().unwrap();
+        let offsets = open(root.path());
+        offsets.reset("g", "t", 0, 3);
+        offsets.commit_unless_reset("g", "t", 0, 100);
+        assert_eq!(offsets.get("g", "t", 0), Some(3));
+        assert_eq!(offsets.take_reset("g", "t", 0), Some(3));
+        offsets.commit_unless_reset("g", "t", 0, 4);
+        assert_eq!(offsets.get("g", "t", 0), Some(4));
     }
 }

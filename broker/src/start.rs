@@ -1,8 +1,5 @@
-//! Starting and stopping a broker, and the closed set of its background tasks: topic and group
-//! changes, registration, offset files, woken pulls, sampling, silent clients. The store has its
-//! own threads.
+//! Starting and stopping a broker.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,12 +9,12 @@ use sluice_remoting::{CloseReason, Server};
 use sluice_store::{Arrival, ArrivalListener, Environment, Store};
 use tokio::task::JoinHandle;
 
-use crate::changes::{Burst, Changes};
+use crate::aside::Aside;
+use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
 use crate::config_file::ConfigFile;
 use crate::dispatch::Dispatch;
 use crate::groups::Groups;
-use crate::handlers::pull_message;
 use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
@@ -25,10 +22,7 @@ use crate::registration::Registration;
 use crate::stats::Stats;
 use crate::topics::Topics;
 use crate::unique_id::UniqueIds;
-use crate::{Broker, BrokerConfig, BrokerError, store_host};
-
-/// A client that has sent no heartbeat for this long is gone (`channelExpiredTimeout`).
-const CLIENT_SILENCE_MAX_MS: i64 = 120_000;
+use crate::{Broker, BrokerConfig, BrokerError, background, store_host};
 
 /// A broker that serves. Call [`RunningBroker::shutdown`] to end it in order.
 pub struct RunningBroker {
@@ -81,11 +75,7 @@ impl Broker {
             .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
         broker.store.start();
         broker.save_all()?;
-        let mut tasks = background(&broker);
-        tasks.push(tokio::spawn(pull_message::wake_parked(
-            Arc::downgrade(&broker),
-            woken,
-        )));
+        let tasks = background::start(&broker, woken);
         broker.register().await;
         Ok(RunningBroker {
             broker,
@@ -134,6 +124,7 @@ impl Broker {
             producers: Producers::default(),
             locks: QueueLocks::default(),
             long_poll,
+            aside: Aside::default(),
             changes: Changes::new(),
             registration,
             stats: Stats::default(),
@@ -146,38 +137,6 @@ impl Broker {
         self.topics.save()?;
         self.groups.save()?;
         self.offsets.save(self.now_ms())
-    }
-
-    async fn register(&self) {
-        let ordered: BTreeMap<String, String> = self
-            .registration
-            .register(&self.config(), &self.topics)
-            .await;
-        if self.topics.set_ordered(&ordered, self.now_ms()) {
-            self.changes.note_topic();
-        }
-    }
-
-    /// Writes and registers what a burst has changed. A file that can't be written is tried again
-    /// with the next change; the table in memory is in force meanwhile.
-    async fn settle(self: &Arc<Self>, burst: Burst) {
-        let broker = self.clone();
-        let saved = tokio::task::spawn_blocking(move || {
-            if burst.topics {
-                broker.topics.save()?;
-            }
-            if burst.groups {
-                broker.groups.save()?;
-            }
-            Ok::<_, BrokerError>(())
-        });
-        if let Ok(Err(error)) = saved.await {
-            tracing::error!(%error, "topics or groups can't be saved");
-        }
-        if burst.topics {
-            self.register().await;
-        }
-        self.changes.finish(burst);
     }
 }
 
@@ -206,16 +165,18 @@ impl RunningBroker {
         } = self;
         broker.registration.unregister(&broker.config()).await;
         server.shutdown(Duration::from_secs(1)).await;
-        drop(fast);
+        if let Some(fast) = fast {
+            fast.shutdown(Duration::from_secs(1)).await;
+        }
         tasks.iter().for_each(JoinHandle::abort);
         let closed = tokio::task::spawn_blocking(move || {
-            let saved = broker
-                .topics
-                .save()
-                .and_then(|()| broker.groups.save())
-                .and_then(|()| broker.offsets.close(broker.now_ms()));
-            broker.store.shutdown()?;
-            saved
+            let results = [
+                broker.topics.save(),
+                broker.groups.save(),
+                broker.offsets.close(broker.now_ms()),
+                broker.store.shutdown().map_err(BrokerError::from),
+            ];
+            results.into_iter().collect()
         });
         closed.await.unwrap_or_else(|error| {
             Err(BrokerError::Config(format!(
@@ -273,79 +234,5 @@ impl ArrivalListener for Arrivals {
                 arrival.properties,
             );
         }
-    }
-}
-
-fn background(broker: &Arc<Broker>) -> Vec<JoinHandle<()>> {
-    let config = broker.config();
-    let changes = tokio::spawn({
-        let (changes, broker) = (broker.changes.clone(), Arc::downgrade(broker));
-        async move {
-            loop {
-                let burst = changes.next().await;
-                let Some(broker) = broker.upgrade() else {
-                    return;
-                };
-                broker.settle(burst).await;
-            }
-        }
-    });
-    vec![
-        changes,
-        every(
-            broker,
-            Duration::from_millis(config.register_name_server_period.clamp(10_000, 60_000)),
-            |broker| async move { broker.register().await },
-        ),
-        every(
-            broker,
-            Duration::from_millis(config.flush_consumer_offset_interval.max(100)),
-            save_offsets,
-        ),
-        every(broker, Duration::from_secs(1), |broker| async move {
-            broker.stats.sample()
-        }),
-        every(broker, Duration::from_secs(10), |broker| async move {
-            drop_silent_clients(&broker)
-        }),
-    ]
-}
-
-/// Does something again and again, first after one period, until the broker is gone.
-fn every<F: Future<Output = ()> + Send>(
-    broker: &Arc<Broker>,
-    period: Duration,
-    work: impl Fn(Arc<Broker>) -> F + Send + 'static,
-) -> JoinHandle<()> {
-    let broker = Arc::downgrade(broker);
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(period).await;
-            let Some(broker) = broker.upgrade() else {
-                return;
-            };
-            work(broker).await;
-        }
-    })
-}
-
-async fn save_offsets(broker: Arc<Broker>) {
-    let saved = tokio::task::spawn_blocking(move || broker.offsets.save(broker.now_ms())).await;
-    if let Ok(Err(error)) = saved {
-        tracing::error!(%error, "consumer offsets can't be saved");
-    }
-}
-
-fn drop_silent_clients(broker: &Broker) {
-    let now = broker.now_ms();
-    broker.locks.forget_expired(now);
-    let since = now - CLIENT_SILENCE_MAX_MS;
-    for connection in broker
-        .consumers
-        .silent_since(since)
-        .into_iter()
-        .chain(broker.producers.silent_since(since))
-    {
-        connection.close(CloseReason::Local("no heartbeat for 120 s"));
     }
 }

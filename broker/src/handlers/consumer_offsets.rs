@@ -17,10 +17,10 @@ use crate::{Answer, Broker};
 pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
     broker.reply(responder, || {
         let header = QueryConsumerOffsetRequestHeader::decode(&request.ext)?;
-        if let Some(offset) =
-            broker
-                .offsets
-                .get(&header.consumer_group, &header.topic, header.queue_id)
+        if let Some(offset) = broker
+            .offsets
+            .get(&header.consumer_group, &header.topic, header.queue_id)
+            .filter(|offset| *offset >= 0)
         {
             return Ok(Answer::field("offset", offset));
         }
@@ -54,8 +54,15 @@ pub fn update_consumer_offset(
         if broker.groups.get(group).is_none() {
             return Err(Refusal::NoSuchGroup(format!("Group {group} not exist!")));
         }
-        if broker.topics.get(topic).is_none() {
+        let Some(config) = broker.topics.get(topic) else {
             return Err(Refusal::NoSuchTopic(format!("Topic {topic} not exist!")));
+        };
+        let queues = config.read_queue_nums.max(config.write_queue_nums);
+        if !(0..queues).contains(&header.queue_id) || header.commit_offset < 0 {
+            return Err(Refusal::InvalidParameter(format!(
+                "offset {} of queue {} can't be kept: topic {topic} has {queues} queues",
+                header.commit_offset, header.queue_id
+            )));
         }
         if broker.offsets.has_reset(group, topic, header.queue_id) {
             return Ok(Answer::remark("Offset has been previously reset"));
@@ -69,7 +76,7 @@ pub fn update_consumer_offset(
 
 /// All offsets of all groups.
 pub fn get_all_consumer_offset(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
-    broker.reply(responder, || {
+    broker.reply_aside(responder, |broker| {
         let (data_version, offset_table) = broker.offsets.all();
         broker.json(&ConsumerOffsetSerializeWrapper {
             data_version,

@@ -1,5 +1,6 @@
 //! PULL_MESSAGE (11), LITE_PULL_MESSAGE (361).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::error::Refusal;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
 const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
+/// Longest a pull is held, whatever it asks for; clients ask for 20 s.
+const HOLD_MS_MAX: i64 = 60_000;
 
 /// A pull whose checks are done: what is left is to read, and perhaps to wait.
 pub struct ParkedPull {
@@ -36,6 +39,12 @@ pub struct ParkedPull {
     group: String,
     max_messages: usize,
     may_park: bool,
+}
+
+impl From<ParkedPull> for Responder {
+    fn from(pull: ParkedPull) -> Responder {
+        pull.responder
+    }
 }
 
 impl std::fmt::Debug for ParkedPull {
@@ -149,7 +158,7 @@ fn filter(
             Refusal::SubscriptionNotExist("the consumer's subscription not exist".to_owned())
         })?;
         if subscription.sub_version < header.sub_version {
-            return Err(Refusal::SubscriptionNotLatest);
+            return while_unknown(header);
         }
         compile(
             Some(&subscription.expression_type),
@@ -161,6 +170,17 @@ fn filter(
             "the consumer's group info not exist".to_owned(),
         ))
     })
+}
+
+/// What passes while the client's newer subscription has not come with a heartbeat yet. Java clients
+/// raise the version with every change of their queues and then may not get a heartbeat through for
+/// 20 s, during which a Java broker gives them nothing. Consumers compare tags themselves, so with
+/// tags everything may be handed out meanwhile; nobody but the broker can judge another expression.
+fn while_unknown(header: &PullMessageRequestHeader) -> Result<Arc<dyn MessageFilter>, Refusal> {
+    match header.expression_type.as_deref() {
+        None | Some("" | "TAG") => Ok(Arc::new(TagFilter::all())),
+        Some(_) => Err(Refusal::SubscriptionNotLatest),
+    }
 }
 
 /// Compiles an expression; absent and empty types are tags.
@@ -185,7 +205,7 @@ impl Admitted {
     fn into_pull(self, broker: &Broker, responder: Responder) -> ParkedPull {
         let header = self.header;
         if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-            broker.offsets.commit(
+            broker.offsets.commit_unless_reset(
                 &header.consumer_group,
                 &header.topic,
                 header.queue_id,
@@ -203,7 +223,7 @@ impl Admitted {
             group: header.consumer_group.to_string(),
             queue_id: header.queue_id,
             offset: header.queue_offset,
-            deadline_ms: broker.now_ms().saturating_add(hold_ms.max(0)),
+            deadline_ms: broker.now_ms() + hold_ms.clamp(0, HOLD_MS_MAX),
             filter: self.filter,
             max_messages: usize::try_from(header.max_msg_nums)
                 .unwrap_or(0)
@@ -226,8 +246,7 @@ fn read(broker: &Arc<Broker>, pull: ParkedPull) {
     if broker.store.is_hot(&pull.topic, pull.queue_id, pull.offset) {
         return read_now(broker, pull);
     }
-    let broker = broker.clone();
-    tokio::task::spawn_blocking(move || read_now(&broker, pull));
+    broker.aside(pull, |broker, pull| read_now(broker, pull));
 }
 
 fn read_now(broker: &Arc<Broker>, pull: ParkedPull) {
@@ -245,13 +264,13 @@ fn read_now(broker: &Arc<Broker>, pull: ParkedPull) {
     }
 }
 
+/// A message or a reset that came between the pull's read and its parking wakes it at once.
 fn park(broker: &Arc<Broker>, pull: ParkedPull) {
-    let (topic, queue_id) = (pull.topic.clone(), pull.queue_id);
-    broker.long_poll.park(pull, || {
-        broker
-            .store
-            .queue_bounds(&topic, queue_id)
-            .map_or(0, |bounds| bounds.max)
+    broker.long_poll.park(pull, |pull| {
+        broker.bounds(&pull.topic, pull.queue_id).max > pull.offset
+            || broker
+                .offsets
+                .has_reset(&pull.group, &pull.topic, pull.queue_id)
     });
 }
 
@@ -360,6 +379,10 @@ pub async fn wake_parked(
         let (Some(crate::long_poll::Woken(pull)), Some(broker)) = (woken, broker.upgrade()) else {
             return;
         };
-        resume(&broker, pull);
+        // A panic costs the one pull: its responder answers while the stack unwinds.
+        let pulled = format!("{pull:?}");
+        if catch_unwind(AssertUnwindSafe(|| resume(&broker, pull))).is_err() {
+            tracing::error!(pull = pulled, "a woken pull panicked");
+        }
     }
 }

@@ -84,7 +84,13 @@ fn create_topic_and_store(
     }
     let broker = broker.clone();
     tokio::spawn(async move {
-        broker.changes.settled().await;
+        if let Err(unsettled) = broker.changes.settled().await {
+            tracing::warn!(topic = name, %unsettled, "a message made a topic");
+        }
+        if responder.connection().is_closed() && !responder.is_one_way() {
+            // Nobody learns what became of it, so its producer sends it again.
+            return;
+        }
         match broker.topics.get(&name) {
             Some(topic) => store(&broker, header, topic, body, responder),
             None => broker.refuse(responder, Refusal::TopicNotExist(name)),

@@ -50,7 +50,9 @@ pub fn heart_beat(broker: &Arc<Broker>, request: RemotingCommand, responder: Res
     }
     let broker = broker.clone();
     tokio::spawn(async move {
-        broker.changes.settled().await;
+        if let Err(unsettled) = broker.changes.settled().await {
+            tracing::warn!(%unsettled, "a heartbeat made a retry topic");
+        }
         responder.answer(answer);
     });
 }
@@ -160,7 +162,11 @@ pub fn get_consumer_list_by_group(
                 header.consumer_group
             )));
         }
-        let consumer_id_list = members.into_iter().map(|member| member.client_id).collect();
+        let mut consumer_id_list: Vec<String> =
+            members.into_iter().map(|member| member.client_id).collect();
+        // A client that has reconnected may have a second, half-open connection for a while; listed
+        // twice, it would be given queues that it never works on.
+        consumer_id_list.dedup();
         broker.json(&GetConsumerListByGroupResponseBody { consumer_id_list })
     });
 }

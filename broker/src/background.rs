@@ -1,0 +1,152 @@
+//! The closed set of the broker's background tasks: changes of topics and groups, registration,
+//! consumer offsets, woken pulls, sampling, silent clients. The store has its own threads.
+//!
+//! A round that panics is logged and costs that round: the task goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_remoting::CloseReason;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+
+use crate::changes::Burst;
+use crate::handlers::pull_message;
+use crate::long_poll::Woken;
+use crate::{Broker, BrokerError};
+
+/// A client that has sent no heartbeat for this long is gone (`channelExpiredTimeout`).
+const CLIENT_SILENCE_MAX_MS: i64 = 120_000;
+/// Before topics and groups that could not be written are tried again.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Starts them all; none keeps the broker alive.
+pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Vec<JoinHandle<()>> {
+    let config = broker.config();
+    let registration = config.register_name_server_period.clamp(10_000, 60_000);
+    let offsets = config.flush_consumer_offset_interval.max(100);
+    vec![
+        tokio::spawn(pull_message::wake_parked(Arc::downgrade(broker), woken)),
+        settle_changes(broker),
+        every(broker, "registration", registration, |broker| async move {
+            broker.register().await
+        }),
+        every(broker, "consumer offsets", offsets, save_offsets),
+        every(broker, "sampling", 1_000, |broker| async move {
+            broker.stats.sample()
+        }),
+        every(broker, "silent clients", 10_000, |broker| async move {
+            drop_silent_clients(&broker)
+        }),
+    ]
+}
+
+/// Does something again and again, first after one period of milliseconds, until the broker is gone.
+fn every<F: Future<Output = ()> + Send + 'static>(
+    broker: &Arc<Broker>,
+    name: &'static str,
+    period_ms: u64,
+    work: impl Fn(Arc<Broker>) -> F + Send + 'static,
+) -> JoinHandle<()> {
+    let broker = Arc::downgrade(broker);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(period_ms)).await;
+            let Some(broker) = broker.upgrade() else {
+                return;
+            };
+            guarded(name, work(broker)).await;
+        }
+    })
+}
+
+/// Waits for one round of a task, and logs it if it panics.
+async fn guarded(name: &'static str, round: impl Future<Output = ()> + Send + 'static) {
+    if let Err(cause) = tokio::spawn(round).await {
+        tracing::error!(task = name, %cause, "a background task panicked and goes on");
+    }
+}
+
+fn settle_changes(broker: &Arc<Broker>) -> JoinHandle<()> {
+    let (changes, broker) = (broker.changes.clone(), Arc::downgrade(broker));
+    tokio::spawn(async move {
+        loop {
+            let burst = changes.next().await;
+            let Some(broker) = broker.upgrade() else {
+                return;
+            };
+            guarded("changes", async move { broker.settle(burst).await }).await;
+        }
+    })
+}
+
+async fn save_offsets(broker: Arc<Broker>) {
+    let saving = broker.clone();
+    let saved = tokio::task::spawn_blocking(move || saving.offsets.save(saving.now_ms())).await;
+    match saved {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "consumer offsets can't be saved"),
+        Err(cause) => tracing::error!(%cause, "saving consumer offsets panicked"),
+    }
+}
+
+fn drop_silent_clients(broker: &Broker) {
+    let now = broker.now_ms();
+    broker.locks.forget_expired(now);
+    let since = now - CLIENT_SILENCE_MAX_MS;
+    for connection in broker
+        .consumers
+        .silent_since(since)
+        .into_iter()
+        .chain(broker.producers.silent_since(since))
+    {
+        connection.close(CloseReason::Local("no heartbeat for 120 s"));
+    }
+}
+
+impl Broker {
+    /// Registers at all name servers, and takes over which topics are ordered.
+    pub(crate) async fn register(&self) {
+        let ordered: BTreeMap<String, String> = self
+            .registration
+            .register(&self.config(), &self.topics)
+            .await;
+        if self.topics.set_ordered(&ordered, self.now_ms()) {
+            self.changes.note_topic();
+        }
+    }
+
+    /// Writes and registers what a burst has changed. What can't be written stays in force in
+    /// memory, is noted again, and nobody is told that it is kept.
+    async fn settle(self: &Arc<Self>, burst: Burst) {
+        let broker = self.clone();
+        let saved = tokio::task::spawn_blocking(move || broker.save_changes(burst)).await;
+        let failure = match saved {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(cause) => Some(cause.to_string()),
+        };
+        if burst.topics {
+            self.register().await;
+        }
+        match failure {
+            None => self.changes.finish(burst),
+            Some(error) => {
+                tracing::error!(error, "topics or groups can't be saved, trying again");
+                tokio::time::sleep(SAVE_AGAIN).await;
+                self.changes.take_back(burst);
+            }
+        }
+    }
+
+    fn save_changes(&self, burst: Burst) -> Result<(), BrokerError> {
+        if burst.topics {
+            self.topics.save()?;
+        }
+        if burst.groups {
+            self.groups.save()?;
+        }
+        Ok(())
+    }
+}
