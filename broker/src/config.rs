@@ -11,7 +11,7 @@ mod toml_file;
 use std::path::{Path, PathBuf};
 
 use sluice_protocol::java_properties::{self, Property};
-use sluice_remoting::tls::{ClientAuth, TlsMode};
+use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 
 use self::setting::{
     ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IP, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
@@ -229,6 +229,14 @@ settings! {
     tls_server_need_client_auth: ClientAuth = "tls.server.need.client.auth", ClientAuth::None;
     /// Without a certificate, make a self-signed one.
     tls_test_mode_enable: bool = "tls.test.mode.enable", true;
+    /// Speak TLS to the name servers.
+    tls_enable: bool = "tls.enable", false;
+    /// Who may sign the name servers' certificates, PEM; without it any certificate is taken.
+    tls_client_trust_cert_path: Option<PathBuf> = "tls.client.trustCertPath", None;
+    /// Certificate chain shown to name servers, PEM.
+    tls_client_cert_path: Option<PathBuf> = "tls.client.certPath", None;
+    /// Private key of that certificate, PEM, not encrypted.
+    tls_client_key_path: Option<PathBuf> = "tls.client.keyPath", None;
 }
 
 /// One key of the table.
@@ -474,6 +482,15 @@ impl BrokerConfig {
         }
     }
 
+    /// How name servers are dialled: encrypted, if at all.
+    pub fn tls_client(&self) -> Option<TlsClientOptions> {
+        self.tls_enable.then(|| TlsClientOptions {
+            trust_cert_path: self.tls_client_trust_cert_path.clone(),
+            cert_path: self.tls_client_cert_path.clone(),
+            key_path: self.tls_client_key_path.clone(),
+        })
+    }
+
     /// The listener's settings.
     pub fn server(&self) -> sluice_remoting::ServerOptions {
         sluice_remoting::ServerOptions {
@@ -500,7 +517,7 @@ fn lines<'a>(keys: impl Iterator<Item = &'a Key>) -> String {
 /// The key of the table most like a mistyped one.
 fn nearest(key: &str) -> Option<&'static str> {
     let table = BrokerConfig::default().keys();
-    names::nearest(table.iter().map(|known| known.name), key)
+    java_properties::nearest(table.iter().map(|known| known.name), key)
 }
 
 impl Notes {

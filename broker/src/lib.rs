@@ -22,7 +22,7 @@ pub mod stats;
 pub mod topics;
 mod unique_id;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -207,14 +207,4 @@ impl Broker {
             ..Answer::default()
         })
     }
-}
-
-/// `brokerIP1` and the port; a name that is no address counts as loopback.
-fn store_host(config: &BrokerConfig, port: u16) -> SocketAddr {
-    let ip = config
-        .broker_ip1
-        .trim_matches(['[', ']'])
-        .parse()
-        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    SocketAddr::new(ip, port)
 }

@@ -14,6 +14,7 @@ use sluice_protocol::fastjson;
 use sluice_protocol::header::{RegisterBrokerRequestHeader, UnregisterBrokerRequestHeader};
 use sluice_protocol::message::crc32;
 use sluice_remoting::{Client, ClientOptions, Connection, Handler, Responder};
+use tokio::task::JoinSet;
 
 use crate::config::BrokerConfig;
 use crate::error::BrokerError;
@@ -21,11 +22,17 @@ use crate::topics::Topics;
 
 /// Most time one name server gets to answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
+/// Once one name server knows, the others get this long to be waited for: a dead one must not hold
+/// up the sends and heartbeats that wait for a new topic to be known.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+
+/// Most time one name server gets to take note that this broker goes.
+const SIGN_OFF_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Calls the name servers. An unreachable one is tried again at the next round.
 #[derive(Debug)]
 pub struct Registration {
-    client: Client,
+    client: Arc<Client>,
     name_servers: Mutex<Vec<String>>,
     broker_address: String,
     ha_address: String,
@@ -49,7 +56,11 @@ impl Registration {
     /// # Errors
     /// TLS can't be set up.
     pub fn new(config: &BrokerConfig, port: u16) -> Result<Registration, BrokerError> {
-        let client = Client::new(ClientOptions::default(), Arc::new(NoRequests))?;
+        let options = ClientOptions {
+            tls: config.tls_client(),
+            ..ClientOptions::default()
+        };
+        let client = Arc::new(Client::new(options, Arc::new(NoRequests))?);
         let name_servers = Mutex::new(split_addresses(
             config.namesrv_addr.as_deref().unwrap_or_default(),
         ));
@@ -74,51 +85,31 @@ impl Registration {
     }
 
     /// Registers everywhere; answers which topics are ordered, as far as a name server says so.
+    /// Name servers that are slow when another knows already are not waited for.
     pub async fn register(
         &self,
         config: &BrokerConfig,
         topics: &Topics,
     ) -> BTreeMap<String, String> {
         let name_servers = self.name_servers.lock().clone();
+        let mut ordered = BTreeMap::new();
         if name_servers.is_empty() {
-            return BTreeMap::new();
+            return ordered;
         }
         let request = self.request(config, topics);
-        let calls = name_servers
-            .into_iter()
-            .map(|address| self.register_at(address, request.clone()));
-        let mut ordered = BTreeMap::new();
-        for answer in join_all(calls).await {
-            ordered.extend(answer);
+        let mut calls = JoinSet::new();
+        for address in name_servers {
+            calls.spawn(register_at(self.client.clone(), address, request.clone()));
         }
+        let mut patience = CALL_TIMEOUT * 2;
+        while let Ok(Some(answer)) = tokio::time::timeout(patience, calls.join_next()).await {
+            if let Ok(Some(known)) = answer {
+                ordered.extend(known);
+                patience = STRAGGLERS;
+            }
+        }
+        calls.detach_all();
         ordered
-    }
-
-    async fn register_at(
-        &self,
-        address: String,
-        request: RemotingCommand,
-    ) -> BTreeMap<String, String> {
-        match self.client.call(&address, request, CALL_TIMEOUT).await {
-            Ok(answer) if answer.code == response::SUCCESS => {
-                fastjson::from_slice::<KvTable>(&answer.body)
-                    .map(|kv| kv.table)
-                    .unwrap_or_default()
-            }
-            Ok(answer) => {
-                tracing::warn!(
-                    name_server = address,
-                    code = answer.code,
-                    remark = answer.remark(),
-                    "registration was refused"
-                );
-                BTreeMap::new()
-            }
-            Err(error) => {
-                tracing::warn!(name_server = address, %error, "registration failed, the next round tries again");
-                BTreeMap::new()
-            }
-        }
     }
 
     /// Signs off everywhere, so that clients learn at once that this broker is gone.
@@ -131,16 +122,16 @@ impl Registration {
         };
         let mut request = RemotingCommand::request(request::UNREGISTER_BROKER, 0);
         header.encode(&mut request.ext);
-        let name_servers = self.name_servers.lock().clone();
-        let calls = name_servers.into_iter().map(|address| {
-            let request = request.clone();
-            async move {
-                if let Err(error) = self.client.call(&address, request, Duration::from_secs(2)).await {
+        let mut calls = JoinSet::new();
+        for address in self.name_servers.lock().clone() {
+            let (client, request) = (self.client.clone(), request.clone());
+            calls.spawn(async move {
+                if let Err(error) = client.call(&address, request, SIGN_OFF_TIMEOUT).await {
                     tracing::warn!(name_server = address, %error, "signing off failed; the name server will notice by itself");
                 }
-            }
-        });
-        join_all(calls).await;
+            });
+        }
+        calls.join_all().await;
     }
 
     fn request(&self, config: &BrokerConfig, topics: &Topics) -> RemotingCommand {
@@ -181,6 +172,35 @@ impl Registration {
     }
 }
 
+/// Registers at one name server; answers which topics are ordered, or `None` if it does not know
+/// this broker now.
+async fn register_at(
+    client: Arc<Client>,
+    address: String,
+    request: RemotingCommand,
+) -> Option<BTreeMap<String, String>> {
+    match client.call(&address, request, CALL_TIMEOUT).await {
+        Ok(answer) if answer.code == response::SUCCESS => Some(
+            fastjson::from_slice::<KvTable>(&answer.body)
+                .map(|kv| kv.table)
+                .unwrap_or_default(),
+        ),
+        Ok(answer) => {
+            tracing::warn!(
+                name_server = address,
+                code = answer.code,
+                remark = answer.remark(),
+                "registration was refused"
+            );
+            None
+        }
+        Err(error) => {
+            tracing::warn!(name_server = address, %error, "registration failed, the next round tries again");
+            None
+        }
+    }
+}
+
 /// `a:1; b:2` as a list; blanks around an address are dropped.
 fn split_addresses(addresses: &str) -> Vec<String> {
     addresses
@@ -197,30 +217,4 @@ fn bracketed(ip: &str) -> String {
     } else {
         ip.to_owned()
     }
-}
-
-/// Runs all to their ends, side by side.
-async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|cx| {
-        let mut pending = false;
-        for (future, output) in &mut futures {
-            if output.is_none() {
-                match future.as_mut().poll(cx) {
-                    std::task::Poll::Ready(value) => *output = Some(value),
-                    std::task::Poll::Pending => pending = true,
-                }
-            }
-        }
-        if pending {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    })
-    .await;
-    futures
-        .into_iter()
-        .filter_map(|(_, output)| output)
-        .collect()
 }

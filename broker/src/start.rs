@@ -1,6 +1,6 @@
 //! Starting and stopping a broker.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::registration::Registration;
 use crate::stats::Stats;
 use crate::topics::Topics;
 use crate::unique_id::UniqueIds;
-use crate::{Broker, BrokerConfig, BrokerError, background, store_host};
+use crate::{Broker, BrokerConfig, BrokerError, background};
 
 /// A broker that serves. Call [`RunningBroker::shutdown`] to end it in order.
 pub struct RunningBroker {
@@ -53,14 +53,7 @@ impl Broker {
             tokio::task::spawn_blocking(move || Store::open(store_config, environment)).await;
         let store = opened
             .map_err(|error| BrokerError::Config(format!("opening the store failed: {error}")))??;
-        let bind: SocketAddr = format!("{}:{}", config.bind_address, config.listen_port)
-            .parse()
-            .map_err(|_| {
-                BrokerError::Config(format!(
-                    "bindAddress = {:?}: an IP address is expected",
-                    config.bind_address
-                ))
-            })?;
+        let bind = bind_address(&config)?;
 
         let slot: Arc<RwLock<Weak<Broker>>> = Arc::default();
         let server =
@@ -110,7 +103,7 @@ impl Broker {
                 .queue_bounds(topic, queue_id)
                 .map_or(0, |bounds| bounds.max)
         });
-        let host = store_host(&config, port);
+        let host = store_host(&config, port)?;
         let registration = Registration::new(&config, port)?;
         let (long_poll, woken) = LongPoll::new();
         let broker = Broker {
@@ -184,6 +177,33 @@ impl RunningBroker {
             )))
         })
     }
+}
+
+fn bind_address(config: &BrokerConfig) -> Result<SocketAddr, BrokerError> {
+    let ip: Result<IpAddr, _> = config.bind_address.trim_matches(['[', ']']).parse();
+    let ip = ip.map_err(|_| {
+        BrokerError::Config(format!(
+            "bindAddress = {:?}: an IP address is expected",
+            config.bind_address
+        ))
+    })?;
+    Ok(SocketAddr::new(ip, config.listen_port))
+}
+
+/// `brokerIP1` and the port, as stored in messages and their ids: clients come back to it with an
+/// id, so a name is resolved, never replaced by something else.
+fn store_host(config: &BrokerConfig, port: u16) -> Result<SocketAddr, BrokerError> {
+    let host = config.broker_ip1.trim_matches(['[', ']']);
+    let unknown = |why: String| {
+        BrokerError::Config(format!(
+            "brokerIP1 = {host:?} can't be resolved to an address: {why}"
+        ))
+    };
+    (host, port)
+        .to_socket_addrs()
+        .map_err(|error| unknown(error.to_string()))?
+        .min_by_key(SocketAddr::is_ipv6)
+        .ok_or_else(|| unknown("there is none".to_owned()))
 }
 
 /// Clients of 4.2.0 age send to two below the port (`listenPort - 2`). It may be taken; nobody else

@@ -18,7 +18,7 @@ pub struct Stats {
     transferred: AtomicU64,
     topics: RwLock<HashMap<String, Counter>>,
     groups: RwLock<HashMap<String, Counter>>,
-    samples: Mutex<VecDeque<[u64; 4]>>,
+    samples: Mutex<VecDeque<[u64; 5]>>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +39,8 @@ pub enum Rate {
     Missed = 2,
     /// Messages sent to consumers.
     Transferred = 3,
+    /// Pulls.
+    Got = 4,
 }
 
 impl Stats {
@@ -101,9 +103,10 @@ impl Stats {
     /// Takes the sample of this second.
     pub fn sample(&self) {
         let mut samples = self.samples.lock();
-        let now = [&self.put, &self.found, &self.missed, &self.transferred]
-            .map(|counter| counter.load(Ordering::Relaxed));
-        samples.push_back(now);
+        let [put, found, missed, transferred] =
+            [&self.put, &self.found, &self.missed, &self.transferred]
+                .map(|counter| counter.load(Ordering::Relaxed));
+        samples.push_back([put, found, missed, transferred, found + missed]);
         if samples.len() > SAMPLES {
             samples.pop_front();
         }

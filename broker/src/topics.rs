@@ -1,6 +1,6 @@
 //! The topics of this broker (`topics.json`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -12,12 +12,17 @@ use crate::config::BrokerConfig;
 use crate::config_file::ConfigFile;
 use crate::error::BrokerError;
 
+/// Most queues one topic may have: each costs a directory.
+pub const QUEUES_MAX: i32 = 65_536;
+
 /// Topics by name. A change is in force at once; whoever made it then waits until it is on disk
 /// and registered, see [`crate::changes`].
 #[derive(Debug)]
 pub struct Topics {
     table: RwLock<HashMap<String, Arc<TopicConfig>>>,
     version: Mutex<DataVersion>,
+    /// Names of the topics that this broker made for itself.
+    own: HashSet<String>,
     file: ConfigFile,
 }
 
@@ -48,12 +53,19 @@ impl Topics {
             .into_iter()
             .map(|(name, topic)| (name, Arc::new(topic)))
             .collect();
+        let mut own = HashSet::new();
         for system in system_topics(config) {
-            table.insert(system.topic_name.clone(), Arc::new(system));
+            own.insert(system.topic_name.clone());
+            // What the file says wins: an operator may have changed it.
+            table
+                .entry(system.topic_name.clone())
+                .or_insert_with(|| Arc::new(system));
         }
+        set_inheritable(&mut table, config.auto_create_topic_enable);
         let topics = Topics {
             table: RwLock::new(table),
             version: Mutex::new(version),
+            own,
             file,
         };
         topics.bump(now_ms);
@@ -63,6 +75,11 @@ impl Topics {
     /// The topic, if there is one.
     pub fn get(&self, name: &str) -> Option<Arc<TopicConfig>> {
         self.table.read().get(name).cloned()
+    }
+
+    /// Whether the topic is the system's own: it can't be created, changed or deleted from outside.
+    pub fn is_system(&self, name: &str) -> bool {
+        topic::is_system_topic(name) || self.own.contains(name)
     }
 
     /// All topics, by name.
@@ -143,8 +160,21 @@ impl Topics {
         })
     }
 
-    fn bump(&self, now_ms: i64) {
+    /// Changes the version though no topic has changed: name servers take over anew what is
+    /// registered with it.
+    pub fn bump(&self, now_ms: i64) {
         self.version.lock().next(now_ms);
+    }
+}
+
+/// The template may be in the file from a time when `autoCreateTopicEnable` was another.
+fn set_inheritable(table: &mut HashMap<String, Arc<TopicConfig>>, inheritable: bool) {
+    if let Some(template) = table.get_mut(topic::AUTO_CREATE_TOPIC) {
+        let template = Arc::make_mut(template);
+        template.perm &= !perm::INHERIT;
+        if inheritable {
+            template.perm |= perm::INHERIT;
+        }
     }
 }
 

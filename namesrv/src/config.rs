@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sluice_protocol::java_properties;
 use sluice_remoting::ServerOptions;
-use sluice_remoting::tls::{ClientAuth, TlsMode};
+use sluice_remoting::tls::{ClientAuth, TlsMode, TlsServerOptions};
 
 /// Settings of a name server, after Java's `namesrv.conf`.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct NamesrvConfig {
 struct Key {
     name: &'static str,
     expected: &'static str,
+    /// A change while the server runs takes effect at once.
+    live: bool,
     set: fn(&mut NamesrvConfig, &str) -> bool,
     show: fn(&NamesrvConfig) -> String,
 }
@@ -41,23 +44,53 @@ pub enum Line {
     Bad(&'static str),
 }
 
+/// Why settings can't be changed while the server runs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateError {
+    /// An unreadable value.
+    #[error("{key} = {value:?}: {expected} is expected")]
+    Value {
+        /// The key.
+        key: String,
+        /// What it says.
+        value: String,
+        /// What it could say.
+        expected: &'static str,
+    },
+    /// A key that is read at the start only.
+    #[error("{0} takes effect at the next start only; change it in the file")]
+    NotLive(&'static str),
+    /// A key that must not be changed from outside.
+    #[error("Can not update config in black list. {0} names what the server was started with")]
+    Blacklisted(&'static str),
+}
+
+/// Keys nobody may change from outside (Java's black list).
+const BLACKLIST: &[&str] = &["configBlackList", "configStorePath", "kvConfigPath"];
+
 /// Every key that is honoured, in the order in which they are printed.
 const KEYS: &[Key] = &[
     Key {
         name: "listenPort",
         expected: "a port",
+        live: false,
         set: |config, text| put(text.parse(), |port| config.listen.set_port(port)),
         show: |config| config.listen.port().to_string(),
     },
     Key {
         name: "bindAddress",
         expected: "an IP address",
-        set: |config, text| put(text.parse::<IpAddr>(), |ip| config.listen.set_ip(ip)),
+        live: false,
+        set: |config, text| {
+            let literal = text.trim_matches(['[', ']']);
+            put(literal.parse::<IpAddr>(), |ip| config.listen.set_ip(ip))
+        },
         show: |config| config.listen.ip().to_string(),
     },
     Key {
         name: "kvConfigPath",
         expected: "a path",
+        live: false,
         set: |config, text| {
             config.kv_config_path = path(text);
             true
@@ -67,12 +100,14 @@ const KEYS: &[Key] = &[
     Key {
         name: "orderMessageEnable",
         expected: "true or false",
-        set: |config, text| put(text.parse(), |on| config.order_message_enable = on),
+        live: true,
+        set: |config, text| put(truth(text), |on| config.order_message_enable = on),
         show: |config| config.order_message_enable.to_string(),
     },
     Key {
         name: "serverChannelMaxIdleTimeSeconds",
         expected: "a number not below 1",
+        live: false,
         set: |config, text| {
             put(text.parse::<std::num::NonZeroU64>(), |seconds| {
                 config.server.idle = Duration::from_secs(seconds.get());
@@ -83,6 +118,7 @@ const KEYS: &[Key] = &[
     Key {
         name: "serverConnectionsMax",
         expected: "a number not below 1",
+        live: false,
         set: |config, text| {
             put(text.parse::<std::num::NonZeroUsize>(), |most| {
                 config.server.connections_max = most.get();
@@ -93,12 +129,14 @@ const KEYS: &[Key] = &[
     Key {
         name: "tls.server.mode",
         expected: "disabled, permissive or enforcing",
+        live: false,
         set: |config, text| word(&TLS_MODES, text, |mode| config.server.tls.mode = mode),
         show: |config| show_word(&TLS_MODES, config.server.tls.mode),
     },
     Key {
         name: "tls.server.certPath",
         expected: "a path",
+        live: false,
         set: |config, text| {
             config.server.tls.cert_path = path(text);
             true
@@ -108,6 +146,7 @@ const KEYS: &[Key] = &[
     Key {
         name: "tls.server.keyPath",
         expected: "a path",
+        live: false,
         set: |config, text| {
             config.server.tls.key_path = path(text);
             true
@@ -117,6 +156,7 @@ const KEYS: &[Key] = &[
     Key {
         name: "tls.server.trustCertPath",
         expected: "a path",
+        live: false,
         set: |config, text| {
             config.server.tls.trust_cert_path = path(text);
             true
@@ -126,6 +166,7 @@ const KEYS: &[Key] = &[
     Key {
         name: "tls.server.need.client.auth",
         expected: "none, optional or require",
+        live: false,
         set: |config, text| {
             word(&CLIENT_AUTHS, text, |auth| {
                 config.server.tls.client_auth = auth;
@@ -136,7 +177,8 @@ const KEYS: &[Key] = &[
     Key {
         name: "tls.test.mode.enable",
         expected: "true or false",
-        set: |config, text| put(text.parse(), |on| config.server.tls.test_mode = on),
+        live: false,
+        set: |config, text| put(truth(text), |on| config.server.tls.test_mode = on),
         show: |config| config.server.tls.test_mode.to_string(),
     },
 ];
@@ -201,6 +243,10 @@ fn put<T, E>(read: Result<T, E>, set: impl FnOnce(T)) -> bool {
     read.map(set).is_ok()
 }
 
+fn truth(text: &str) -> Result<bool, std::str::ParseBoolError> {
+    text.to_ascii_lowercase().parse()
+}
+
 fn word<T: Copy>(words: &[(&str, T)], text: &str, set: impl FnOnce(T)) -> bool {
     let found = words
         .iter()
@@ -230,7 +276,14 @@ impl NamesrvConfig {
             listen,
             kv_config_path: None,
             order_message_enable: false,
-            server: ServerOptions::default(),
+            server: ServerOptions {
+                // As Java: without a certificate, clients with `tls.enable=true` get a self-signed one.
+                tls: TlsServerOptions {
+                    test_mode: true,
+                    ..TlsServerOptions::default()
+                },
+                ..ServerOptions::default()
+            },
         }
     }
 
@@ -249,6 +302,38 @@ impl NamesrvConfig {
         Line::Unknown(nearest(key))
     }
 
+    /// These settings with a change applied (`updateNamesrvConfig`). Lines with keys that mean
+    /// nothing here change nothing, as in Java.
+    ///
+    /// # Errors
+    /// A value is not what its key says, or a key can't change while the server runs; nothing is
+    /// applied then.
+    pub fn updated(&self, text: &str) -> Result<NamesrvConfig, UpdateError> {
+        let mut config = self.clone();
+        for property in java_properties::parse(text) {
+            let same = |name: &str| name.eq_ignore_ascii_case(&property.key);
+            if let Some(name) = BLACKLIST.iter().find(|name| same(name)) {
+                return Err(UpdateError::Blacklisted(name));
+            }
+            match config.set(&property.key, &property.value) {
+                Line::Set => {}
+                Line::Bad(expected) => {
+                    return Err(UpdateError::Value {
+                        key: property.key,
+                        value: property.value,
+                        expected,
+                    });
+                }
+                line => tracing::warn!(key = property.key, ?line, "update of the settings"),
+            }
+        }
+        let changed = |key: &&Key| !key.live && (key.show)(self) != (key.show)(&config);
+        match KEYS.iter().find(changed) {
+            Some(key) => Err(UpdateError::NotLive(key.name)),
+            None => Ok(config),
+        }
+    }
+
     /// The settings as `key=value` lines, as mqadmin's `getNamesrvConfig` shows them.
     pub fn to_properties(&self) -> String {
         KEYS.iter()
@@ -259,28 +344,7 @@ impl NamesrvConfig {
 
 /// The key most like a mistyped one, if one is near.
 fn nearest(key: &str) -> Option<&'static str> {
-    const FAR: usize = 4;
-    let edits = |name: &str| distance(&name.to_lowercase(), &key.to_lowercase());
-    KEYS.iter()
-        .map(|known| (edits(known.name), known.name))
-        .filter(|(edits, _)| *edits < FAR)
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Edits that make one text the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    java_properties::nearest(KEYS.iter().map(|known| known.name), key)
 }
 
 #[cfg(test)]

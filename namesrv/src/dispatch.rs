@@ -1,13 +1,15 @@
 //! What the name server answers: one arm per request.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use serde::Serialize;
 use sluice_protocol::body::{
-    DataVersion, GetBrokerMemberGroupResponseBody, KvTable, RegisterBrokerBody, RegistrationError,
-    TopicList,
+    BrokerData, DataVersion, GetBrokerMemberGroupResponseBody, KvTable, RegisterBrokerBody,
+    RegistrationError, TopicList,
 };
 use sluice_protocol::code::{request, response};
 use sluice_protocol::header::{
@@ -21,15 +23,21 @@ use sluice_protocol::topic::{SYS_FLAG_UNIT, SYS_FLAG_UNIT_SUB};
 use sluice_protocol::{ExtFields, RemotingCommand, fastjson, version};
 use sluice_remoting::{CloseReason, Connection, Handler, Responder};
 
+use crate::config::UpdateError;
 use crate::kv::{KvConfig, ORDER_TOPIC_CONFIG};
 use crate::routes::{BrokerIdentity, Registration, Routes};
 use crate::{NamesrvConfig, NamesrvError, now_ms};
 
-/// Answers requests from the route table and the key-value settings.
-pub struct Dispatch {
-    config: NamesrvConfig,
-    routes: Arc<Routes>,
-    kv: KvConfig,
+/// Hands requests to whoever knows the answers.
+pub struct Dispatch(pub(crate) Arc<Answers>);
+
+/// Answers requests from the route table, the key-value settings and the server's own.
+pub(crate) struct Answers {
+    pub(crate) config: RwLock<NamesrvConfig>,
+    pub(crate) routes: Routes,
+    pub(crate) kv: KvConfig,
+    /// Address under which the broker of this process registers, if there is one.
+    pub(crate) broker_beside: OnceLock<SocketAddr>,
 }
 
 /// Why a request is refused.
@@ -50,6 +58,8 @@ enum Refusal {
     #[error("No config item, {0}")]
     NoConfig(String),
     #[error(transparent)]
+    Update(#[from] UpdateError),
+    #[error(transparent)]
     Kv(#[from] NamesrvError),
     #[error(" request type {0} not supported")]
     Unknown(i32),
@@ -67,6 +77,7 @@ impl Refusal {
             | Refusal::Kv(_) => response::SYSTEM_ERROR,
             Refusal::NoRoute(_) => response::TOPIC_NOT_EXIST,
             Refusal::NoConfig(_) => response::QUERY_NOT_FOUND,
+            Refusal::Update(_) => response::NO_PERMISSION,
             Refusal::Unknown(_) | Refusal::NotServed(_) => response::REQUEST_CODE_NOT_SUPPORTED,
         }
     }
@@ -105,7 +116,25 @@ impl Answer {
 
 impl Handler for Dispatch {
     fn handle(&self, connection: &Arc<Connection>, request: RemotingCommand, responder: Responder) {
-        match self.answer(connection, &request) {
+        let writes_a_file = matches!(
+            request.code,
+            request::PUT_KV_CONFIG | request::DELETE_KV_CONFIG
+        );
+        if !writes_a_file {
+            return self.0.respond(connection, &request, responder);
+        }
+        let (answers, connection) = (self.0.clone(), connection.clone());
+        tokio::task::spawn_blocking(move || answers.respond(&connection, &request, responder));
+    }
+
+    fn closed(&self, connection: &Arc<Connection>, _: &CloseReason) {
+        self.0.routes.connection_closed(connection.id());
+    }
+}
+
+impl Answers {
+    fn respond(&self, connection: &Connection, request: &RemotingCommand, responder: Responder) {
+        match self.answer(connection, request) {
             Ok(answer) => {
                 let mut success = responder.response(response::SUCCESS);
                 success.ext = answer.ext;
@@ -115,16 +144,6 @@ impl Handler for Dispatch {
         }
     }
 
-    fn closed(&self, connection: &Arc<Connection>, _: &CloseReason) {
-        self.routes.connection_closed(connection.id());
-    }
-}
-
-impl Dispatch {
-    pub(crate) fn new(config: NamesrvConfig, routes: Arc<Routes>, kv: KvConfig) -> Self {
-        Dispatch { config, routes, kv }
-    }
-
     fn answer(
         &self,
         connection: &Connection,
@@ -132,7 +151,7 @@ impl Dispatch {
     ) -> Result<Answer, Refusal> {
         let ext = &request.ext;
         match request.code {
-            request::GET_ROUTEINFO_BY_TOPIC => self.route(request),
+            request::GET_ROUTEINFO_BY_TOPIC => self.route(connection, request),
             request::REGISTER_BROKER => self.register_broker(connection, request),
             request::UNREGISTER_BROKER => self.unregister_broker(ext),
             request::QUERY_DATA_VERSION => self.query_data_version(request),
@@ -144,7 +163,11 @@ impl Dispatch {
                     broker_member_group,
                 })
             }
-            request::GET_BROKER_CLUSTER_INFO => Answer::json(&self.routes.cluster_info()),
+            request::GET_BROKER_CLUSTER_INFO => {
+                let mut info = self.routes.cluster_info();
+                self.make_reachable(connection, info.broker_addr_table.values_mut());
+                Answer::json(&info)
+            }
             request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => Answer::topics(self.routes.topics()),
             request::GET_TOPICS_BY_CLUSTER => Answer::topics(
                 self.routes
@@ -221,20 +244,48 @@ impl Dispatch {
                 })
             }
             request::GET_NAMESRV_CONFIG => Ok(Answer {
-                body: self.config.to_properties().into(),
+                body: self.config.read().to_properties().into(),
                 ..Answer::default()
             }),
+            request::UPDATE_NAMESRV_CONFIG => {
+                let text = std::str::from_utf8(&request.body)
+                    .map_err(|_| Refusal::System("string2Properties error".to_owned()))?;
+                let mut config = self.config.write();
+                *config = config.updated(text)?;
+                Ok(Answer::default())
+            }
             other => Err(request::name(other).map_or(Refusal::Unknown(other), Refusal::NotServed)),
         }
     }
 
-    fn route(&self, request: &RemotingCommand) -> Result<Answer, Refusal> {
+    /// Gives the asking client the broker of this process at the address by which it reached us:
+    /// that one works, whatever network lies between.
+    fn make_reachable<'a>(
+        &self,
+        connection: &Connection,
+        brokers: impl Iterator<Item = &'a mut BrokerData>,
+    ) {
+        let Some(beside) = self.broker_beside.get() else {
+            return;
+        };
+        let (known, reachable) = (
+            beside.to_string(),
+            SocketAddr::new(connection.local().ip(), beside.port()).to_string(),
+        );
+        brokers
+            .flat_map(|broker| broker.broker_addrs.values_mut())
+            .filter(|address| **address == known)
+            .for_each(|address| address.clone_from(&reachable));
+    }
+
+    fn route(&self, connection: &Connection, request: &RemotingCommand) -> Result<Answer, Refusal> {
         let header = GetRouteInfoRequestHeader::decode(&request.ext)?;
         let mut route = self
             .routes
             .route(&header.topic)
             .ok_or_else(|| Refusal::NoRoute(header.topic.to_string()))?;
-        if self.config.order_message_enable {
+        self.make_reachable(connection, route.broker_datas.iter_mut());
+        if self.config.read().order_message_enable {
             route.order_topic_conf = self.kv.get(ORDER_TOPIC_CONFIG, &header.topic);
         }
         let standard = header.accept_standard_json_only || request.version >= version::V4_9_4;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use sluice_protocol::fastjson;
 
@@ -18,6 +18,8 @@ pub const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 #[derive(Debug)]
 pub struct KvConfig {
     table: RwLock<Table>,
+    /// Held while the file is written; readers go on meanwhile.
+    saving: Mutex<()>,
     path: Option<PathBuf>,
 }
 
@@ -38,6 +40,7 @@ impl KvConfig {
         let table = path.as_deref().map_or_else(|| Ok(Table::new()), read)?;
         Ok(KvConfig {
             table: RwLock::new(table),
+            saving: Mutex::default(),
             path,
         })
     }
@@ -78,17 +81,16 @@ impl KvConfig {
     }
 
     fn change(&self, change: impl FnOnce(&mut Table)) -> Result<(), NamesrvError> {
-        let mut table = self.table.write();
-        let mut changed = table.clone();
-        change(&mut changed);
+        let _one = self.saving.lock();
+        let mut content = Content {
+            config_table: self.table.read().clone(),
+        };
+        change(&mut content.config_table);
         if let Some(path) = &self.path {
-            let text = fastjson::to_vec_pretty(&Content {
-                config_table: changed.clone(),
-            })
-            .map_err(|error| wrong(path, &error))?;
+            let text = fastjson::to_vec_pretty(&content).map_err(|error| wrong(path, &error))?;
             replace(path, &text).map_err(|error| wrong(path, &error))?;
         }
-        *table = changed;
+        *self.table.write() = content.config_table;
         Ok(())
     }
 }

@@ -10,13 +10,14 @@ pub mod routes;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use config::NamesrvConfig;
+use parking_lot::RwLock;
 use sluice_remoting::{RemotingError, Server};
 
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Answers, Dispatch};
 use crate::kv::KvConfig;
 use crate::routes::Routes;
 
@@ -40,10 +41,18 @@ pub enum NamesrvError {
 }
 
 /// A running name server. Dropped, it stops.
-#[derive(Debug)]
 pub struct NameServer {
     server: Server,
     scan: tokio::task::JoinHandle<()>,
+    answers: Arc<Answers>,
+}
+
+impl std::fmt::Debug for NameServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NameServer")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NameServer {
@@ -52,18 +61,34 @@ impl NameServer {
     /// # Errors
     /// The port can't be listened on, or the key-value file can't be read.
     pub async fn start(config: NamesrvConfig) -> Result<NameServer, NamesrvError> {
-        let routes = Arc::new(Routes::default());
-        let kv = KvConfig::load(config.kv_config_path.clone())?;
-        let dispatch = Arc::new(Dispatch::new(config.clone(), routes.clone(), kv));
+        let answers = Arc::new(Answers {
+            kv: KvConfig::load(config.kv_config_path.clone())?,
+            routes: Routes::default(),
+            broker_beside: OnceLock::new(),
+            config: RwLock::new(config.clone()),
+        });
+        let dispatch = Arc::new(Dispatch(answers.clone()));
         let server = Server::start(config.listen, config.server, dispatch).await?;
+        let scanned = answers.clone();
         let scan = tokio::spawn(async move {
             let mut interval = tokio::time::interval(SCAN_INTERVAL);
             loop {
                 interval.tick().await;
-                routes.drop_silent(now_ms());
+                scanned.routes.drop_silent(now_ms());
             }
         });
-        Ok(NameServer { server, scan })
+        Ok(NameServer {
+            server,
+            scan,
+            answers,
+        })
+    }
+
+    /// Names the broker of this process by the address under which it registers. Each client is
+    /// given its port at the address by which that client reached the name server.
+    pub fn set_broker_beside(&self, address: SocketAddr) {
+        // Only the first counts: a process has one broker.
+        let _ = self.answers.broker_beside.set(address);
     }
 
     /// Where it listens.

@@ -34,10 +34,14 @@ struct Asker {
 
 impl Asker {
     fn of(server: &NameServer) -> Asker {
+        Asker::at(server.address())
+    }
+
+    fn at(address: SocketAddr) -> Asker {
         let client = Client::new(ClientOptions::default(), Arc::new(NoRequests)).unwrap();
         Asker {
             client,
-            address: server.address().to_string(),
+            address: address.to_string(),
         }
     }
 
@@ -357,4 +361,74 @@ async fn what_is_not_served_is_said() {
         known.remark()
     );
     server.shutdown().await;
+}
+
+/// Linux answers on every address of 127.0.0.0/8, so one machine can be reached by several.
+#[tokio::test]
+async fn each_client_is_given_the_broker_beside_at_the_address_it_came_by() {
+    let config = NamesrvConfig::at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    let server = NameServer::start(config).await.unwrap();
+    server.set_broker_beside("10.0.0.1:10911".parse().unwrap());
+    let port = server.address().port();
+    let local = Asker::at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let registered = local.register(&["orders", "bills"]).await;
+    assert_eq!(registered.code, response::SUCCESS);
+    for ip in [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)] {
+        let client = Asker::at(SocketAddr::from((ip, port)));
+        let expected = std::collections::BTreeMap::from([(0, format!("{ip}:10911"))]);
+        let route: TopicRouteData = client
+            .get(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", "orders")])
+            .await;
+        assert_eq!(route.broker_datas[0].broker_addrs, expected);
+        let cluster: ClusterInfo = client.get(request::GET_BROKER_CLUSTER_INFO, &[]).await;
+        assert_eq!(cluster.broker_addr_table["b0"].broker_addrs, expected);
+    }
+}
+
+#[tokio::test]
+async fn write_permission_is_wiped_and_restored() {
+    let server = start().await;
+    let asker = Asker::of(&server);
+    asker.register(&["orders", "bills"]).await;
+    let broker = [("brokerName", "b0")];
+    for (code, count, perm) in [
+        (request::WIPE_WRITE_PERM_OF_BROKER, "wipeTopicCount", 4),
+        (request::ADD_WRITE_PERM_OF_BROKER, "addTopicCount", 6),
+    ] {
+        let answer = asker.ask(code, &broker).await;
+        assert_eq!(answer.code, response::SUCCESS, "{}", answer.remark());
+        assert_eq!(answer.ext.get(count), Some("2"));
+        let route: TopicRouteData = asker
+            .get(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", "orders")])
+            .await;
+        assert_eq!(route.queue_datas[0].perm, perm);
+    }
+}
+
+#[tokio::test]
+async fn live_settings_change_and_all_others_are_refused_by_name() {
+    let server = start().await;
+    let asker = Asker::of(&server);
+    let update = async |text: &str| {
+        asker
+            .ask_with(request::UPDATE_NAMESRV_CONFIG, &[], text.into())
+            .await
+    };
+    let shown = async || {
+        let answer = asker.ask(request::GET_NAMESRV_CONFIG, &[]).await;
+        String::from_utf8(answer.body.to_vec()).unwrap()
+    };
+    assert!(shown().await.contains("orderMessageEnable=true"));
+    let answer = update("orderMessageEnable=FALSE\nserverWorkerThreads=3").await;
+    assert_eq!(answer.code, response::SUCCESS, "{}", answer.remark());
+    assert!(shown().await.contains("orderMessageEnable=false"));
+    for (text, named) in [
+        ("listenPort=1", "listenPort"),
+        ("kvConfigPath=/etc/passwd", "kvConfigPath"),
+        ("orderMessageEnable=perhaps", "true or false"),
+    ] {
+        let answer = update(text).await;
+        assert_eq!(answer.code, response::NO_PERMISSION);
+        assert!(answer.remark().contains(named), "{}", answer.remark());
+    }
 }

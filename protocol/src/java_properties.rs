@@ -131,6 +131,31 @@ fn joined(unit: u16, rest: &mut std::str::Chars<'_>) -> char {
     }
 }
 
+/// The name of `names` nearest to a mistyped key, if it is near at all; case does not count.
+pub fn nearest<'a>(names: impl Iterator<Item = &'a str>, key: &str) -> Option<&'a str> {
+    let key = key.to_lowercase();
+    names
+        .map(|name| (distance(&name.to_lowercase(), &key), name))
+        .filter(|(edits, _)| *edits <= 3)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, name)| name)
+}
+
+/// Edits that make one text the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -74,6 +75,10 @@ pub struct Dev {
     /// Keep messages in a temporary directory that goes with the process
     #[arg(long, conflicts_with = "data")]
     pub ephemeral: bool,
+    /// Address to listen on: 0.0.0.0 to be reached from other machines and containers; each client
+    /// is given the broker at the address by which it came
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub bind: IpAddr,
     /// Port of the name server; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 9876)]
     pub namesrv_port: u16,

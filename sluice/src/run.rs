@@ -1,7 +1,7 @@
 //! What the commands do.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -39,19 +39,59 @@ async fn run_dev(dev: Dev) -> Result<()> {
         .context("a temporary directory can't be made")?;
     let root = temporary
         .as_ref()
-        .map_or(dev.data, |directory| directory.path().to_owned());
-    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut namesrv = NamesrvConfig::at(loopback(dev.namesrv_port));
+        .map_or(dev.data.clone(), |directory| directory.path().to_owned());
+    let mut namesrv = NamesrvConfig::at(SocketAddr::new(dev.bind, dev.namesrv_port));
     namesrv.kv_config_path = Some(root.join("namesrv").join("kvConfig.json"));
     let name_server = NameServer::start(namesrv).await?;
+    let namesrv_address = reachable(name_server.address());
+    let broker = sluice_broker::Broker::start(dev_broker(&dev, &root, namesrv_address)).await?;
+    if let Ok(address) = broker.address().parse() {
+        name_server.set_broker_beside(address);
+    }
+    println!("The Name Server boot success. serializeType=JSON, address {namesrv_address}");
+    println!(
+        "The broker[{}, {}] boot success. serializeType=JSON and name server is {namesrv_address}",
+        broker.broker().config().broker_name,
+        broker.address(),
+    );
+    println!("Messages are kept in {}", root.display());
+    let served = serve_dev(&dev, namesrv_address, stop).await;
+    broker.shutdown().await?;
+    name_server.shutdown().await;
+    served
+}
 
-    let config = BrokerConfig {
-        broker_ip1: "127.0.0.1".to_owned(),
-        broker_ip2: "127.0.0.1".to_owned(),
-        bind_address: "127.0.0.1".to_owned(),
+/// Until SIGTERM or SIGINT, also while the demonstration runs.
+async fn serve_dev(dev: &Dev, name_server: SocketAddr, stop: Stop) -> Result<()> {
+    let stopped = stop.told();
+    tokio::pin!(stopped);
+    if dev.demo {
+        let address = name_server.to_string();
+        tokio::select! {
+            shown = demo::show_messages_flowing(&address) => shown?,
+            () = &mut stopped => return Ok(()),
+        }
+    }
+    println!("Next: point a RocketMQ client at {name_server}, or try (Ctrl-C here ends)");
+    println!("  sluice recv -n {name_server} Hello");
+    println!("  sluice send -n {name_server} Hello world");
+    stopped.await;
+    Ok(())
+}
+
+fn dev_broker(dev: &Dev, root: &Path, name_server: SocketAddr) -> BrokerConfig {
+    let defaults = BrokerConfig::default();
+    let ip = match dev.bind {
+        ip if ip.is_unspecified() => defaults.broker_ip1.clone(),
+        ip => ip.to_string(),
+    };
+    BrokerConfig {
+        broker_ip1: ip.clone(),
+        broker_ip2: ip,
+        bind_address: dev.bind.to_string(),
         listen_port: dev.broker_port,
-        namesrv_addr: Some(name_server.address().to_string()),
-        store_path_root_dir: root.clone(),
+        namesrv_addr: Some(name_server.to_string()),
+        store_path_root_dir: root.to_owned(),
         // A developer's disk need not give a gibibyte for one message.
         mapped_file_size_commit_log: 64 << 20,
         flush_disk_type: if dev.sync_flush {
@@ -59,31 +99,21 @@ async fn run_dev(dev: Dev) -> Result<()> {
         } else {
             FlushDiskType::AsyncFlush
         },
-        ..BrokerConfig::default()
-    };
-    let broker = sluice_broker::Broker::start(config).await?;
-    println!(
-        "The Name Server boot success. serializeType=JSON, address {}",
-        name_server.address()
-    );
-    println!(
-        "The broker[{}, {}] boot success. serializeType=JSON and name server is {}",
-        broker.broker().config().broker_name,
-        broker.address(),
-        name_server.address()
-    );
-    println!("Messages are kept in {}", root.display());
-    if dev.demo {
-        demo::show_messages_flowing(&name_server.address().to_string()).await?;
+        ..defaults
     }
-    println!(
-        "Next: point a RocketMQ client at {} (Ctrl-C ends)",
-        name_server.address()
-    );
-    stop.told().await;
-    broker.shutdown().await?;
-    name_server.shutdown().await;
-    Ok(())
+}
+
+/// Where this machine reaches a listener of its own.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port()))
+        }
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, listener.port()))
+        }
+        _ => listener,
+    }
 }
 
 async fn run_namesrv(args: Namesrv) -> Result<()> {

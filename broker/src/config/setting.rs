@@ -161,8 +161,8 @@ pub(super) const PERMISSION: Check<i32> = Check {
 
 /// Queues of a topic; a topic has at least one.
 pub(super) const QUEUES: Check<i32> = Check {
-    expected: "a number not below 1",
-    holds: |queues| *queues >= 1,
+    expected: "a number from 1 to 65536",
+    holds: |queues| (1..=crate::topics::QUEUES_MAX).contains(queues),
 };
 
 /// Intervals and sizes that can't be nothing.

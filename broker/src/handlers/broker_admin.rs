@@ -24,7 +24,7 @@ pub fn get_broker_config(broker: &Arc<Broker>, _: RemotingCommand, responder: Re
 
 /// Changes settings while the broker runs.
 pub fn update_broker_config(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
-    broker.reply(responder, || {
+    broker.reply_settled(responder, || {
         let text = std::str::from_utf8(&request.body)
             .map_err(|_| Refusal::System("string2Properties error".to_owned()))?;
         let (config, warnings) = broker
@@ -34,10 +34,18 @@ pub fn update_broker_config(broker: &Arc<Broker>, request: RemotingCommand, resp
         for warning in warnings {
             tracing::warn!(warning, "update of the settings");
         }
-        if let Some(addresses) = &config.namesrv_addr {
-            broker.registration.set_name_servers(addresses);
-        }
+        let before = broker.config();
+        broker
+            .registration
+            .set_name_servers(config.namesrv_addr.as_deref().unwrap_or_default());
+        let registered_anew = config.broker_permission != before.broker_permission
+            || config.namesrv_addr != before.namesrv_addr;
         broker.set_config(config);
+        if registered_anew {
+            // Routes carry the permission; name servers take it over with a new version only.
+            broker.topics.bump(broker.now_ms());
+            broker.changes.note_topic();
+        }
         Ok(Answer::default())
     });
 }
@@ -87,7 +95,7 @@ fn runtime_info(broker: &Broker) -> BTreeMap<String, String> {
         ("putTps", Rate::Put),
         ("getFoundTps", Rate::Found),
         ("getMissTps", Rate::Missed),
-        ("getTotalTps", Rate::Found),
+        ("getTotalTps", Rate::Got),
     ] {
         put(name, broker.stats.rates(rate));
     }

@@ -19,7 +19,7 @@ use sluice_remoting::{RemotingError, Responder};
 
 use crate::clients::Member;
 use crate::error::Refusal;
-use crate::{Answer, Broker};
+use crate::{Answer, Broker, topics};
 
 /// Most time a consumer gets to answer what an administrator asks of it.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,6 +36,13 @@ pub fn update_and_create_subscription_group(
             return Err(Refusal::InvalidParameter(format!(
                 "the group name {:?} is not valid",
                 group.group_name
+            )));
+        }
+        if !(0..=topics::QUEUES_MAX).contains(&group.retry_queue_nums) {
+            return Err(Refusal::InvalidParameter(format!(
+                "retryQueueNums is {}, 0 to {} is expected",
+                group.retry_queue_nums,
+                topics::QUEUES_MAX
             )));
         }
         broker.groups.put(group, broker.now_ms());
@@ -218,7 +225,7 @@ pub fn query_topics_by_consumer(
     request: RemotingCommand,
     responder: Responder,
 ) {
-    broker.reply(responder, || {
+    broker.reply_aside(responder, move |broker| {
         let header = GroupRequestHeader::decode(&request.ext)?;
         let broker_addr = Some(broker.registration.broker_address().to_owned());
         broker.json(&TopicList {

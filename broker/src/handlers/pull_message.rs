@@ -246,7 +246,7 @@ fn read(broker: &Arc<Broker>, pull: ParkedPull) {
     if broker.store.is_hot(&pull.topic, pull.queue_id, pull.offset) {
         return read_now(broker, pull);
     }
-    broker.aside(pull, |broker, pull| read_now(broker, pull));
+    broker.aside(pull, read_now);
 }
 
 fn read_now(broker: &Arc<Broker>, pull: ParkedPull) {

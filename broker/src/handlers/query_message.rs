@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::header::{QueryMessageRequestHeader, ViewMessageRequestHeader};
 use sluice_remoting::Responder;
@@ -13,6 +14,8 @@ use crate::{Answer, Broker};
 const MESSAGES_MAX: usize = 64;
 /// Messages a query by unique key answers whatever it asks for (`defaultQueryMaxNum`).
 const UNIQUE_KEY_MESSAGES: usize = 32;
+/// Most bytes one answer carries: half of the largest frame that clients take.
+const ANSWER_SIZE_MAX: usize = 8 << 20;
 
 /// Messages with a key, stored within a time span. False friends by hash are among them; the client
 /// compares the key again.
@@ -43,7 +46,7 @@ pub fn query_message(broker: &Arc<Broker>, request: RemotingCommand, responder: 
             ));
         }
         let mut answer = Answer {
-            slices: found.records,
+            slices: fitting(found.records),
             ..Answer::default()
         };
         answer.ext.put(
@@ -56,6 +59,20 @@ pub fn query_message(broker: &Arc<Broker>, request: RemotingCommand, responder: 
         );
         Ok(answer)
     });
+}
+
+/// As many as one answer can carry, the first in any case.
+fn fitting(mut records: Vec<Bytes>) -> Vec<Bytes> {
+    let mut size = 0;
+    let count = records
+        .iter()
+        .take_while(|record| {
+            size += record.len();
+            size <= ANSWER_SIZE_MAX
+        })
+        .count();
+    records.truncate(count.max(1));
+    records
 }
 
 /// The message at a physical offset.

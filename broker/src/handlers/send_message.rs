@@ -168,6 +168,10 @@ thread_local! {
 /// A layout buffer that one huge message has grown is given back.
 const RECORDS_KEEP_MAX: usize = 1 << 20;
 
+/// Most bytes of one batch in the log. Its body is bounded by `maxMessageSize`, but the properties
+/// of the whole batch are repeated for each of its messages.
+const BATCH_RECORDS_MAX: usize = 32 << 20;
+
 /// A message in the log.
 struct Stored {
     appended: Appended,
@@ -181,23 +185,31 @@ struct Stored {
 fn append(broker: &Broker, send: &Send) -> Result<Stored, Refusal> {
     RECORDS.with_borrow_mut(|records| {
         records.clear();
-        let waits = if send.header.batch {
-            lay_out_batch(broker, send, records)
-        } else {
-            lay_out_one(broker, send, records)
-        }?;
-        let size = records.len();
-        let appended = broker
-            .store
-            .append(&send.topic.topic_name, send.queue_id, records);
+        let stored = lay_out_and_append(broker, send, records);
         if records.capacity() > RECORDS_KEEP_MAX {
             *records = Vec::new();
         }
-        Ok(Stored {
-            appended: appended?,
-            size,
-            waits,
-        })
+        stored
+    })
+}
+
+fn lay_out_and_append(
+    broker: &Broker,
+    send: &Send,
+    records: &mut Vec<u8>,
+) -> Result<Stored, Refusal> {
+    let waits = if send.header.batch {
+        lay_out_batch(broker, send, records)
+    } else {
+        lay_out_one(broker, send, records)
+    }?;
+    let appended = broker
+        .store
+        .append(&send.topic.topic_name, send.queue_id, records)?;
+    Ok(Stored {
+        appended,
+        size: records.len(),
+        waits,
     })
 }
 
@@ -232,7 +244,18 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     if send.body.len() > broker.config().max_message_size {
         return Err(too_large(broker, send.body.len()));
     }
-    let mut waits = true;
+    // Properties of the whole batch belong to each message, but for the joined unique keys.
+    let whole = send.header.properties.as_bytes();
+    let mut waits = !Seen::in_properties(whole)?.does_not_wait;
+    let mut common = properties::without(
+        whole,
+        &[properties::UNIQ_KEY, properties::WAIT, properties::POP_CK],
+    );
+    properties::put(
+        &mut common,
+        properties::CLUSTER,
+        &broker.config().broker_cluster_name,
+    );
     let mut text = Vec::new();
     for item in batch::iter(&send.body) {
         let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
@@ -240,21 +263,16 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
         waits &= !seen.does_not_wait;
         text.clear();
         text.extend_from_slice(item.properties);
-        // Properties of the whole batch belong to each message, but for the joined unique keys.
-        let common = properties::without(
-            send.header.properties.as_bytes(),
-            &[properties::UNIQ_KEY, properties::WAIT, properties::POP_CK],
-        );
         if !text.is_empty() && text.last() != Some(&properties::PROPERTY_SEPARATOR) {
             text.push(properties::PROPERTY_SEPARATOR);
         }
         text.extend_from_slice(&common);
-        properties::put(
-            &mut text,
-            properties::CLUSTER,
-            &broker.config().broker_cluster_name,
-        );
         lay_out(broker, send, item.flag, item.body, &text, records)?;
+        if records.len() > BATCH_RECORDS_MAX {
+            return Err(Refusal::MessageIllegal(format!(
+                "the batch is illegal: its messages take more than {BATCH_RECORDS_MAX} bytes in the log"
+            )));
+        }
     }
     if records.is_empty() {
         return Err(Refusal::MessageIllegal(

@@ -75,7 +75,9 @@ fn register_consumer(broker: &Arc<Broker>, data: &ConsumerData, member: &Member)
         } else {
             0
         };
-        let mut wanted = topics::plain(&retry, group.retry_queue_nums, perm::READ | perm::WRITE);
+        // The group may come from a file that nobody has checked.
+        let queues = group.retry_queue_nums.min(topics::QUEUES_MAX);
+        let mut wanted = topics::plain(&retry, queues, perm::READ | perm::WRITE);
         wanted.topic_sys_flag = sys_flag;
         created = broker.topics.create(wanted, broker.now_ms());
         if created {

@@ -13,10 +13,8 @@ use sluice_protocol::topic;
 use sluice_remoting::Responder;
 
 use crate::error::Refusal;
+use crate::topics::QUEUES_MAX;
 use crate::{Answer, Broker};
-
-/// Most queues one topic may have: each costs a directory.
-const QUEUES_MAX: i32 = 65_536;
 
 /// Creates or changes a topic; it is written and registered when the answer leaves.
 pub fn update_and_create_topic(
@@ -28,7 +26,7 @@ pub fn update_and_create_topic(
         let header = CreateTopicRequestHeader::decode(&request.ext)?;
         topic::validate(&header.topic)
             .map_err(|error| Refusal::InvalidParameter(error.to_string()))?;
-        if topic::is_system_topic(&header.topic) {
+        if broker.topics.is_system(&header.topic) {
             return Err(Refusal::InvalidParameter(format!(
                 "The topic[{}] is conflict with system topic.",
                 header.topic
@@ -124,7 +122,7 @@ pub fn delete_topic(broker: &Arc<Broker>, request: RemotingCommand, responder: R
                 topic::TopicError::Blank.to_string(),
             ));
         }
-        if topic::is_system_topic(name) {
+        if broker.topics.is_system(name) {
             return Err(Refusal::InvalidParameter(format!(
                 "The topic[{name}] is conflict with system topic."
             )));
@@ -223,7 +221,7 @@ pub fn query_topic_consume_by_who(
     request: RemotingCommand,
     responder: Responder,
 ) {
-    broker.reply(responder, || {
+    broker.reply_aside(responder, move |broker| {
         let header = TopicRequestHeader::decode(&request.ext)?;
         let mut groups: BTreeSet<String> = broker.offsets.groups_of(&header.topic);
         groups.extend(broker.consumers.subscribers_of(&header.topic));
@@ -236,13 +234,8 @@ pub fn query_topic_consume_by_who(
 /// The system's own topics.
 pub fn get_system_topic_list(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
     broker.reply(responder, || {
-        let config = broker.config();
-        let own = |name: &String| {
-            topic::is_system_topic(name)
-                || *name == config.broker_name
-                || *name == config.broker_cluster_name
-        };
-        let topic_list = broker.topics.all().into_keys().filter(own).collect();
+        let mut topic_list: BTreeSet<String> = broker.topics.all().into_keys().collect();
+        topic_list.retain(|name| broker.topics.is_system(name));
         broker.json(&TopicList {
             broker_addr: None,
             topic_list,

@@ -97,3 +97,36 @@ pub struct ResetOffsetBody {
     #[serde(with = "queue_map")]
     pub offset_table: BTreeMap<MessageQueue, i64>,
 }
+
+/// The body of 220 for the C++ client: a list (`ResetOffsetBodyForC`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ResetOffsetBodyForC {
+    pub offset_table: Vec<MessageQueueForC>,
+}
+
+/// One queue of [`ResetOffsetBodyForC`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct MessageQueueForC {
+    pub broker_name: String,
+    pub offset: i64,
+    pub queue_id: i32,
+    pub topic: String,
+}
+
+impl From<ResetOffsetBody> for ResetOffsetBodyForC {
+    fn from(body: ResetOffsetBody) -> Self {
+        let queue = |(queue, offset): (MessageQueue, i64)| MessageQueueForC {
+            broker_name: queue.broker_name,
+            offset,
+            queue_id: queue.queue_id,
+            topic: queue.topic,
+        };
+        ResetOffsetBodyForC {
+            offset_table: body.offset_table.into_iter().map(queue).collect(),
+        }
+    }
+}
