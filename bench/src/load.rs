@@ -140,16 +140,14 @@ fn create_topic(load: &Load) -> Result<()> {
     let mut requests = Requests::new(load, usize::MAX);
     wire.out.extend_from_slice(&requests.next().encode());
     wire.flush()?;
-    while let Some(answer) = wire.read()? {
-        ensure!(
-            answer.code == response::SUCCESS,
-            "the broker refused the first message: {} {}",
-            answer.code,
-            answer.remark()
-        );
-        return Ok(());
-    }
-    bail!("the broker closed the connection")
+    let answer = wire.read()?.context("the broker closed the connection")?;
+    ensure!(
+        answer.code == response::SUCCESS,
+        "the broker refused the first message: {} {}",
+        answer.code,
+        answer.remark()
+    );
+    Ok(())
 }
 
 /// Requests that differ only in queue, opaque and unique key.

@@ -25,7 +25,7 @@ pub enum Kind {
     Sluice,
 }
 
-/// The `sluice` binary: `$SLUICE_BIN`, or the one beside the running test.
+/// The `sluice` binary: `$SLUICE_BIN`, or the one built beside the running program.
 ///
 /// # Panics
 /// If there is none.
@@ -33,14 +33,16 @@ pub fn sluice_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("SLUICE_BIN") {
         return PathBuf::from(path);
     }
-    let test = std::env::current_exe().expect("path of the test program");
-    let beside = test
-        .parent()
-        .and_then(Path::parent)
-        .map(|dir| dir.join("sluice"));
-    let found = beside.filter(|path| path.exists());
+    let program = std::env::current_exe().expect("path of the running program");
+    // Tests lie one folder deeper than binaries.
+    let found = program
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("sluice"))
+        .find(|path| path.is_file());
     found.expect(
-        "no sluice binary: run `cargo build -p sluice` with the tests' profile, or set SLUICE_BIN",
+        "no sluice binary: run `cargo build -p sluice` with the same profile, or set SLUICE_BIN",
     )
 }
 
