@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sluice_tests::cluster::{Cluster, Kind};
+use sluice_tests::cluster::{Cluster, Kind, More};
 use sluice_tests::java::{JavaPeer, SERVER_VERSION};
 use sluice_tests::process::Running;
 
@@ -95,10 +95,11 @@ fn print_settings(compare: &Compare) -> Result<()> {
 }
 
 fn both_loads(compare: &Compare, kind: Kind, flush: &str) -> Result<[Figures; 2]> {
-    let cluster = Cluster::start_with(
-        kind,
-        &format!("flushDiskType={flush}\nmappedFileSizeCommitLog=1073741824\n"),
-    );
+    let more = More {
+        broker: &format!("flushDiskType={flush}\nmappedFileSizeCommitLog=1073741824\n"),
+        ..More::default()
+    };
+    let cluster = Cluster::start_with(kind, more);
     Ok([
         one_load(compare, &cluster, Source::JavaProducer)?,
         one_load(compare, &cluster, Source::Ours)?,

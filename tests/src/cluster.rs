@@ -46,6 +46,15 @@ pub fn sluice_binary() -> PathBuf {
     )
 }
 
+/// Lines of property files that win over the usual ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct More<'a> {
+    /// Of the name server.
+    pub namesrv: &'a str,
+    /// Of the broker.
+    pub broker: &'a str,
+}
+
 /// A running name server.
 pub struct NameServer {
     address: String,
@@ -53,15 +62,16 @@ pub struct NameServer {
 }
 
 impl NameServer {
-    /// Starts a name server whose files are in `dir`, on a free port.
-    pub fn start(kind: Kind, dir: &Path) -> Self {
+    /// Starts a name server whose files are in `dir`, on a free port; `more` are further lines of its
+    /// property file.
+    pub fn start(kind: Kind, dir: &Path, more: &str) -> Self {
         let port = free_port();
         let home = dir.join("namesrv");
         let config = write(
             &home,
             "namesrv.conf",
             &format!(
-                "listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={0}/kv.json\nconfigStorePath={0}/namesrv.properties\n",
+                "listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={0}/kv.json\nconfigStorePath={0}/namesrv.properties\n{more}",
                 home.display()
             ),
         );
@@ -207,23 +217,23 @@ pub struct Cluster {
 impl Cluster {
     /// Starts both as `kind`.
     pub fn start(kind: Kind) -> Self {
-        Self::start_with(kind, "")
+        Self::of(kind, kind, More::default())
     }
 
-    /// Starts both as `kind`; `more` are lines of the broker's property file.
-    pub fn start_with(kind: Kind, more: &str) -> Self {
+    /// Starts both as `kind`, with further settings.
+    pub fn start_with(kind: Kind, more: More<'_>) -> Self {
         Self::of(kind, kind, more)
     }
 
     /// Starts a name server of one kind and a broker of another.
     pub fn mixed(namesrv: Kind, broker: Kind) -> Self {
-        Self::of(namesrv, broker, "")
+        Self::of(namesrv, broker, More::default())
     }
 
-    fn of(namesrv: Kind, broker: Kind, more: &str) -> Self {
+    fn of(namesrv: Kind, broker: Kind, more: More<'_>) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let namesrv = NameServer::start(namesrv, dir.path());
-        let broker = Broker::start(broker, dir.path(), namesrv.address(), more);
+        let namesrv = NameServer::start(namesrv, dir.path(), more.namesrv);
+        let broker = Broker::start(broker, dir.path(), namesrv.address(), more.broker);
         Self {
             broker,
             namesrv,

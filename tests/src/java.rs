@@ -27,6 +27,8 @@ const SERVER_FLAGS: [&str; 6] = [
 pub struct JavaPeer {
     version: String,
     classpath: String,
+    /// System properties, as `-Dname=value`.
+    properties: Vec<String>,
 }
 
 impl JavaPeer {
@@ -51,6 +53,12 @@ impl JavaPeer {
                 classpath(SERVER_VERSION, true)
             )
         })
+    }
+
+    /// Also sets a system property, `name=value`, in everything it starts.
+    pub fn with_property(mut self, property: &str) -> Self {
+        self.properties.push(format!("-D{property}"));
+        self
     }
 
     /// `java <main> ...` of a client or tool program; what it writes goes under `home`.
@@ -101,6 +109,7 @@ impl JavaPeer {
         command
             .env("CLASSPATH", &self.classpath)
             .env_remove("NAMESRV_ADDR")
+            .args(&self.properties)
             .arg(format!("-Duser.home={}", home.display()))
             .arg(format!("-Drocketmq.log.root={}", home.display()));
         command
@@ -124,6 +133,7 @@ fn cached(key: &str, make: impl FnOnce() -> String) -> JavaPeer {
     let peer = JavaPeer {
         version: key.to_owned(),
         classpath: make(),
+        properties: Vec::new(),
     };
     peers.insert(key.to_owned(), peer.clone());
     peer

@@ -1,13 +1,14 @@
-//! Runs the Java scenario file and reads its verdicts.
+//! Programs that run scenarios and say how each ended.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::java::JavaPeer;
 use crate::process::Running;
 
-/// How long one run of all scenarios may take; each has a deadline of its own in Java.
-const RUN: Duration = Duration::from_secs(300);
+/// How long one program may take; each scenario has a deadline of its own.
+const RUN: Duration = Duration::from_secs(600);
 
 /// The end of one scenario.
 #[derive(Clone, Debug)]
@@ -20,35 +21,35 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
-/// Runs scenarios (`["all"]` for all) with client `version` against `namesrv`.
+/// Runs scenarios (none means all) of the Java scenario file with `client` against `namesrv`.
 ///
 /// # Panics
 /// If the program dies without a verdict.
-pub fn run(version: &str, namesrv: &str, names: &[&str], dir: &Path) -> Vec<Outcome> {
+pub fn run_java(client: &JavaPeer, namesrv: &str, names: &[&str], dir: &Path) -> Vec<Outcome> {
     let home = tempfile::tempdir_in(dir).expect("home of the client");
-    let mut command = JavaPeer::client(version).program("sluice.interop.Scenarios", home.path());
-    let mut running = Running::start("scenarios", home.path(), command.arg(namesrv).args(names));
+    let mut command = client.program("sluice.interop.Scenarios", home.path());
+    let names = if names.is_empty() { &["all"] } else { names };
+    outcomes(command.arg(namesrv).args(names), home.path())
+}
+
+/// Runs a program that prints a line `PASS <name> <millis>` or `FAIL <name> <millis> <reason>` for
+/// each scenario.
+///
+/// # Panics
+/// If it gives no verdict at all.
+pub fn outcomes(command: &mut Command, dir: &Path) -> Vec<Outcome> {
+    let mut running = Running::start("scenarios", dir, command);
     running.wait(RUN);
     let outcomes: Vec<Outcome> = running.output().lines().filter_map(parse).collect();
     assert!(
         !outcomes.is_empty(),
-        "client {version} gave no verdict: {}",
-        running.tail()
-    );
-    let missing: Vec<_> = names
-        .iter()
-        .filter(|name| **name != "all" && !outcomes.iter().any(|o| o.name == **name))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "client {version} gave no verdict on {missing:?}: {}",
+        "{command:?} gave no verdict: {}",
         running.tail()
     );
     outcomes
 }
 
-/// `PASS <name> <millis>` or `FAIL <name> <millis> <reason>`.
-pub fn parse(line: &str) -> Option<Outcome> {
+fn parse(line: &str) -> Option<Outcome> {
     let mut words = line.splitn(4, ' ');
     let passed = match words.next()? {
         "PASS" => true,
@@ -65,9 +66,9 @@ pub fn parse(line: &str) -> Option<Outcome> {
     })
 }
 
-/// Panics with every failed scenario.
-pub fn assert_passed(what: &str, outcomes: &[Outcome]) {
-    let failed: Vec<String> = outcomes
+/// Panics with every failed scenario, and with every one of `names` that has no verdict.
+pub fn assert_passed(what: &str, names: &[&str], outcomes: &[Outcome]) {
+    let mut failed: Vec<String> = outcomes
         .iter()
         .filter_map(|o| {
             o.failure
@@ -75,11 +76,15 @@ pub fn assert_passed(what: &str, outcomes: &[Outcome]) {
                 .map(|reason| format!("{} ({} ms): {reason}", o.name, o.millis))
         })
         .collect();
+    let silent = names
+        .iter()
+        .filter(|name| !outcomes.iter().any(|o| o.name == **name));
+    failed.extend(silent.map(|name| format!("{name}: no verdict")));
     assert!(
         failed.is_empty(),
         "{what}: {} of {} scenarios failed:\n{}",
         failed.len(),
-        outcomes.len(),
+        outcomes.len().max(names.len()),
         failed.join("\n")
     );
 }

@@ -1,7 +1,7 @@
 //! What was acknowledged is received, whatever happens to the broker between.
 
 use sluice_tests::audit::{AuditConsumer, AuditProducer};
-use sluice_tests::cluster::{Broker, Cluster, Kind};
+use sluice_tests::cluster::{Broker, Cluster, Kind, More};
 
 const TOPIC: &str = "audit";
 const RESTARTS: usize = 3;
@@ -10,12 +10,17 @@ const LOAD: usize = 1_000;
 
 #[test]
 fn kill_9_under_load_loses_nothing_acknowledged() {
-    audit_restarts(Broker::kill);
+    audit_restarts("", Broker::kill);
+}
+
+#[test]
+fn kill_9_under_load_with_sync_flush_loses_nothing_acknowledged() {
+    audit_restarts("flushDiskType=SYNC_FLUSH\n", Broker::kill);
 }
 
 #[test]
 fn sigterm_under_load_ends_in_order_and_loses_nothing_acknowledged() {
-    audit_restarts(|broker| {
+    audit_restarts("", |broker| {
         let status = broker.terminate();
         assert!(
             status.success(),
@@ -24,8 +29,12 @@ fn sigterm_under_load_ends_in_order_and_loses_nothing_acknowledged() {
     });
 }
 
-fn audit_restarts(stop: impl Fn(&mut Broker)) {
-    let mut cluster = Cluster::start(Kind::Sluice);
+fn audit_restarts(settings: &str, stop: impl Fn(&mut Broker)) {
+    let more = More {
+        broker: settings,
+        ..More::default()
+    };
+    let mut cluster = Cluster::start_with(Kind::Sluice, more);
     let namesrv = cluster.namesrv.address().to_owned();
     let producer = AuditProducer::start(&namesrv, TOPIC, "m", cluster.dir());
     let consumer = AuditConsumer::start(&namesrv, TOPIC, "audit-group", "live", cluster.dir());

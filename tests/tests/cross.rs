@@ -1,8 +1,8 @@
 //! A Java broker on our name server, and our broker on a Java name server.
 
 use sluice_tests::cluster::{Cluster, Kind};
-use sluice_tests::java::CLIENT_VERSIONS;
-use sluice_tests::scenarios::{assert_passed, run};
+use sluice_tests::java::{CLIENT_VERSIONS, JavaPeer};
+use sluice_tests::scenarios::{assert_passed, run_java};
 
 const SCENARIOS: [&str; 10] = [
     "sync_send",
@@ -30,14 +30,12 @@ fn our_broker_runs_on_a_java_name_server() {
 fn run_on(namesrv: Kind, broker: Kind) {
     let cluster = Cluster::mixed(namesrv, broker);
     for version in CLIENT_VERSIONS {
-        let outcomes = run(
-            version,
-            cluster.namesrv.address(),
-            &SCENARIOS,
-            cluster.dir(),
-        );
+        let client = JavaPeer::client(version);
+        let address = cluster.namesrv.address();
+        let outcomes = run_java(&client, address, &SCENARIOS, cluster.dir());
         assert_passed(
             &format!("client {version}, {namesrv:?} name server, {broker:?} broker"),
+            &SCENARIOS,
             &outcomes,
         );
     }

@@ -7,7 +7,7 @@ use sluice_tests::audit::AuditConsumer;
 use sluice_tests::cluster::{Cluster, Kind};
 use sluice_tests::java::JavaPeer;
 use sluice_tests::process::Running;
-use sluice_tests::scenarios::{assert_passed, run};
+use sluice_tests::scenarios::{assert_passed, run_java};
 
 const COMMAND: Duration = Duration::from_secs(60);
 const TOPIC: &str = "admin-topic";
@@ -136,7 +136,13 @@ fn transcript(kind: Kind) -> Vec<(String, String)> {
     say(&["topicList", "-n", namesrv]);
     assert_passed(
         "after the commands",
-        &run("5.3.3", namesrv, &["sync_send"], cluster.dir()),
+        &["sync_send"],
+        &run_java(
+            &JavaPeer::client("5.3.3"),
+            namesrv,
+            &["sync_send"],
+            cluster.dir(),
+        ),
     );
     said
 }

@@ -1,20 +1,15 @@
-//! Clients in other languages: Go (`rocketmq-client-go`) and Node (`ali-ons`), each against the Java
-//! broker and against Sluice.
+//! Clients in other languages: Go (`rocketmq-client-go`), Node (`ali-ons`) and Rust (ours), each with
+//! the Java broker and with Sluice.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use sluice_tests::cluster::{Cluster, Kind};
-use sluice_tests::compatibility::Comparison;
-use sluice_tests::process::Running;
-use sluice_tests::scenarios::{Outcome, assert_passed, parse};
-
-const RUN: Duration = Duration::from_secs(300);
+use sluice_tests::cluster::Cluster;
+use sluice_tests::compatibility::{Comparison, write_section};
+use sluice_tests::scenarios::{Outcome, outcomes};
 
 #[test]
 fn the_go_client_finds_the_broker_it_knows() {
-    let folder = folder("go");
     let program = tempfile::tempdir().expect("directory for the Go program");
     let program = program.path().join("goclient");
     prepare(
@@ -22,13 +17,9 @@ fn the_go_client_finds_the_broker_it_knows() {
             .args(["build", "-o"])
             .arg(&program)
             .arg(".")
-            .current_dir(&folder),
+            .current_dir(folder("go")),
     );
-    compare("Go", |namesrv| {
-        let mut command = Command::new(&program);
-        command.arg(namesrv);
-        command
-    });
+    compare("Go client", &|| Command::new(&program));
 }
 
 #[test]
@@ -39,11 +30,23 @@ fn the_node_client_finds_the_broker_it_knows() {
             .args(["ci", "--no-audit", "--no-fund"])
             .current_dir(&folder),
     );
-    compare("Node", |namesrv| {
+    compare("Node client", &|| {
         let mut command = Command::new("node");
-        command.arg("index.js").arg(namesrv).current_dir(&folder);
+        command.arg("index.js").current_dir(&folder);
         command
     });
+}
+
+#[test]
+fn the_rust_client_finds_the_broker_it_knows() {
+    let test = std::env::current_exe().expect("path of the test program");
+    let program = test
+        .ancestors()
+        .nth(2)
+        .map(|dir| dir.join("examples/scenarios"))
+        .filter(|path| path.is_file())
+        .expect("no scenarios of the Rust client: run `cargo test -p sluice-client --no-run`");
+    compare("Rust client", &|| Command::new(&program));
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -61,32 +64,13 @@ fn prepare(command: &mut Command) {
     );
 }
 
-fn compare(language: &str, command: impl Fn(&str) -> Command) {
-    let run = |kind| {
-        let cluster = Cluster::start(kind);
-        let mut running = Running::start(
-            "client",
-            cluster.dir(),
-            &mut command(cluster.namesrv.address()),
-        );
-        running.wait(RUN);
-        let outcomes: Vec<Outcome> = running.output().lines().filter_map(parse).collect();
-        assert!(
-            !outcomes.is_empty(),
-            "{language} gave no verdict: {}",
-            running.tail()
-        );
-        assert_passed(&format!("{language} on {kind:?}"), &outcomes);
-        outcomes
+fn compare(client: &str, program: &dyn Fn() -> Command) {
+    let run = |cluster: &Cluster, names: &[&str]| -> Vec<Outcome> {
+        let mut command = program();
+        command.arg(cluster.namesrv.address()).args(names);
+        outcomes(&mut command, cluster.dir())
     };
-    let comparison = Comparison {
-        version: language.to_owned(),
-        java: run(Kind::Java),
-        sluice: run(Kind::Sluice),
-    };
-    assert!(
-        comparison.late().is_empty(),
-        "{language}: 5 s behind Java: {:?}",
-        comparison.late()
-    );
+    let comparison = Comparison::of(client, &[], &run);
+    write_section(client, std::slice::from_ref(&comparison));
+    comparison.assert_alike();
 }

@@ -7,26 +7,46 @@ use sluice_tests::cluster::{Cluster, Kind};
 
 const TOPIC: &str = "exchange";
 const LOAD: usize = 500;
+const TURNS: [Kind; 4] = [Kind::Java, Kind::Sluice, Kind::Java, Kind::Sluice];
 
 #[test]
 fn a_store_directory_moves_both_ways() {
     let mut cluster = Cluster::start(Kind::Java);
     let mut acked = HashSet::new();
-    for (turn, kind) in [Kind::Java, Kind::Sluice, Kind::Java, Kind::Sluice]
-        .into_iter()
-        .enumerate()
-    {
+    for (turn, kind) in TURNS.into_iter().enumerate() {
         if turn > 0 {
             cluster.broker.start_again(kind);
         }
-        acked = live_once(&cluster, turn, acked);
+        let (now, again) = live_once(&cluster, turn, &acked);
+        // What was being consumed when the group stopped may come again, the rest may not.
+        assert!(
+            again * 10 <= acked.len(),
+            "turn {turn}: the group got {again} of {} messages again",
+            acked.len()
+        );
+        acked.extend(now);
         cluster.broker.terminate();
     }
 }
 
-/// Everything written before can be read from the beginning, the lasting group gets only what is
-/// new, and both read what is written now. Returns all that was acknowledged so far.
-fn live_once(cluster: &Cluster, turn: usize, before: HashSet<String>) -> HashSet<String> {
+/// Each recovers what the other left behind when it was killed.
+#[test]
+fn a_store_directory_moves_both_ways_after_kill_9() {
+    let mut cluster = Cluster::start(Kind::Java);
+    let mut acked = HashSet::new();
+    for (turn, kind) in TURNS.into_iter().enumerate() {
+        if turn > 0 {
+            cluster.broker.start_again(kind);
+        }
+        acked.extend(live_once(&cluster, turn, &acked).0);
+        cluster.broker.kill();
+    }
+}
+
+/// Everything written before can be read from the beginning, and what is written now both by a new
+/// group and by one that lasts. Returns what was acknowledged now, and how much of what was before
+/// the lasting group got again.
+fn live_once(cluster: &Cluster, turn: usize, before: &HashSet<String>) -> (HashSet<String>, usize) {
     let namesrv = cluster.namesrv.address();
     let name = |role: &str| format!("{role}-{turn}");
     let fresh = AuditConsumer::start(
@@ -36,7 +56,7 @@ fn live_once(cluster: &Cluster, turn: usize, before: HashSet<String>) -> HashSet
         &name("fresh"),
         cluster.dir(),
     );
-    fresh.wait_for_all(&before);
+    fresh.wait_for_all(before);
     let producer = AuditProducer::start(namesrv, TOPIC, &name("m"), cluster.dir());
     let lasting = AuditConsumer::start(
         namesrv,
@@ -54,11 +74,5 @@ fn live_once(cluster: &Cluster, turn: usize, before: HashSet<String>) -> HashSet
         .into_iter()
         .filter(|id| before.contains(id))
         .count();
-    // What was being consumed when the group stopped may come again, the rest may not.
-    assert!(
-        again * 10 <= before.len(),
-        "turn {turn}: the group got {again} of {} messages again",
-        before.len()
-    );
-    before.into_iter().chain(written).collect()
+    (written, again)
 }
