@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use crate::changes::Burst;
-use crate::handlers::pull_message;
+use crate::handlers::{pull_message, sessions};
 use crate::long_poll::Woken;
 use crate::{Broker, BrokerError};
 
@@ -93,7 +93,9 @@ async fn save_offsets(broker: Arc<Broker>) {
 
 fn drop_silent_clients(broker: &Broker) {
     let now = broker.now_ms();
-    broker.locks.forget_expired(now);
+    for (group, refused) in broker.locks.forget_expired(now) {
+        sessions::tell_clients(broker, &group, &refused);
+    }
     let since = now - CLIENT_SILENCE_MAX_MS;
     for connection in broker
         .consumers

@@ -1,12 +1,20 @@
 //! Orderly consumption: which client may consume which queue of a group.
+//!
+//! A client that is refused a lock asks again with its next rebalance only, up to 20 s later. So a
+//! lock remembers who was refused, and when it comes free they can be told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 use sluice_protocol::body::MessageQueue;
 
 /// A lock not renewed for this long is free (`rocketmq.broker.rebalance.lockMaxLiveTime`).
 pub const LOCK_LIVE_MS: i64 = 60_000;
+/// Most refused clients that one lock remembers; a group has one or two members that want a queue.
+const REFUSED_MAX: usize = 16;
+
+/// Clients to be told that a queue of their group has come free.
+pub type Refused = BTreeSet<String>;
 
 /// Locks by group and queue. They live in memory only, are not tied to a connection, and survive a
 /// client's reconnect; after a restart of the broker clients take them anew.
@@ -19,6 +27,7 @@ pub struct QueueLocks {
 struct Lock {
     client_id: String,
     renewed_ms: i64,
+    refused: Refused,
 }
 
 impl Lock {
@@ -41,49 +50,66 @@ impl QueueLocks {
         let locks = groups.entry(group.to_owned()).or_default();
         let mut held = Vec::with_capacity(queues.len());
         for queue in queues {
-            if locks
-                .get(&queue)
-                .is_some_and(|lock| !lock.is_free_for(client_id, now_ms))
-            {
-                continue;
+            let mut refused = Refused::new();
+            if let Some(lock) = locks.get_mut(&queue) {
+                if !lock.is_free_for(client_id, now_ms) {
+                    if lock.refused.len() < REFUSED_MAX {
+                        lock.refused.insert(client_id.to_owned());
+                    }
+                    continue;
+                }
+                refused = std::mem::take(&mut lock.refused);
+                refused.remove(client_id);
             }
-            locks.insert(
-                queue.clone(),
-                Lock {
-                    client_id: client_id.to_owned(),
-                    renewed_ms: now_ms,
-                },
-            );
+            let lock = Lock {
+                client_id: client_id.to_owned(),
+                renewed_ms: now_ms,
+                refused,
+            };
+            locks.insert(queue.clone(), lock);
             held.push(queue);
         }
         held
     }
 
-    /// Frees the queues that are this client's.
-    pub fn unlock(&self, group: &str, client_id: &str, queues: &[MessageQueue]) {
+    /// Frees the queues that are this client's; answers who was refused one of them meanwhile.
+    pub fn unlock(&self, group: &str, client_id: &str, queues: &[MessageQueue]) -> Refused {
         let mut groups = self.groups.lock();
+        let mut refused = Refused::new();
         let Some(locks) = groups.get_mut(group) else {
-            return;
+            return refused;
         };
         for queue in queues {
-            if locks
-                .get(queue)
-                .is_some_and(|lock| lock.client_id == client_id)
+            let owned = |lock: &Lock| lock.client_id == client_id;
+            if locks.get(queue).is_some_and(owned)
+                && let Some(freed) = locks.remove(queue)
             {
-                locks.remove(queue);
+                refused.extend(freed.refused);
             }
         }
         if locks.is_empty() {
             groups.remove(group);
         }
+        refused
     }
 
-    /// Drops locks that nobody has renewed, so that groups which are gone take no room.
-    pub fn forget_expired(&self, now_ms: i64) {
-        self.groups.lock().retain(|_, locks| {
-            locks.retain(|_, lock| now_ms - lock.renewed_ms <= LOCK_LIVE_MS);
+    /// Drops locks that nobody has renewed; answers who was refused one of them, by group.
+    pub fn forget_expired(&self, now_ms: i64) -> HashMap<String, Refused> {
+        let mut refused: HashMap<String, Refused> = HashMap::new();
+        self.groups.lock().retain(|group, locks| {
+            let expired =
+                |_: &MessageQueue, lock: &mut Lock| now_ms - lock.renewed_ms > LOCK_LIVE_MS;
+            for (_, lock) in locks.extract_if(expired) {
+                if !lock.refused.is_empty() {
+                    refused
+                        .entry(group.clone())
+                        .or_default()
+                        .extend(lock.refused);
+                }
+            }
             !locks.is_empty()
         });
+        refused
     }
 }
 
@@ -122,5 +148,26 @@ mod tests {
             [queue(1)],
             "expired"
         );
+    }
+    #[test]
+    fn who_was_refused_is_told_when_the_queue_comes_free() {
+        let locks = QueueLocks::default();
+        locks.lock("g", "a", vec![queue(0), queue(1)], 0);
+        locks.lock("g", "b", vec![queue(0), queue(1)], 1);
+        locks.lock("g", "c", vec![queue(1)], 1);
+        let told = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Refused>()
+        };
+        assert_eq!(locks.unlock("g", "b", &[queue(0)]), told(&[]));
+        assert_eq!(locks.unlock("g", "a", &[queue(0)]), told(&["b"]));
+        assert_eq!(locks.forget_expired(LOCK_LIVE_MS), HashMap::new());
+        assert_eq!(
+            locks.forget_expired(LOCK_LIVE_MS + 1),
+            [("g".to_owned(), told(&["b", "c"]))].into()
+        );
+        assert_eq!(locks.forget_expired(LOCK_LIVE_MS + 1), HashMap::new());
     }
 }

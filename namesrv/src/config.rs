@@ -22,13 +22,24 @@ pub struct NamesrvConfig {
 }
 
 /// One key: how it is set from text, or `false` if that is not what it can be, and how it is shown.
-struct Key {
-    name: &'static str,
-    expected: &'static str,
-    /// A change while the server runs takes effect at once.
-    live: bool,
+pub struct Key {
+    /// Its name; case does not matter in a file.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// What it can be.
+    pub expected: &'static str,
+    /// A change by `updateNamesrvConfig` takes effect at once; all others wait for the next start.
+    pub live: bool,
     set: fn(&mut NamesrvConfig, &str) -> bool,
     show: fn(&NamesrvConfig) -> String,
+}
+
+impl Key {
+    /// The key's value in some settings, as text.
+    pub fn value(&self, config: &NamesrvConfig) -> String {
+        (self.show)(config)
+    }
 }
 
 /// What became of a line.
@@ -69,9 +80,10 @@ pub enum UpdateError {
 const BLACKLIST: &[&str] = &["configBlackList", "configStorePath", "kvConfigPath"];
 
 /// Every key that is honoured, in the order in which they are printed.
-const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &[
     Key {
         name: "listenPort",
+        about: "Port.",
         expected: "a port",
         live: false,
         set: |config, text| put(text.parse(), |port| config.listen.set_port(port)),
@@ -79,6 +91,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "bindAddress",
+        about: "Address to listen on.",
         expected: "an IP address",
         live: false,
         set: |config, text| {
@@ -89,6 +102,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "kvConfigPath",
+        about: "File of the key-value settings; `namesrv/kvConfig.json` in the home directory.",
         expected: "a path",
         live: false,
         set: |config, text| {
@@ -99,6 +113,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "orderMessageEnable",
+        about: "Routes carry the order settings of their topic.",
         expected: "true or false",
         live: true,
         set: |config, text| put(truth(text), |on| config.order_message_enable = on),
@@ -106,6 +121,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "serverChannelMaxIdleTimeSeconds",
+        about: "Seconds without traffic after which a connection is closed.",
         expected: "a number not below 1",
         live: false,
         set: |config, text| {
@@ -117,6 +133,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "serverConnectionsMax",
+        about: "Most connections at a time (ours).",
         expected: "a number not below 1",
         live: false,
         set: |config, text| {
@@ -128,6 +145,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "tls.server.mode",
+        about: "TLS beside plain text, instead of it, or not at all.",
         expected: "disabled, permissive or enforcing",
         live: false,
         set: |config, text| word(&TLS_MODES, text, |mode| config.server.tls.mode = mode),
@@ -135,6 +153,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "tls.server.certPath",
+        about: "Certificate chain, PEM.",
         expected: "a path",
         live: false,
         set: |config, text| {
@@ -145,6 +164,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "tls.server.keyPath",
+        about: "Private key, PEM, not encrypted.",
         expected: "a path",
         live: false,
         set: |config, text| {
@@ -155,6 +175,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "tls.server.trustCertPath",
+        about: "Who may sign client certificates, PEM.",
         expected: "a path",
         live: false,
         set: |config, text| {
@@ -165,6 +186,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "tls.server.need.client.auth",
+        about: "Whether clients show a certificate.",
         expected: "none, optional or require",
         live: false,
         set: |config, text| {
@@ -176,6 +198,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "tls.test.mode.enable",
+        about: "Without a certificate, make a self-signed one.",
         expected: "true or false",
         live: false,
         set: |config, text| put(truth(text), |on| config.server.tls.test_mode = on),
@@ -327,7 +350,7 @@ impl NamesrvConfig {
                 line => tracing::warn!(key = property.key, ?line, "update of the settings"),
             }
         }
-        let changed = |key: &&Key| !key.live && (key.show)(self) != (key.show)(&config);
+        let changed = |key: &&Key| !key.live && key.value(self) != key.value(&config);
         match KEYS.iter().find(changed) {
             Some(key) => Err(UpdateError::NotLive(key.name)),
             None => Ok(config),
@@ -337,7 +360,7 @@ impl NamesrvConfig {
     /// The settings as `key=value` lines, as mqadmin's `getNamesrvConfig` shows them.
     pub fn to_properties(&self) -> String {
         KEYS.iter()
-            .map(|key| format!("{}={}\n", key.name, (key.show)(self)))
+            .map(|key| format!("{}={}\n", key.name, key.value(self)))
             .collect()
     }
 }

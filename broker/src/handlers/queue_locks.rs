@@ -6,6 +6,7 @@ use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{LockBatchRequestBody, LockBatchResponseBody};
 use sluice_remoting::Responder;
 
+use crate::handlers::sessions;
 use crate::{Answer, Broker};
 
 /// Takes or renews locks; the answer lists those which the client holds now.
@@ -25,14 +26,15 @@ pub fn lock_batch_mq(broker: &Arc<Broker>, request: RemotingCommand, responder: 
     });
 }
 
-/// Frees the client's own locks.
+/// Frees the client's own locks, and tells those who were refused one of them.
 pub fn unlock_batch_mq(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
     broker.reply(responder, || {
         let body: LockBatchRequestBody = broker.body(&request)?;
         let queues: Vec<_> = body.mq_set.into_iter().collect();
-        broker
+        let refused = broker
             .locks
             .unlock(&body.consumer_group, &body.client_id, &queues);
+        sessions::tell_clients(broker, &body.consumer_group, &refused);
         Ok(Answer::default())
     });
 }

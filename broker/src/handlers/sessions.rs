@@ -1,6 +1,7 @@
 //! HEART_BEAT (34), UNREGISTER_CLIENT (35), GET_CONSUMER_LIST_BY_GROUP (38), CHECK_CLIENT_CONFIG (46),
 //! and what happens when a connection ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sluice_protocol::RemotingCommand;
@@ -97,22 +98,42 @@ fn tell_members(broker: &Broker, group: &str) {
     }
 }
 
-fn tell(broker: &Broker, group: &str, consumers: &ConsumerGroup) {
-    let wanted = broker
-        .groups
-        .get(group)
-        .is_none_or(|group| group.notify_consumer_ids_changed_enable);
-    if !wanted || consumers.message_model == MessageModel::Broadcasting {
+/// NOTIFY_CONSUMER_IDS_CHANGED to some members: a rebalance will get them further now.
+pub fn tell_clients(broker: &Broker, group: &str, client_ids: &BTreeSet<String>) {
+    if !wants_notifications(broker, group) {
         return;
     }
+    for client_id in client_ids {
+        if let Some(member) = broker.consumers.member(group, client_id) {
+            member.connection.one_way(notification(group));
+        }
+    }
+}
+
+fn tell(broker: &Broker, group: &str, consumers: &ConsumerGroup) {
+    if !wants_notifications(broker, group) || consumers.message_model == MessageModel::Broadcasting
+    {
+        return;
+    }
+    for member in consumers.members() {
+        member.connection.one_way(notification(group));
+    }
+}
+
+fn wants_notifications(broker: &Broker, group: &str) -> bool {
+    broker
+        .groups
+        .get(group)
+        .is_none_or(|group| group.notify_consumer_ids_changed_enable)
+}
+
+fn notification(group: &str) -> RemotingCommand {
     let mut notification = RemotingCommand::request(request::NOTIFY_CONSUMER_IDS_CHANGED, 0);
     NotifyConsumerIdsChangedRequestHeader {
         consumer_group: group.into(),
     }
     .encode(&mut notification.ext);
-    for member in consumers.members() {
-        member.connection.one_way(notification.clone());
-    }
+    notification
 }
 
 /// Takes the connection out of the groups the client names.

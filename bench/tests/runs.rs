@@ -1,0 +1,77 @@
+//! The programs of docs/performance.md run to their end and print what they promise. What they
+//! measure is no matter here.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use sluice_tests::cluster::{Cluster, Kind, sluice_binary};
+use sluice_tests::process::Running;
+
+const END: Duration = Duration::from_secs(240);
+
+fn bench(arguments: &[&str]) -> String {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice-bench"));
+    command.args(arguments).env("SLUICE_BIN", sluice_binary());
+    let mut running = Running::start("sluice-bench", Path::new(dir.path()), &mut command);
+    let status = running.wait(END);
+    assert!(status.success(), "{arguments:?}: {}", running.tail());
+    running.output()
+}
+
+fn number(output: &str, name: &str) -> f64 {
+    let value = output
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(name));
+    let value = value.and_then(|value| value.parse().ok());
+    value.unwrap_or_else(|| panic!("{name} in {output}"))
+}
+
+#[test]
+fn closed_and_open_loads_count_what_the_broker_took() {
+    let cluster = Cluster::start(Kind::Sluice);
+    let (broker, pid) = (cluster.broker.address(), cluster.broker.id().to_string());
+    let common = [
+        "load",
+        "--broker",
+        &broker,
+        "--pid",
+        &pid,
+        "--seconds",
+        "1",
+        "--warm-up",
+        "0",
+    ];
+    let closed = bench(&[&common[..], &["--connections", "2", "--in-flight", "8"]].concat());
+    assert!(
+        number(&closed, "messages=") > 0.0 && closed.contains("corrected p50="),
+        "{closed}"
+    );
+    assert!(closed.contains("us per message"), "{closed}");
+    let open = bench(&[&common[..], &["--rate", "500", "--topic", "open"]].concat());
+    // Every send that was due is made and answered.
+    assert!(
+        (450.0..=510.0).contains(&number(&open, "messages=")),
+        "{open}"
+    );
+    assert_eq!(number(&open, "failed="), 0.0);
+}
+
+#[test]
+fn readiness_is_measured() {
+    let binary = sluice_binary();
+    let output = bench(&[
+        "ready",
+        "--binary",
+        binary.to_str().expect("a path in UTF-8"),
+    ]);
+    assert!(output.contains("exec to first accepted send"), "{output}");
+    assert!(output.contains("resident when idle"), "{output}");
+}
+
+#[test]
+fn both_brokers_are_compared() {
+    let output = bench(&["compare", "--seconds", "1"]);
+    assert_eq!(output.matches("| Sluice / Java |").count(), 4, "{output}");
+}

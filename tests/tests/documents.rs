@@ -1,0 +1,258 @@
+//! What README and docs tell a newcomer to type is typed here, as it stands there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use sluice_tests::cluster::sluice_binary;
+use sluice_tests::java::JavaPeer;
+use sluice_tests::ports::{free_broker_port, free_port};
+use sluice_tests::process::Running;
+
+const BOOT: Duration = Duration::from_secs(30);
+/// Clients start, make a topic and consume from it; the JVM on a busy machine needs most of it.
+const FLOW: Duration = Duration::from_secs(90);
+const STOP: Duration = Duration::from_secs(30);
+
+/// Commands that other parts of the test command run, or that take too long for a test.
+const RUN_ELSEWHERE: &[&str] = &[
+    "sh tests/run",
+    "cargo build --release",
+    "export PATH=\"$PWD/target/release:$PATH\"",
+    // bench/tests/runs.rs runs these shortly.
+    "cargo run --release -p sluice-bench -- compare",
+    "cargo run --release -p sluice-bench -- ready",
+    "cargo bench -p sluice-bench",
+];
+
+/// Commands that a test of this file runs.
+const RUN_HERE: &[&str] = &[
+    "cargo run --release -- dev --demo",
+    "sluice dev",
+    "sluice recv Hello",
+    "sluice send Hello \"first message\" --tag greeting",
+    "sluice namesrv",
+    "sluice broker -n 127.0.0.1:9876 -c broker.conf",
+    "sluice broker -p -c broker.conf",
+    "sluice store check /tmp/sluice-store",
+    "sluice store repair /tmp/sluice-store",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Contents of the fenced blocks of one language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).unwrap_or_else(|e| panic!("{page}: {e}"));
+    let fence = format!("```{language}\n");
+    text.split(&fence)
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .map(|(block, _)| block.to_owned())
+        .collect()
+}
+
+fn only_block(page: &str, language: &str) -> String {
+    let blocks = blocks(page, language);
+    assert_eq!(blocks.len(), 1, "{language} in {page}");
+    blocks.into_iter().next().unwrap_or_default()
+}
+
+#[test]
+fn every_command_shown_is_run() {
+    for page in [
+        "README.md",
+        "docs/getting-started.md",
+        "docs/durability.md",
+        "docs/performance.md",
+    ] {
+        for line in blocks(page, "sh").iter().flat_map(|block| block.lines()) {
+            let command = line.split("  #").next().unwrap_or(line).trim();
+            assert!(
+                command.is_empty()
+                    || RUN_HERE.contains(&command)
+                    || RUN_ELSEWHERE.contains(&command),
+                "{page} shows {command:?}, which no test runs"
+            );
+        }
+    }
+}
+
+/// `sluice dev` on free ports: the process and the name server's address.
+fn dev(dir: &Path, options: &[&str]) -> (Running, String) {
+    let (namesrv, broker) = (free_port(), free_broker_port());
+    let mut command = Command::new(sluice_binary());
+    command
+        .args(["dev", "--namesrv-port", &namesrv.to_string()])
+        .args(["--broker-port", &broker.to_string()])
+        .args(options)
+        .current_dir(dir)
+        .env_remove("NAMESRV_ADDR");
+    let mut running = Running::start("dev", dir, &mut command);
+    running.wait_for("Next: ", BOOT);
+    (running, format!("127.0.0.1:{namesrv}"))
+}
+
+fn sluice(address: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(sluice_binary());
+    command.args(arguments).env("NAMESRV_ADDR", address);
+    command
+}
+
+#[test]
+fn the_first_command_shows_messages_flowing_and_ends_in_order() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (mut running, _) = dev(dir.path(), &["--demo"]);
+    let output = running.output();
+    assert!(output.contains("received "), "{output}");
+    assert!(dir.path().join("sluice-data/commitlog").is_dir());
+    assert!(running.terminate(STOP).success());
+}
+
+#[test]
+fn a_message_sent_by_hand_is_received_also_after_kill_9() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (mut running, address) = dev(dir.path(), &[]);
+    let mut sent = sluice(
+        &address,
+        &["send", "Hello", "first message", "--tag", "greeting"],
+    );
+    let sent = sent.output().expect("sluice send");
+    assert!(sent.status.success(), "{sent:?}");
+    assert!(String::from_utf8_lossy(&sent.stdout).contains("stored in"));
+    running.kill();
+    let (_again, address) = dev(dir.path(), &[]);
+    let mut receiving = Running::start(
+        "recv",
+        dir.path(),
+        &mut sluice(&address, &["recv", "Hello"]),
+    );
+    receiving.wait_for("first message", FLOW);
+    assert!(receiving.terminate(STOP).success());
+}
+
+#[test]
+fn an_ephemeral_broker_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (mut running, _) = dev(dir.path(), &["--ephemeral", "--sync-flush"]);
+    let output = running.output();
+    let kept = output
+        .lines()
+        .find_map(|line| line.strip_prefix("Messages are kept in "));
+    let kept = PathBuf::from(kept.expect("where messages are kept"));
+    assert!(kept.is_dir());
+    assert!(running.terminate(STOP).success());
+    assert!(!kept.exists());
+    assert!(!dir.path().join("sluice-data").exists());
+}
+
+#[test]
+fn the_separate_servers_run_and_their_store_is_checked() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let ports = (free_port(), free_broker_port());
+    let settings = only_block("docs/getting-started.md", "properties")
+        .replace("/tmp/sluice-store", &path("store"));
+    fs::write(
+        path("broker.conf"),
+        format!(
+            "{settings}listenPort={}\nmappedFileSizeCommitLog=1048576\n",
+            ports.1
+        ),
+    )
+    .expect("broker.conf");
+    fs::write(
+        path("namesrv.conf"),
+        format!("listenPort={}\nkvConfigPath={}\n", ports.0, path("kv.json")),
+    )
+    .expect("namesrv.conf");
+    let address = format!("127.0.0.1:{}", ports.0);
+    let mut namesrv = sluice(&address, &["namesrv", "-c", &path("namesrv.conf")]);
+    let mut namesrv = Running::start("namesrv", dir.path(), &mut namesrv);
+    namesrv.wait_for("boot success", BOOT);
+    let mut broker = sluice("", &["broker", "-n", &address, "-c", &path("broker.conf")]);
+    let mut broker = Running::start("broker", dir.path(), &mut broker);
+    broker.wait_for("boot success", BOOT);
+    let sent = sluice(&address, &["send", "Hello", "one"]).output();
+    assert!(sent.expect("sluice send").status.success());
+    assert!(broker.terminate(STOP).success());
+
+    let end = |arguments: &[&str]| {
+        let output = sluice("", arguments).output().expect("sluice");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        text
+    };
+    assert!(end(&["broker", "-p", "-c", &path("broker.conf")]).contains("brokerName=broker-a\n"));
+    assert!(end(&["store", "check", &path("store")]).contains("no damage found"));
+    end(&["store", "repair", &path("store")]);
+    assert!(end(&["store", "dump", &path("store")]).contains("Hello"));
+}
+
+#[test]
+fn the_examples_are_what_the_documents_show_and_work() {
+    const PAGE: &str = "docs/getting-started.md";
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (_running, address) = dev(dir.path(), &["--ephemeral"]);
+    let text = |language: &str| only_block(PAGE, language).replace("127.0.0.1:9876", &address);
+
+    let mut java = java_example(dir.path(), &text("java"));
+    Running::start("java", dir.path(), &mut java).wait_for("received hello from Java", FLOW);
+
+    let mut go = go_example(dir.path(), &text("go"));
+    Running::start("go", dir.path(), &mut go).wait_for("received hello from Go", FLOW);
+
+    let example = fs::read_to_string(root().join("client/examples/quickstart.rs"));
+    let example = example.expect("client/examples/quickstart.rs");
+    assert!(
+        example.ends_with(&only_block(PAGE, "rust")),
+        "{PAGE} and client/examples/quickstart.rs differ"
+    );
+}
+
+fn java_example(dir: &Path, source: &str) -> Command {
+    let source_file = dir.join("Quickstart.java");
+    fs::write(&source_file, source).expect("Quickstart.java");
+    let mut command = JavaPeer::client("5.3.3").program("Quickstart", dir);
+    let classpath = command
+        .get_envs()
+        .find(|(name, _)| *name == "CLASSPATH")
+        .and_then(|(_, value)| value)
+        .expect("class path of the client")
+        .to_owned();
+    let compiled = Command::new("javac")
+        .args(["-encoding", "UTF-8", "-cp"])
+        .arg(&classpath)
+        .arg("-d")
+        .arg(dir)
+        .arg(&source_file)
+        .output()
+        .expect("javac");
+    assert!(compiled.status.success(), "{compiled:?}");
+    let mut with_ours = classpath;
+    with_ours.push(":");
+    with_ours.push(dir);
+    command.env("CLASSPATH", with_ours);
+    command
+}
+
+fn go_example(dir: &Path, source: &str) -> Command {
+    let folder = dir.join("go-example");
+    fs::create_dir(&folder).expect("folder of the Go example");
+    fs::write(folder.join("main.go"), source).expect("main.go");
+    for file in ["go.mod", "go.sum"] {
+        fs::copy(root().join("tests/go").join(file), folder.join(file)).expect(file);
+    }
+    let program = folder.join("example");
+    let built = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg(".")
+        .current_dir(&folder)
+        .output()
+        .expect("go build");
+    assert!(built.status.success(), "{built:?}");
+    Command::new(program)
+}
