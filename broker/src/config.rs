@@ -5,6 +5,7 @@
 //! and noted, unknown ones are warned of; a `.toml` file is ours and strict.
 
 mod names;
+mod rewrite;
 mod setting;
 mod toml_file;
 
@@ -434,6 +435,18 @@ impl BrokerConfig {
             Some((key, _)) => Err(ConfigError::NotLive(key.name)),
             None => Ok((config, notes.warnings)),
         }
+    }
+
+    /// The text of a property file, with what differs from `before` written into it.
+    pub fn rewritten(&self, before: &BrokerConfig, text: &str) -> String {
+        let (old, new) = (before.keys(), self.keys());
+        let changes: Vec<(&str, &str)> = old
+            .iter()
+            .zip(&new)
+            .filter(|(old, new)| old.value != new.value)
+            .map(|(_, new)| (new.name, new.value.as_str()))
+            .collect();
+        rewrite::rewritten(text, &changes)
     }
 
     /// All settings as `key=value` lines.

@@ -19,10 +19,12 @@ pub mod offsets;
 mod registration;
 pub mod start;
 pub mod stats;
+mod topic_attributes;
 pub mod topics;
 mod unique_id;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -55,6 +57,8 @@ use crate::unique_id::UniqueIds;
 /// Everything a handler needs.
 pub struct Broker {
     config: RwLock<Arc<BrokerConfig>>,
+    /// The file the settings were read from, if they were.
+    pub(crate) config_file: Option<PathBuf>,
     store_host: SocketAddr,
     pub(crate) store: Arc<Store>,
     pub(crate) topics: Topics,

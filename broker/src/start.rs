@@ -1,6 +1,7 @@
 //! Starting and stopping a broker.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -41,12 +42,16 @@ impl std::fmt::Debug for RunningBroker {
 }
 
 impl Broker {
-    /// Opens the store, listens, registers: when this returns, the first send is accepted.
+    /// Opens the store, listens, registers: when this returns, the first send is accepted. Changes
+    /// of settings made while it runs are written to `config_file`, if it is a property file.
     ///
     /// # Errors
     /// The store can't be opened (a second broker on the same directory is told who owns it), a
     /// file can't be read, a port can't be listened on.
-    pub async fn start(config: BrokerConfig) -> Result<RunningBroker, BrokerError> {
+    pub async fn start(
+        config: BrokerConfig,
+        config_file: Option<PathBuf>,
+    ) -> Result<RunningBroker, BrokerError> {
         let environment = Environment::system();
         let store_config = config.store();
         let opened =
@@ -59,7 +64,7 @@ impl Broker {
         let server =
             Server::start(bind, config.server(), Arc::new(LateDispatch(slot.clone()))).await?;
         let port = server.address().port();
-        let (broker, woken) = Broker::assemble(config, store, port)?;
+        let (broker, woken) = Broker::assemble(config, config_file, store, port)?;
         *slot.write() = Arc::downgrade(&broker);
         let fast = listen_on_fast_port(&broker, bind, port).await;
 
@@ -80,6 +85,7 @@ impl Broker {
 
     fn assemble(
         config: BrokerConfig,
+        config_file: Option<PathBuf>,
         store: Arc<Store>,
         port: u16,
     ) -> Result<
@@ -108,6 +114,7 @@ impl Broker {
         let (long_poll, woken) = LongPoll::new();
         let broker = Broker {
             config: RwLock::new(Arc::new(config)),
+            config_file: config_file.map(|file| std::path::absolute(&file).unwrap_or(file)),
             store_host: host,
             store,
             topics,

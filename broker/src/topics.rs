@@ -12,6 +12,10 @@ use crate::config::BrokerConfig;
 use crate::config_file::ConfigFile;
 use crate::error::BrokerError;
 
+/// `topicFilterType` of most topics: a message has one tag.
+pub const SINGLE_TAG: &str = "SINGLE_TAG";
+/// `topicFilterType` of topics whose messages are marked as having several tags.
+pub const MULTI_TAG: &str = "MULTI_TAG";
 /// Most queues one topic may have: each costs a directory.
 pub const QUEUES_MAX: i32 = 65_536;
 

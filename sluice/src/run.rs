@@ -44,7 +44,8 @@ async fn run_dev(dev: Dev) -> Result<()> {
     namesrv.kv_config_path = Some(root.join("namesrv").join("kvConfig.json"));
     let name_server = NameServer::start(namesrv).await?;
     let namesrv_address = reachable(name_server.address());
-    let broker = sluice_broker::Broker::start(dev_broker(&dev, &root, namesrv_address)).await?;
+    let config = dev_broker(&dev, &root, namesrv_address);
+    let broker = sluice_broker::Broker::start(config, None).await?;
     if let Ok(address) = broker.address().parse() {
         name_server.set_broker_beside(address);
     }
@@ -216,7 +217,7 @@ async fn run_broker(args: Broker) -> Result<()> {
     if args.print_important {
         return print(&config.important());
     }
-    let broker = sluice_broker::Broker::start(config).await?;
+    let broker = sluice_broker::Broker::start(config, args.config_file).await?;
     let config = broker.broker().config();
     let name_servers = config
         .namesrv_addr

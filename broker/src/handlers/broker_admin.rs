@@ -9,7 +9,7 @@ use sluice_remoting::Responder;
 
 use crate::error::Refusal;
 use crate::stats::Rate;
-use crate::{Answer, Broker};
+use crate::{Answer, Broker, BrokerConfig};
 
 /// Settings as `key=value` lines.
 pub fn get_broker_config(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
@@ -22,32 +22,63 @@ pub fn get_broker_config(broker: &Arc<Broker>, _: RemotingCommand, responder: Re
     });
 }
 
-/// Changes settings while the broker runs.
+/// Changes settings while the broker runs, and writes them into the property file it was started
+/// with; without one, or with a TOML file, the answer says that they last until the next start.
 pub fn update_broker_config(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
-    broker.reply_settled(responder, || {
-        let text = std::str::from_utf8(&request.body)
-            .map_err(|_| Refusal::System("string2Properties error".to_owned()))?;
-        let (config, warnings) = broker
-            .config()
-            .updated(text)
-            .map_err(|error| Refusal::NoPermission(error.to_string()))?;
-        for warning in warnings {
-            tracing::warn!(warning, "update of the settings");
+    broker.aside(responder, move |broker, responder| {
+        match update(broker, &request.body) {
+            Ok(answer) => broker.reply_settled(responder, || Ok(answer)),
+            Err(refusal) => broker.refuse(responder, refusal),
         }
-        let before = broker.config();
-        broker
-            .registration
-            .set_name_servers(config.namesrv_addr.as_deref().unwrap_or_default());
-        let registered_anew = config.broker_permission != before.broker_permission
-            || config.namesrv_addr != before.namesrv_addr;
-        broker.set_config(config);
-        if registered_anew {
-            // Routes carry the permission; name servers take it over with a new version only.
-            broker.topics.bump(broker.now_ms());
-            broker.changes.note_topic();
-        }
-        Ok(Answer::default())
     });
+}
+
+fn update(broker: &Broker, text: &[u8]) -> Result<Answer, Refusal> {
+    let text = std::str::from_utf8(text)
+        .map_err(|_| Refusal::System("string2Properties error".to_owned()))?;
+    let before = broker.config();
+    let (config, warnings) = before
+        .updated(text)
+        .map_err(|error| Refusal::NoPermission(error.to_string()))?;
+    for warning in warnings {
+        tracing::warn!(warning, "update of the settings");
+    }
+    let kept = keep(broker, &before, &config)?;
+    broker
+        .registration
+        .set_name_servers(config.namesrv_addr.as_deref().unwrap_or_default());
+    let registered_anew = config.broker_permission != before.broker_permission
+        || config.namesrv_addr != before.namesrv_addr;
+    broker.set_config(config);
+    if registered_anew {
+        // Routes carry the permission; name servers take it over with a new version only.
+        broker.topics.bump(broker.now_ms());
+        broker.changes.note_topic();
+    }
+    Ok(if kept {
+        Answer::default()
+    } else {
+        Answer::remark("in force until the next start: no property file was given at this one")
+    })
+}
+
+/// Writes the changes into the property file, if there is one.
+fn keep(broker: &Broker, before: &BrokerConfig, config: &BrokerConfig) -> Result<bool, Refusal> {
+    let file = broker.config_file.as_deref();
+    let Some(file) = file.filter(|file| file.extension().is_none_or(|end| end != "toml")) else {
+        return Ok(false);
+    };
+    let wrong = |error: std::io::Error| {
+        Refusal::System(format!(
+            "the change can't be written to {}: {error}",
+            file.display()
+        ))
+    };
+    let text = std::fs::read(file).map_err(wrong)?;
+    let changed = config.rewritten(before, &String::from_utf8_lossy(&text));
+    let files = broker.store.files();
+    files.replace(file, changed.as_bytes()).map_err(wrong)?;
+    Ok(true)
 }
 
 /// Counts and states under the names that mqadmin and dashboards read.

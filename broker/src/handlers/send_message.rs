@@ -300,7 +300,7 @@ fn lay_out(
         ));
     }
     let header = &send.header;
-    let multi_tags = if send.topic.topic_filter_type == "MULTI_TAG" {
+    let multi_tags = if send.topic.topic_filter_type == topics::MULTI_TAG {
         sys_flag::MULTI_TAGS
     } else {
         0

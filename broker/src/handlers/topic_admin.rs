@@ -13,8 +13,8 @@ use sluice_protocol::topic;
 use sluice_remoting::Responder;
 
 use crate::error::Refusal;
-use crate::topics::QUEUES_MAX;
-use crate::{Answer, Broker};
+use crate::topics::{MULTI_TAG, QUEUES_MAX, SINGLE_TAG};
+use crate::{Answer, Broker, topic_attributes};
 
 /// Creates or changes a topic; it is written and registered when the answer leaves.
 pub fn update_and_create_topic(
@@ -62,12 +62,15 @@ fn wanted(broker: &Broker, header: CreateTopicRequestHeader) -> Result<TopicConf
             header.perm
         )));
     }
+    let filter_type = header.topic_filter_type.as_deref().unwrap_or(SINGLE_TAG);
+    if filter_type != SINGLE_TAG && filter_type != MULTI_TAG {
+        return Err(Refusal::InvalidParameter(format!(
+            "topicFilterType is {filter_type:?}, {SINGLE_TAG} or {MULTI_TAG} is expected"
+        )));
+    }
     let known = broker.topics.get(&header.topic);
-    let mut attributes = known
-        .map(|topic| topic.attributes.clone())
-        .unwrap_or_default();
-    change_attributes(
-        &mut attributes,
+    let attributes = topic_attributes::changed(
+        known.as_ref().map(|topic| &topic.attributes),
         header.attributes.as_deref().unwrap_or_default(),
     )?;
     Ok(TopicConfig {
@@ -75,41 +78,11 @@ fn wanted(broker: &Broker, header: CreateTopicRequestHeader) -> Result<TopicConf
         order: header.order,
         perm: header.perm,
         read_queue_nums: header.read_queue_nums,
-        topic_filter_type: header
-            .topic_filter_type
-            .map_or_else(|| "SINGLE_TAG".to_owned(), |kind| kind.to_string()),
+        topic_filter_type: filter_type.to_owned(),
         topic_name: header.topic.to_string(),
         topic_sys_flag: header.topic_sys_flag,
         write_queue_nums: header.write_queue_nums,
     })
-}
-
-/// `+key=value` sets, `-key` removes, commas between them.
-fn change_attributes(
-    attributes: &mut BTreeMap<String, String>,
-    changes: &str,
-) -> Result<(), Refusal> {
-    for change in changes
-        .split(',')
-        .map(str::trim)
-        .filter(|change| !change.is_empty())
-    {
-        match (
-            change.strip_prefix('-'),
-            change
-                .strip_prefix('+')
-                .and_then(|change| change.split_once('=')),
-        ) {
-            (Some(key), _) => drop(attributes.remove(key)),
-            (None, Some((key, value))) => drop(attributes.insert(key.to_owned(), value.to_owned())),
-            (None, None) => {
-                return Err(Refusal::InvalidParameter(format!(
-                    "attribute change {change:?} is neither +key=value nor -key"
-                )));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Deletes a topic with its queues and offsets; what was stored leaves with its log files.
