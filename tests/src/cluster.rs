@@ -182,6 +182,11 @@ impl Broker {
         self.home.join("store")
     }
 
+    /// Its property file as it is now.
+    pub fn settings(&self) -> String {
+        fs::read_to_string(self.home.join("broker.conf")).expect("broker.conf")
+    }
+
     /// Everything it printed since it was last started.
     pub fn output(&self) -> String {
         self.running

@@ -112,6 +112,14 @@ fn transcript(kind: Kind) -> Vec<(String, String)> {
         "-v",
         "48",
     ]);
+    assert!(
+        cluster
+            .broker
+            .settings()
+            .lines()
+            .any(|line| line == "maxTransferCountOnMessageInMemory=48"),
+        "{kind:?}: a changed setting outlives the broker"
+    );
     consumer.stop();
     say(&[
         "resetOffsetByTime",

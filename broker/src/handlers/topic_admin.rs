@@ -1,6 +1,6 @@
 //! Topics, as administrators see and change them: 17, 21, 202, 215, 300, 305, 351.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sluice_protocol::RemotingCommand;
