@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -19,6 +19,10 @@ use crate::outbox::Outbox;
 /// then some.
 pub(crate) const OUTBOX_SIZE_MAX: usize = 64 * 1024 * 1024;
 
+/// Most requests of one peer that may be unanswered at a time: each holds memory or a task that the
+/// outbox does not count, a parked pull for instance. One more is refused as busy.
+pub(crate) const UNANSWERED_MAX: usize = 16_384;
+
 /// A connection to a peer: answers and requests are put in from any thread, its driver writes them.
 #[derive(Debug)]
 pub struct Connection {
@@ -30,6 +34,8 @@ pub struct Connection {
     /// Our requests that wait for their response, by opaque.
     waiting: Mutex<HashMap<i32, oneshot::Sender<RemotingCommand>>>,
     next_opaque: AtomicI32,
+    /// Responders that live: requests of the peer that have no answer yet.
+    pub(crate) unanswered: AtomicUsize,
     /// Form of the last request that came; our own requests take it.
     serialization: AtomicU8,
     closed: OnceLock<CloseReason>,
@@ -55,6 +61,7 @@ impl Connection {
             outbox: Mutex::default(),
             waiting: Mutex::default(),
             next_opaque: AtomicI32::new(first_opaque),
+            unanswered: AtomicUsize::new(0),
             serialization: AtomicU8::new(Serialization::Json as u8),
             closed: OnceLock::new(),
             opened: Instant::now(),

@@ -7,14 +7,16 @@ use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use sluice_protocol::code::response;
 use sluice_protocol::{RemotingCommand, frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Handler;
-use crate::connection::Connection;
+use crate::connection::{Connection, UNANSWERED_MAX};
 use crate::error::CloseReason;
 use crate::outbox::{WRITE_PIECES_MAX, advance, io_slices};
 use crate::responder::Responder;
@@ -143,6 +145,12 @@ impl Driver {
     fn handle(&self, request: RemotingCommand) {
         let code = request.code;
         let responder = Responder::new(&self.connection, &request);
+        if self.connection.unanswered.load(Ordering::Relaxed) > UNANSWERED_MAX {
+            let remark = format!(
+                "system busy: {UNANSWERED_MAX} requests of this connection are unanswered, more are not taken"
+            );
+            return responder.refuse(response::SYSTEM_BUSY, remark);
+        }
         let handled = catch_unwind(AssertUnwindSafe(|| {
             self.handler.handle(&self.connection, request, responder)
         }));

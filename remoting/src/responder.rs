@@ -1,6 +1,7 @@
 //! The right and the duty to answer one request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -27,6 +28,7 @@ pub struct Responder {
 
 impl Responder {
     pub(crate) fn new(connection: &Arc<Connection>, request: &RemotingCommand) -> Self {
+        connection.unanswered.fetch_add(1, Ordering::Relaxed);
         Responder {
             connection: connection.clone(),
             opaque: request.opaque,
@@ -93,6 +95,7 @@ fn shortened(remark: ByteString) -> ByteString {
 
 impl Drop for Responder {
     fn drop(&mut self) {
+        self.connection.unanswered.fetch_sub(1, Ordering::Relaxed);
         if std::mem::replace(&mut self.settled, true) {
             return;
         }

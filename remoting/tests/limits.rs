@@ -85,6 +85,26 @@ async fn more_than_the_outbox_may_hold_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn requests_without_answer_are_limited_and_one_more_is_refused_as_busy() {
+    const UNANSWERED_MAX: i32 = 16_384;
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    let mut other = Peer::connect(server.address()).await;
+    let bytes: Vec<u8> = (0..=UNANSWERED_MAX)
+        .flat_map(|opaque| request(HOLD, opaque).encode())
+        .collect();
+    peer.send_bytes(&bytes).await;
+    let busy = peer.receive().await.expect("an answer");
+    assert_eq!((busy.opaque, busy.code), (UNANSWERED_MAX, 2));
+    assert!(busy.remark().contains("16384"), "{}", busy.remark());
+    other.nothing_is_due().await;
+    // An answer makes room for a request.
+    events.held().await.refuse(1, "given up");
+    assert_eq!(peer.receive().await.expect("an answer").code, 1);
+    peer.nothing_is_due().await;
+}
+
+#[tokio::test]
 async fn one_connection_over_the_limit_is_closed_and_room_is_made_by_leaving() {
     let options = ServerOptions {
         connections_max: 2,
