@@ -8,25 +8,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::response;
-use sluice_protocol::{RemotingCommand, frame};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use crate::Handler;
 use crate::connection::{Connection, UNANSWERED_MAX};
 use crate::error::CloseReason;
 use crate::outbox::{WRITE_PIECES_MAX, advance, io_slices};
+use crate::read_buffer::ReadBuffer;
 use crate::responder::Responder;
 use crate::stream::Stream;
 
-/// Room made for a read when nothing is known of what comes.
-const READ_SIZE: usize = 8 * 1024;
-/// Most room made ahead of bytes that a frame has only announced.
-const READ_AHEAD_MAX: usize = 256 * 1024;
-/// While more than this waits to be written, nothing more is read.
+/// While more than this waits to be written, nothing more is read or handled.
 const WRITE_HIGH_WATER: usize = 1024 * 1024;
 
 /// Serves the connection until it ends, then tells the handler and everybody who waits.
@@ -40,8 +37,7 @@ pub(crate) async fn drive(
         stream,
         connection,
         handler,
-        frame_size_max,
-        buffer: BytesMut::new(),
+        buffer: ReadBuffer::new(frame_size_max),
         writing: VecDeque::new(),
         needs_flush: false,
     };
@@ -57,8 +53,7 @@ struct Driver {
     stream: Stream,
     connection: Arc<Connection>,
     handler: Arc<dyn Handler>,
-    frame_size_max: usize,
-    buffer: BytesMut,
+    buffer: ReadBuffer,
     /// Pieces taken out of the outbox and not yet wholly written.
     writing: VecDeque<Bytes>,
     needs_flush: bool,
@@ -88,47 +83,29 @@ impl Driver {
         }
     }
 
-    /// Reads once and handles all whole frames. Pending also while the peer must read first.
+    /// Reads once, unless whole frames are left from before, and handles what there is. Pending also
+    /// while the peer must read first.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
-        if self.connection.outbox.lock().pending() > WRITE_HIGH_WATER {
+        if !self.takes_requests() {
             return Ok(Poll::Pending);
         }
-        self.make_room()?;
-        match self.poll_fill(cx) {
-            Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(Ok(0)) => Err(CloseReason::Peer),
-            Poll::Ready(Ok(_)) => {
-                self.connection.note_read();
-                self.handle_frames()?;
-                Ok(Poll::Ready(()))
+        if !self.buffer.has_frame() {
+            match self.buffer.poll_fill(Pin::new(&mut self.stream), cx) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Ok(0)) => return Err(CloseReason::Peer),
+                Poll::Ready(Ok(_)) => self.connection.note_read(),
+                Poll::Ready(Err(error)) => return Err(CloseReason::Io(error.to_string())),
             }
-            Poll::Ready(Err(error)) => Err(CloseReason::Io(error.to_string())),
         }
+        self.handle_frames()?;
+        Ok(Poll::Ready(()))
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let spare = self.buffer.spare_capacity_mut();
-        let mut room = ReadBuf::uninit(spare);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-        let filled = room.filled().len();
-        // SAFETY: poll_read has initialised the first `filled` bytes of the spare capacity.
-        unsafe { self.buffer.set_len(self.buffer.len() + filled) };
-        Poll::Ready(Ok(filled))
-    }
-
-    /// Room grows with what has really come, not with what a length word claims.
-    fn make_room(&mut self) -> Result<(), CloseReason> {
-        let missing = frame::size(&self.buffer, self.frame_size_max)?
-            .map_or(READ_SIZE, |size| size.saturating_sub(self.buffer.len()));
-        if self.buffer.capacity() - self.buffer.len() < missing.min(READ_SIZE) {
-            self.buffer
-                .reserve(missing.clamp(READ_SIZE, READ_AHEAD_MAX.max(self.buffer.len())));
-        }
-        Ok(())
-    }
-
+    /// Handles whole frames until there is none, or until their answers must be written first.
     fn handle_frames(&mut self) -> Result<(), CloseReason> {
-        while let Some(frame) = frame::split(&mut self.buffer, self.frame_size_max)? {
+        while self.takes_requests()
+            && let Some(frame) = self.buffer.next_frame()?
+        {
             let command = RemotingCommand::decode(&frame)?;
             if command.is_response() {
                 self.connection.settle(command);
@@ -139,6 +116,10 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    fn takes_requests(&self) -> bool {
+        !self.connection.is_closed() && self.connection.outbox.lock().pending() <= WRITE_HIGH_WATER
     }
 
     /// A panic costs the one request: its responder answers while the stack unwinds.

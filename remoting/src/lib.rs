@@ -10,6 +10,7 @@ mod connection;
 mod driver;
 mod error;
 mod outbox;
+mod read_buffer;
 mod responder;
 mod server;
 mod stream;

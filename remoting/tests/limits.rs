@@ -60,6 +60,22 @@ async fn a_peer_that_reads_again_has_lost_nothing() {
     peer.nothing_is_due().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_came_together_wait_while_their_answers_do() {
+    let (server, _, _events) = serve(ServerOptions::default()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    // One read brings them all; their answers together are more than an outbox may hold.
+    let bytes: Vec<u8> = (0..30)
+        .flat_map(|opaque| large(4 * MIB, opaque).encode())
+        .collect();
+    peer.send_bytes(&bytes).await;
+    for opaque in 0..30 {
+        let answer = peer.receive().await.expect("an answer");
+        assert_eq!((answer.opaque, answer.body.len()), (opaque, 4 * MIB));
+    }
+    peer.nothing_is_due().await;
+}
+
 #[tokio::test]
 async fn more_than_the_outbox_may_hold_ends_the_connection() {
     let (server, _, mut events) = serve(ServerOptions::default()).await;
