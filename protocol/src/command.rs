@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::ext::ExtFields;
-use crate::frame::FrameError;
+use crate::frame::{FrameError, HEADER_SIZE_END};
 use crate::language::Language;
 use crate::version;
 
@@ -107,7 +107,10 @@ impl RemotingCommand {
 
     /// Appends length, header word and header for a body of `body_size` bytes, which the caller
     /// sends right behind.
-    pub fn encode_head(&self, body_size: usize, out: &mut BytesMut) {
+    ///
+    /// # Errors
+    /// [`FrameError::HeaderTooLarge`]; nothing was appended.
+    pub fn encode_head(&self, body_size: usize, out: &mut BytesMut) -> Result<(), FrameError> {
         let start = out.len();
         out.put_u64(0);
         match self.serialization {
@@ -115,17 +118,25 @@ impl RemotingCommand {
             Serialization::RocketMq => binary::encode(self, out),
         }
         let header_size = out.len() - start - 8;
-        debug_assert!(header_size < 1 << 24);
+        if header_size >= HEADER_SIZE_END {
+            out.truncate(start);
+            return Err(FrameError::HeaderTooLarge { size: header_size });
+        }
         let length = (4 + header_size + body_size) as u32;
         let word = (self.serialization as u32) << 24 | header_size as u32;
         out[start..start + 4].copy_from_slice(&length.to_be_bytes());
         out[start + 4..start + 8].copy_from_slice(&word.to_be_bytes());
+        Ok(())
     }
 
-    /// The whole frame in one piece.
+    /// The whole frame in one piece, for tests and tools.
+    ///
+    /// # Panics
+    /// The header is of [`HEADER_SIZE_END`] bytes or more.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(256 + self.body.len());
-        self.encode_head(self.body.len(), &mut out);
+        self.encode_head(self.body.len(), &mut out)
+            .expect("a header that fits");
         out.extend_from_slice(&self.body);
         out.freeze()
     }

@@ -9,6 +9,9 @@ use bytes::{Bytes, BytesMut};
 /// Largest frame, its length word included (`com.rocketmq.remoting.frameMaxLength`).
 pub const FRAME_SIZE_MAX: usize = 16 * 1024 * 1024;
 
+/// Headers are smaller than this, bytes: their length has 24 bits.
+pub const HEADER_SIZE_END: usize = 1 << 24;
+
 /// Bytes that are no command; the connection they came from has to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -25,6 +28,12 @@ pub enum FrameError {
         size: usize,
         /// Limit, bytes.
         max: usize,
+    },
+    /// A header of ours is larger than its header word can say.
+    #[error("header of {size} bytes: a frame has room for less than {HEADER_SIZE_END}")]
+    HeaderTooLarge {
+        /// Size of the header, bytes.
+        size: usize,
     },
     /// The header claims more bytes than the frame has.
     #[error("header length {length} exceeds the {available} bytes of its frame")]

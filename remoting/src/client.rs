@@ -180,7 +180,14 @@ impl Client {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok((
             stream,
-            Connection::new(id, peer, local, self.connector.is_some(), 0),
+            Connection::new(
+                id,
+                peer,
+                local,
+                self.connector.is_some(),
+                0,
+                self.options.frame_size_max,
+            ),
         ))
     }
 }

@@ -5,15 +5,18 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use sluice_protocol::frame::FrameError;
 use sluice_protocol::{RemotingCommand, Serialization};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::error::{CloseReason, RemotingError};
 use crate::outbox::Outbox;
+use crate::watch::Watch;
 
 /// Most bytes that may wait for one peer; beyond that it is dropped. One largest pull response and
 /// then some.
@@ -30,6 +33,8 @@ pub struct Connection {
     peer: SocketAddr,
     local: SocketAddr,
     tls: bool,
+    /// Largest frame sent, bytes: what we take ourselves.
+    frame_size_max: usize,
     pub(crate) outbox: Mutex<Outbox>,
     /// Our requests that wait for their response, by opaque.
     waiting: Mutex<HashMap<i32, oneshot::Sender<RemotingCommand>>>,
@@ -41,8 +46,13 @@ pub struct Connection {
     closed: OnceLock<CloseReason>,
     opened: Instant,
     /// Milliseconds after `opened` when the peer last sent anything or took anything.
-    last_read_ms: AtomicU64,
-    last_write_ms: AtomicU64,
+    pub(crate) last_read_ms: AtomicU64,
+    pub(crate) last_write_ms: AtomicU64,
+    bytes_read: AtomicU64,
+    /// Bytes to come of a frame that has begun, 0 without one; also while nothing is read because
+    /// the peer does not read.
+    pub(crate) frame_missing: AtomicU64,
+    pub(crate) watch: Mutex<Watch>,
 }
 
 impl Connection {
@@ -52,12 +62,14 @@ impl Connection {
         local: SocketAddr,
         tls: bool,
         first_opaque: i32,
+        frame_size_max: usize,
     ) -> Arc<Self> {
         Arc::new(Connection {
             id,
             peer: canonical(peer),
             local: canonical(local),
             tls,
+            frame_size_max,
             outbox: Mutex::default(),
             waiting: Mutex::default(),
             next_opaque: AtomicI32::new(first_opaque),
@@ -67,6 +79,9 @@ impl Connection {
             opened: Instant::now(),
             last_read_ms: AtomicU64::new(0),
             last_write_ms: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            frame_missing: AtomicU64::new(0),
+            watch: Mutex::default(),
         })
     }
 
@@ -103,7 +118,9 @@ impl Connection {
         request.opaque = self.next_opaque();
         request.flag |= sluice_protocol::command::FLAG_ONE_WAY;
         request.serialization = self.serialization();
-        self.send(&request, &[]);
+        if let Err(error) = self.send(&request, &[]) {
+            tracing::warn!(peer = %self.peer, code = request.code, %error, "a one-way request can't be sent");
+        }
     }
 
     /// Sends a request and waits for its response.
@@ -112,7 +129,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`RemotingError::Timeout`] or [`RemotingError::Closed`]; the request may have been carried
-    /// out in either case.
+    /// out in either case. [`RemotingError::Unsendable`]: it was not sent.
     pub async fn call(
         &self,
         mut request: RemotingCommand,
@@ -126,7 +143,11 @@ impl Connection {
             opaque: request.opaque,
         };
         self.waiting.lock().insert(request.opaque, sender);
-        self.send(&request, &[]);
+        self.send(&request, &[])
+            .map_err(|source| RemotingError::Unsendable {
+                address: self.peer.to_string(),
+                source,
+            })?;
         if let Some(reason) = self.closed.get() {
             return Err(RemotingError::Closed {
                 address: self.peer.to_string(),
@@ -150,16 +171,23 @@ impl Connection {
     }
 
     /// Puts a command in the outbox; on a closed connection it is dropped.
-    pub(crate) fn send(&self, command: &RemotingCommand, slices: &[Bytes]) {
+    ///
+    /// # Errors
+    /// It does not fit into a frame; nothing was put in.
+    pub(crate) fn send(
+        &self,
+        command: &RemotingCommand,
+        slices: &[Bytes],
+    ) -> Result<(), FrameError> {
         if self.is_closed() {
-            return;
+            return Ok(());
         }
         let mut outbox = self.outbox.lock();
         if outbox.pending() == 0 {
             // The stall time counts from here, also before the driver has woken up.
             self.note_write();
         }
-        outbox.put(command, slices);
+        outbox.put(command, slices, self.frame_size_max)?;
         let pending = outbox.pending();
         let sleeper = outbox.sleeper.take();
         drop(outbox);
@@ -172,6 +200,7 @@ impl Connection {
                 limit: OUTBOX_SIZE_MAX,
             });
         }
+        Ok(())
     }
 
     /// A response came: whoever waits for it gets it, an unknown one is ignored.
@@ -201,30 +230,22 @@ impl Connection {
         self.closed.get()
     }
 
-    pub(crate) fn note_read(&self) {
+    pub(crate) fn note_read(&self, size: usize) {
         self.last_read_ms.store(self.age_ms(), Ordering::Relaxed);
+        self.bytes_read.fetch_add(size as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_missing(&self, missing: usize) {
+        self.frame_missing.store(missing as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that have come from the peer.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_write(&self) {
         self.last_write_ms.store(self.age_ms(), Ordering::Relaxed);
-    }
-
-    /// Ends the connection if nothing has moved for `idle`, or nothing of what waits for `stall`.
-    pub(crate) fn close_if_unused(&self, idle: Duration, stall: Duration) {
-        // Locked first: what is put in afterwards must not meet a write time from before.
-        let outbox = self.outbox.lock();
-        let age = self.age_ms();
-        let since = |last: &AtomicU64| {
-            Duration::from_millis(age.saturating_sub(last.load(Ordering::Relaxed)))
-        };
-        let (read, written) = (since(&self.last_read_ms), since(&self.last_write_ms));
-        let waiting = outbox.pending() > 0;
-        drop(outbox);
-        if read.min(written) > idle {
-            self.close(CloseReason::Idle(idle));
-        } else if written > stall && waiting {
-            self.close(CloseReason::Stalled(stall));
-        }
     }
 
     /// The writer starts on something new: the stall time counts from here.
@@ -238,8 +259,12 @@ impl Connection {
         }
     }
 
+    pub(crate) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
     fn age_ms(&self) -> u64 {
-        self.opened.elapsed().as_millis() as u64
+        self.age().as_millis() as u64
     }
 
     fn next_opaque(&self) -> i32 {

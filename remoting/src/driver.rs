@@ -87,17 +87,20 @@ impl Driver {
     /// while the peer must read first.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
         if !self.takes_requests() {
+            // Not the peer's fault: no frame is late while we do not read.
+            self.connection.note_missing(0);
             return Ok(Poll::Pending);
         }
         if !self.buffer.has_frame() {
             match self.buffer.poll_fill(Pin::new(&mut self.stream), cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(0)) => return Err(CloseReason::Peer),
-                Poll::Ready(Ok(_)) => self.connection.note_read(),
+                Poll::Ready(Ok(size)) => self.connection.note_read(size),
                 Poll::Ready(Err(error)) => return Err(CloseReason::Io(error.to_string())),
             }
         }
         self.handle_frames()?;
+        self.connection.note_missing(self.buffer.missing()?);
         Ok(Poll::Ready(()))
     }
 

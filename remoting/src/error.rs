@@ -31,6 +31,18 @@ pub enum CloseReason {
     /// The peer has taken nothing of what waits for it for too long.
     #[error("the peer has not read anything for {0:?}")]
     Stalled(Duration),
+    /// The peer takes what waits for it, but slower than it may.
+    #[error("the peer reads too slowly: {pending} bytes wait to be sent")]
+    SlowReader {
+        /// Bytes waiting.
+        pending: u64,
+    },
+    /// The peer has begun a frame and does not come to its end.
+    #[error("a frame comes too slowly: {missing} bytes of it are missing")]
+    SlowFrame {
+        /// Bytes to come.
+        missing: u64,
+    },
     /// We closed it.
     #[error("{0}")]
     Local(&'static str),
@@ -72,6 +84,14 @@ pub enum RemotingError {
         code: i32,
         /// Time allowed.
         timeout: Duration,
+    },
+    /// The request does not fit into a frame.
+    #[error("request to {address} can't be sent: {source}")]
+    Unsendable {
+        /// The peer.
+        address: String,
+        /// What is too large.
+        source: FrameError,
     },
     /// The address can't be listened on.
     #[error("listen on {address} failed: {source}")]

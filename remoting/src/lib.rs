@@ -15,6 +15,7 @@ mod responder;
 mod server;
 mod stream;
 pub mod tls;
+mod watch;
 
 pub use client::{Client, ClientOptions};
 pub use connection::Connection;

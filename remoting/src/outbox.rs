@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_protocol::RemotingCommand;
+use sluice_protocol::frame::FrameError;
 
 /// Bodies up to this size are copied behind their header; larger ones are sent from where they lie.
 const COPY_SIZE_MAX: usize = 512;
@@ -19,18 +20,38 @@ pub(crate) struct Outbox {
     tail: BytesMut,
     /// Bytes in `chunks` and `tail`.
     pending: usize,
+    /// Bytes written since the beginning.
+    taken: u64,
     /// The driver sleeps and has to be woken by whoever puts something in.
     pub(crate) sleeper: Option<Waker>,
 }
 
 impl Outbox {
-    pub(crate) fn put(&mut self, command: &RemotingCommand, slices: &[Bytes]) {
+    /// Puts a command in whose body continues with `slices`.
+    ///
+    /// # Errors
+    /// It is larger than a frame of `frame_size_max` bytes; nothing was put in.
+    pub(crate) fn put(
+        &mut self,
+        command: &RemotingCommand,
+        slices: &[Bytes],
+        frame_size_max: usize,
+    ) -> Result<(), FrameError> {
         let before = self.tail.len();
         let body_size = command.body.len() + slices.iter().map(Bytes::len).sum::<usize>();
-        command.encode_head(body_size, &mut self.tail);
-        self.pending += self.tail.len() - before + body_size;
+        command.encode_head(body_size, &mut self.tail)?;
+        let size = self.tail.len() - before + body_size;
+        if size > frame_size_max {
+            self.tail.truncate(before);
+            return Err(FrameError::TooLarge {
+                size,
+                max: frame_size_max,
+            });
+        }
+        self.pending += size;
         self.put_bytes(&command.body);
         slices.iter().for_each(|slice| self.put_bytes(slice));
+        Ok(())
     }
 
     fn put_bytes(&mut self, bytes: &Bytes) {
@@ -62,11 +83,17 @@ impl Outbox {
     /// `written` bytes have left for the peer.
     pub(crate) fn written(&mut self, written: usize) {
         self.pending -= written;
+        self.taken += written as u64;
     }
 
     /// Bytes not yet written, those in the writer's hands included.
     pub(crate) fn pending(&self) -> usize {
         self.pending
+    }
+
+    /// Bytes written since the beginning.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     pub(crate) fn clear(&mut self) {
@@ -112,13 +139,16 @@ mod tests {
     fn small_bodies_join_their_heads_and_large_ones_are_not_copied() {
         let mut outbox = Outbox::default();
         let command = RemotingCommand::request(10, 1).with_body("small");
-        outbox.put(&command, &[]);
+        let mut put = |command: &RemotingCommand, slices: &[Bytes]| {
+            outbox.put(command, slices, 1024).expect("it fits");
+        };
+        put(&command, &[]);
         let large = Bytes::from(vec![7; COPY_SIZE_MAX + 1]);
-        outbox.put(
+        put(
             &RemotingCommand::request(10, 2),
             std::slice::from_ref(&large),
         );
-        outbox.put(&command, &[]);
+        put(&command, &[]);
         let mut pieces = VecDeque::new();
         outbox.take(&mut pieces);
         assert_eq!(pieces.len(), 3);
@@ -127,6 +157,17 @@ mod tests {
         assert_eq!(outbox.pending(), total);
         outbox.written(total);
         assert_eq!(outbox.pending(), 0);
+    }
+
+    #[test]
+    fn what_fits_in_no_frame_is_refused_and_leaves_nothing() {
+        let mut outbox = Outbox::default();
+        let mut wide = RemotingCommand::request(10, 1);
+        wide.ext.put("x", "y".repeat(1 << 24));
+        assert!(outbox.put(&wide, &[], usize::MAX).is_err());
+        let long = RemotingCommand::request(10, 1).with_body(vec![7; 4096]);
+        assert!(outbox.put(&long, &[], 4096).is_err());
+        assert_eq!((outbox.pending(), outbox.tail.len()), (0, 0));
     }
 
     #[test]

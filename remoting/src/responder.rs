@@ -57,8 +57,11 @@ impl Responder {
         response.serialization = self.serialization;
         response.remark = response.remark.map(shortened);
         response.flag |= sluice_protocol::command::FLAG_RESPONSE;
-        if !std::mem::replace(&mut self.settled, true) {
-            self.connection.send(&response, slices);
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        if let Err(error) = self.connection.send(&response, slices) {
+            self.send_system_error(format!("the answer can't be sent: {error}").into());
         }
     }
 
@@ -72,6 +75,14 @@ impl Responder {
     /// Leaves the request unanswered on purpose: some requests have no answer in some cases.
     pub fn stay_silent(mut self) {
         self.settled = true;
+    }
+
+    fn send_system_error(&self, remark: ByteString) {
+        let mut response = self.response(response::SYSTEM_ERROR);
+        response.remark = Some(remark);
+        if let Err(error) = self.connection.send(&response, &[]) {
+            tracing::error!(peer = %self.connection.peer(), %error, "not even a refusal fits into a frame");
+        }
     }
 
     /// Whether nobody waits for the answer.
@@ -99,8 +110,6 @@ impl Drop for Responder {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let mut response = self.response(response::SYSTEM_ERROR);
-        response.remark = Some("the request failed inside the server, its log says why".into());
-        self.connection.send(&response, &[]);
+        self.send_system_error("the request failed inside the server, its log says why".into());
     }
 }

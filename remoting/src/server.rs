@@ -38,7 +38,8 @@ pub struct ServerOptions {
     pub frame_size_max: usize,
     /// A connection without any traffic for this long is closed.
     pub idle: Duration,
-    /// A peer that takes nothing of what waits for it for this long is closed.
+    /// A peer that takes nothing of what waits for it for this long is closed. So is one that needs
+    /// this and more than a second for every 64 KiB to take what waits or to finish a frame.
     pub stall: Duration,
     /// TLS.
     pub tls: TlsServerOptions,
@@ -245,6 +246,7 @@ async fn serve(
         local,
         tls,
         FIRST_OPAQUE,
+        shared.options.frame_size_max,
     );
     shared
         .connections

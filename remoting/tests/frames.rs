@@ -259,6 +259,37 @@ async fn a_remark_of_any_length_leaves_a_frame_that_decodes() {
 }
 
 #[tokio::test]
+async fn an_answer_larger_than_a_frame_is_refused_with_its_size() {
+    let options = ServerOptions {
+        frame_size_max: 1 << 20,
+        ..ServerOptions::default()
+    };
+    let (server, _, _events) = serve(options).await;
+    let mut peer = Peer::connect(server.address()).await;
+    let answer = peer.answer_of(&large(1 << 20, 1)).await;
+    assert_eq!((answer.opaque, answer.code), (1, 1));
+    assert!(answer.remark().contains("1048"), "{}", answer.remark());
+    assert_eq!(peer.answer_of(&large(1000, 2)).await.body.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_header_larger_than_its_length_can_say_is_refused_with_its_size() {
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    for request in [request(HOLD, 1), binary(HOLD, 2)] {
+        peer.send(&request).await;
+        let held = events.held().await;
+        let mut response = held.response(0);
+        response.ext.put("x", "y".repeat(1 << 24));
+        held.answer(response);
+        let answer = peer.receive().await.expect("an answer");
+        assert_eq!((answer.opaque, answer.code), (request.opaque, 1));
+        assert!(answer.remark().contains("16777"), "{}", answer.remark());
+        peer.nothing_is_due().await;
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_hangs_up_ends_its_connection() {
     let (server, _, mut events) = serve(ServerOptions::default()).await;
     let mut peer = Peer::connect(server.address()).await;

@@ -205,7 +205,9 @@ async fn shutdown_lets_answers_leave_and_then_closes() {
 async fn shutdown_waits_no_longer_than_it_was_told() {
     let (server, _, mut events) = serve(ServerOptions::default()).await;
     let mut slow = Peer::connect(server.address()).await;
-    slow.send(&large(32 * MIB, 1)).await;
+    for opaque in 0..4 {
+        slow.send(&large(8 * MIB, opaque)).await;
+    }
     until("an answer waits", || server.connections().len() == 1).await;
     within(server.shutdown(Duration::from_millis(50))).await;
     assert!(matches!(events.ended().await, CloseReason::Local(_)));
