@@ -1,6 +1,7 @@
 //! The dialling side: one connection per address, made on demand and kept.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,13 +19,19 @@ use crate::error::{CloseReason, RemotingError};
 use crate::stream::Stream;
 use crate::tls::{self, TlsClientOptions};
 
+const CLOSED_BY_OWNER: CloseReason = CloseReason::Local("closed by its owner");
+
 /// Settings of the dialling side.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// Most time to connect, TLS handshake included.
     pub connect_timeout: Duration,
-    /// Largest frame accepted, bytes.
+    /// Largest frame, its length word included, bytes.
     pub frame_size_max: usize,
+    /// A connection without any traffic for this long is closed.
+    pub idle: Duration,
+    /// As [`crate::ServerOptions::stall`].
+    pub stall: Duration,
     /// `tls.enable`: connect encrypted.
     pub tls: Option<TlsClientOptions>,
 }
@@ -34,13 +41,20 @@ impl Default for ClientOptions {
         ClientOptions {
             connect_timeout: Duration::from_secs(3),
             frame_size_max: sluice_protocol::frame::FRAME_SIZE_MAX,
+            idle: Duration::from_secs(120),
+            stall: Duration::from_secs(60),
             tls: None,
         }
     }
 }
 
-/// The lock of an address is held while it is being dialled, so that it is dialled once.
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+/// What there is for one address.
+#[derive(Default)]
+struct Slot {
+    connection: Option<Arc<Connection>>,
+    /// Held while the address is being dialled, so that it is dialled once.
+    dialling: Arc<tokio::sync::Mutex<()>>,
+}
 
 /// Calls peers by address. Dropped, it closes its connections.
 pub struct Client {
@@ -78,6 +92,7 @@ impl Client {
     /// Sends a request to `address` (`host:port`) and waits for its response, connecting if need be.
     ///
     /// A peer that answers GO_AWAY is leaving: the request is sent once more over a new connection.
+    /// One from which nothing at all comes within `timeout` is taken for dead, its connection closed.
     ///
     /// # Errors
     /// No connection, or no response within `timeout` (which counts from the moment of sending).
@@ -88,12 +103,13 @@ impl Client {
         timeout: Duration,
     ) -> Result<RemotingCommand, RemotingError> {
         let connection = self.connection(address).await?;
-        let response = connection.call(request.clone(), timeout).await?;
+        let response = call_living(&connection, request.clone(), timeout).await?;
         if response.code != response::GO_AWAY {
             return Ok(response);
         }
         connection.close(CloseReason::Local("the peer said that it goes away"));
-        self.connection(address).await?.call(request, timeout).await
+        let connection = self.connection(address).await?;
+        call_living(&connection, request, timeout).await
     }
 
     /// Sends a request to `address` and forgets it.
@@ -114,35 +130,44 @@ impl Client {
     /// # Errors
     /// [`RemotingError::Connect`] or [`RemotingError::ConnectTimeout`].
     pub async fn connection(&self, address: &str) -> Result<Arc<Connection>, RemotingError> {
-        let slot = self
+        if let Some(connection) = self.existing(address) {
+            return Ok(connection);
+        }
+        let dialling = self
             .slots
             .lock()
             .entry(address.to_owned())
             .or_default()
+            .dialling
             .clone();
-        let mut slot = slot.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
-            return Ok(connection.clone());
+        let _one_at_a_time = dialling.lock().await;
+        if let Some(connection) = self.existing(address) {
+            return Ok(connection);
         }
         let connection = self.dial(address).await?;
-        *slot = Some(connection.clone());
+        match self.slots.lock().get_mut(address) {
+            Some(slot) if Arc::ptr_eq(&slot.dialling, &dialling) => {
+                slot.connection = Some(connection.clone());
+            }
+            // The slot was taken away meanwhile: nobody would find this connection to close it.
+            _ => connection.close(CLOSED_BY_OWNER),
+        }
         Ok(connection)
     }
 
     /// The living connection to `address`, if there is one.
     pub fn existing(&self, address: &str) -> Option<Arc<Connection>> {
-        let slot = self.slots.lock().get(address).cloned()?;
-        let slot = slot.try_lock().ok()?;
-        slot.clone().filter(|connection| !connection.is_closed())
+        let slots = self.slots.lock();
+        let connection = slots.get(address)?.connection.as_ref()?;
+        (!connection.is_closed()).then(|| connection.clone())
     }
 
-    /// Closes the connection to `address`, if there is one.
+    /// Closes the connection to `address`, if there is one, or as soon as it is made if it is being
+    /// dialled.
     pub fn close(&self, address: &str) {
         let slot = self.slots.lock().remove(address);
-        if let Some(connection) =
-            slot.and_then(|slot| slot.try_lock().ok().and_then(|slot| slot.clone()))
-        {
-            connection.close(CloseReason::Local("closed by its owner"));
+        if let Some(connection) = slot.and_then(|slot| slot.connection) {
+            connection.close(CLOSED_BY_OWNER);
         }
     }
 
@@ -158,12 +183,25 @@ impl Client {
                 address: address.to_owned(),
                 source,
             })?;
-        tokio::spawn(driver::drive(
+        let driven = driver::drive(
             stream,
             connection.clone(),
             self.handler.clone(),
             self.options.frame_size_max,
-        ));
+        );
+        let (peer, watched) = (connection.peer(), connection.clone());
+        let (idle, stall) = (self.options.idle, self.options.stall);
+        tokio::spawn(async move {
+            let reason = tokio::select! {
+                reason = driven => reason,
+                never = watch(&watched, idle, stall) => match never {},
+            };
+            if reason.is_reproach() {
+                tracing::warn!(%peer, %reason, "connection dropped");
+            } else {
+                tracing::debug!(%peer, %reason, "connection ended");
+            }
+        });
         Ok(connection)
     }
 
@@ -192,10 +230,33 @@ impl Client {
     }
 }
 
+/// Calls, and ends the connection when nothing came while the call waited.
+async fn call_living(
+    connection: &Connection,
+    request: RemotingCommand,
+    timeout: Duration,
+) -> Result<RemotingCommand, RemotingError> {
+    let before = connection.bytes_read();
+    let outcome = connection.call(request, timeout).await;
+    if matches!(outcome, Err(RemotingError::Timeout { .. })) && connection.bytes_read() == before {
+        connection.close(CloseReason::Silent(timeout));
+    }
+    outcome
+}
+
+/// Looks once a second whether the connection is still worth keeping.
+async fn watch(connection: &Connection, idle: Duration, stall: Duration) -> Infallible {
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        interval.tick().await;
+        connection.close_if_unused(idle, stall);
+    }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
-        for slot in self.slots.lock().values() {
-            if let Some(connection) = slot.try_lock().ok().and_then(|slot| slot.clone()) {
+        for slot in self.slots.get_mut().values() {
+            if let Some(connection) = &slot.connection {
                 connection.close(CloseReason::Local("the client is shut down"));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub struct Connection {
     next_opaque: AtomicI32,
     /// Responders that live: requests of the peer that have no answer yet.
     pub(crate) unanswered: AtomicUsize,
+    /// Those of them that wait for an event.
+    pub(crate) parked: AtomicUsize,
+    draining: AtomicBool,
     /// Form of the last request that came; our own requests take it.
     serialization: AtomicU8,
     closed: OnceLock<CloseReason>,
@@ -74,6 +77,8 @@ impl Connection {
             waiting: Mutex::default(),
             next_opaque: AtomicI32::new(first_opaque),
             unanswered: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
             serialization: AtomicU8::new(Serialization::Json as u8),
             closed: OnceLock::new(),
             opened: Instant::now(),
@@ -106,7 +111,7 @@ impl Connection {
         self.closed.get().is_some()
     }
 
-    /// Ends the connection; what still waits to be sent is dropped. Only the first reason counts.
+    /// Ends the connection; nothing more is taken or put in. Only the first reason counts.
     pub fn close(&self, reason: CloseReason) {
         if self.closed.set(reason).is_ok() {
             self.wake();
@@ -217,9 +222,24 @@ impl Connection {
     }
 
     /// Everybody who waits for a response learns that none will come.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn abandon_calls(&self) {
         self.waiting.lock().clear();
-        self.outbox.lock().clear();
+    }
+
+    /// Takes nothing more from the peer; what was taken can still be answered.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether an answer is on its way: being made or waiting to be written. Parked requests have
+    /// none in sight.
+    pub(crate) fn owes_answers(&self) -> bool {
+        let parked = self.parked.load(Ordering::Relaxed);
+        self.unanswered.load(Ordering::Relaxed) > parked || self.outbox.lock().pending() > 0
     }
 
     pub(crate) fn close_reason(&self) -> CloseReason {

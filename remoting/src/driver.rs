@@ -9,11 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::response;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::Handler;
 use crate::connection::{Connection, UNANSWERED_MAX};
@@ -23,16 +24,18 @@ use crate::read_buffer::ReadBuffer;
 use crate::responder::Responder;
 use crate::stream::Stream;
 
+/// Most time that answers get to leave once we have ended the connection.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// While more than this waits to be written, nothing more is read or handled.
 const WRITE_HIGH_WATER: usize = 1024 * 1024;
 
-/// Serves the connection until it ends, then tells the handler and everybody who waits.
+/// Serves the connection until it ends, then tells the handler and everybody who waits, and why.
 pub(crate) async fn drive(
     stream: Stream,
     connection: Arc<Connection>,
     handler: Arc<dyn Handler>,
     frame_size_max: usize,
-) {
+) -> CloseReason {
     let mut driver = Driver {
         stream,
         connection,
@@ -43,10 +46,14 @@ pub(crate) async fn drive(
     };
     let reason = poll_fn(|cx| driver.poll(cx)).await;
     driver.connection.close(reason);
-    driver.connection.abandon();
     let reason = driver.connection.close_reason();
-    tracing::debug!(peer = %driver.connection.peer(), %reason, "connection ended");
+    driver.connection.abandon_calls();
+    if matches!(reason, CloseReason::Frame(_) | CloseReason::Local(_)) {
+        let _ = tokio::time::timeout(FAREWELL, driver.take_leave()).await;
+    }
+    driver.connection.outbox.lock().clear();
     driver.handler.closed(&driver.connection, &reason);
+    reason
 }
 
 struct Driver {
@@ -122,7 +129,9 @@ impl Driver {
     }
 
     fn takes_requests(&self) -> bool {
-        !self.connection.is_closed() && self.connection.outbox.lock().pending() <= WRITE_HIGH_WATER
+        !self.connection.is_closed()
+            && !self.connection.is_draining()
+            && self.connection.outbox.lock().pending() <= WRITE_HIGH_WATER
     }
 
     /// A panic costs the one request: its responder answers while the stack unwinds.
@@ -168,6 +177,22 @@ impl Driver {
                 Ok(Poll::Ready(()))
             }
             Poll::Ready(Err(error)) => Err(CloseReason::Io(error.to_string())),
+        }
+    }
+
+    /// Answers that are there still leave, and the end of the stream is announced.
+    async fn take_leave(&mut self) -> Result<(), CloseReason> {
+        poll_fn(|cx| self.poll_write_all(cx)).await?;
+        let ended = self.stream.shutdown().await;
+        ended.map_err(|error| CloseReason::Io(error.to_string()))
+    }
+
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        while self.poll_write(cx)?.is_ready() {}
+        if self.writing.is_empty() && !self.needs_flush {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
         }
     }
 

@@ -43,9 +43,27 @@ pub enum CloseReason {
         /// Bytes to come.
         missing: u64,
     },
+    /// A response was due and nothing came at all.
+    #[error("silent for {0:?} while a response was due")]
+    Silent(Duration),
     /// We closed it.
     #[error("{0}")]
     Local(&'static str),
+}
+
+impl CloseReason {
+    /// Whether the peer was dropped for what it did, and not by agreement.
+    pub(crate) fn is_reproach(&self) -> bool {
+        match self {
+            CloseReason::Peer | CloseReason::Io(_) | CloseReason::Idle(_) => false,
+            CloseReason::Silent(_) | CloseReason::Local(_) => false,
+            CloseReason::Frame(_)
+            | CloseReason::NotReading { .. }
+            | CloseReason::Stalled(_)
+            | CloseReason::SlowReader { .. }
+            | CloseReason::SlowFrame { .. } => true,
+        }
+    }
 }
 
 /// Why a call has no response, or a server can't be started.

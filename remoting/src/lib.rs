@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod driver;
 mod error;
+mod log_limit;
 mod outbox;
 mod read_buffer;
 mod responder;

@@ -24,6 +24,7 @@ pub struct Responder {
     serialization: Serialization,
     /// Nothing is due any more, or never was.
     settled: bool,
+    parked: bool,
 }
 
 impl Responder {
@@ -34,6 +35,7 @@ impl Responder {
             opaque: request.opaque,
             serialization: request.serialization,
             settled: request.is_one_way(),
+            parked: false,
         }
     }
 
@@ -72,6 +74,14 @@ impl Responder {
         self.answer(response);
     }
 
+    /// The answer waits for an event that may be far off, as a long poll's does: a shutdown does
+    /// not wait for it.
+    pub fn park(&mut self) {
+        if !std::mem::replace(&mut self.parked, true) {
+            self.connection.parked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Leaves the request unanswered on purpose: some requests have no answer in some cases.
     pub fn stay_silent(mut self) {
         self.settled = true;
@@ -106,10 +116,12 @@ fn shortened(remark: ByteString) -> ByteString {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        self.connection.unanswered.fetch_sub(1, Ordering::Relaxed);
-        if std::mem::replace(&mut self.settled, true) {
-            return;
+        if !std::mem::replace(&mut self.settled, true) {
+            self.send_system_error("the request failed inside the server, its log says why".into());
         }
-        self.send_system_error("the request failed inside the server, its log says why".into());
+        if self.parked {
+            self.connection.parked.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.connection.unanswered.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -17,11 +17,10 @@ use crate::Handler;
 use crate::connection::Connection;
 use crate::driver;
 use crate::error::{CloseReason, RemotingError};
+use crate::log_limit::LogLimit;
 use crate::stream::Stream;
 use crate::tls::{self, TlsMode, TlsServerOptions};
 
-/// A peer that has said nothing for this long after connecting is closed.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Most time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of ours count their opaques from here, far from where clients begin: one of them (.NET)
@@ -36,7 +35,7 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Largest frame, its length word included, bytes.
     pub frame_size_max: usize,
-    /// A connection without any traffic for this long is closed.
+    /// A connection without any traffic for this long is closed, also one that never said anything.
     pub idle: Duration,
     /// A peer that takes nothing of what waits for it for this long is closed. So is one that needs
     /// this and more than a second for every 64 KiB to take what waits or to finish a frame.
@@ -71,6 +70,39 @@ struct Shared {
     acceptor: Option<TlsAcceptor>,
     permits: Arc<Semaphore>,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
+    refused: LogLimit,
+    dropped: LogLimit,
+}
+
+impl Shared {
+    fn connections(&self) -> Vec<Arc<Connection>> {
+        let connections = self.connections.lock();
+        connections.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn note_refused(&self, peer: SocketAddr, reason: &str) {
+        if self.refused.admits() {
+            tracing::warn!(%peer, reason, "connection refused");
+        }
+    }
+
+    fn note_ended(&self, peer: SocketAddr, reason: &CloseReason) {
+        if reason.is_reproach() && self.dropped.admits() {
+            tracing::warn!(%peer, %reason, "connection dropped");
+        } else {
+            tracing::debug!(%peer, %reason, "connection ended");
+        }
+    }
+
+    /// Says how many lines the limits have held back.
+    fn note_held_back(&self) {
+        if let Some(count) = self.refused.held_back() {
+            tracing::warn!(count, "more connections refused within a minute");
+        }
+        if let Some(count) = self.dropped.held_back() {
+            tracing::warn!(count, "more connections dropped within a minute");
+        }
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -111,6 +143,8 @@ impl Server {
             acceptor,
             permits,
             connections: Mutex::default(),
+            refused: LogLimit::default(),
+            dropped: LogLimit::default(),
         });
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(accept_all(listener, shared.clone(), stopped.clone()));
@@ -129,28 +163,20 @@ impl Server {
 
     /// Connections at this moment.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
-        self.shared
-            .connections
-            .lock()
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect()
+        self.shared.connections()
     }
 
-    /// Stops accepting, gives what waits to be sent up to `patience` to leave, closes everything.
+    /// Stops accepting and reading, gives requests in flight up to `patience` to be answered and
+    /// their answers to leave, closes everything.
     pub async fn shutdown(&self, patience: Duration) {
         let _ = self.stop.send(true);
-        let flushed = async {
-            while self
-                .connections()
-                .iter()
-                .any(|connection| connection.outbox.lock().pending() > 0)
-            {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let _ = tokio::time::timeout(patience, flushed).await;
+        self.connections().iter().for_each(|one| one.drain());
+        let answered = || !self.connections().iter().any(|one| one.owes_answers());
+        let _ = tokio::time::timeout(patience, until(answered)).await;
         self.close_all();
+        // The drivers say goodbye, each within its time.
+        let gone = until(|| self.shared.connections.lock().is_empty());
+        let _ = tokio::time::timeout(2 * driver::FAREWELL, gone).await;
     }
 
     fn close_all(&self) {
@@ -164,6 +190,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
         self.close_all();
+    }
+}
+
+async fn until(done: impl Fn() -> bool) {
+    while !done() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -212,32 +244,39 @@ fn admit(
     stopped: watch::Receiver<bool>,
 ) {
     let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
-        tracing::warn!(%peer, limit = shared.options.connections_max, "connection refused: the limit of connections is reached");
+        let limit = shared.options.connections_max;
+        shared.note_refused(
+            peer,
+            &format!("the limit of {limit} connections is reached"),
+        );
         return;
     };
     let shared = shared.clone();
     tokio::spawn(async move {
-        if let Err(reason) = serve(stream, peer, shared, permit, stopped).await {
-            tracing::warn!(%peer, %reason, "connection refused");
+        match serve(stream, peer, &shared, permit, stopped).await {
+            Ok(Some(reason)) => shared.note_ended(peer, &reason),
+            Ok(None) => {}
+            Err(reason) => shared.note_refused(peer, &reason),
         }
     });
 }
 
+/// Serves a peer to its end and says why that came; `None` if it never said anything.
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    shared: Arc<Shared>,
+    shared: &Shared,
     _permit: OwnedSemaphorePermit,
     mut stopped: watch::Receiver<bool>,
-) -> Result<(), String> {
+) -> Result<Option<CloseReason>, String> {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().map_err(|error| error.to_string())?;
     let negotiated = tokio::select! {
-        negotiated = negotiate(stream, &shared) => negotiated?,
+        negotiated = negotiate(stream, shared) => negotiated?,
         _ = stopped.wait_for(|stopped| *stopped) => None,
     };
     let Some(stream) = negotiated else {
-        return Ok(());
+        return Ok(None);
     };
     let tls = !matches!(stream, Stream::Plain(_));
     let connection = Connection::new(
@@ -256,7 +295,7 @@ async fn serve(
         // The shutdown may have gone through the connections before this one was among them.
         connection.close(CloseReason::Local(SHUTTING_DOWN));
     }
-    driver::drive(
+    let reason = driver::drive(
         stream,
         connection.clone(),
         shared.handler.clone(),
@@ -264,13 +303,13 @@ async fn serve(
     )
     .await;
     shared.connections.lock().remove(&connection.id());
-    Ok(())
+    Ok(Some(reason))
 }
 
 /// Tells TLS from plain text by the first byte; `None` when the peer left before it said anything.
 async fn negotiate(stream: TcpStream, shared: &Shared) -> Result<Option<Stream>, String> {
     let mut first = [0];
-    let peeked = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await;
+    let peeked = tokio::time::timeout(shared.options.idle, stream.peek(&mut first)).await;
     match peeked {
         Err(_) | Ok(Err(_) | Ok(0)) => return Ok(None),
         Ok(Ok(_)) => {}
@@ -299,14 +338,9 @@ async fn close_unused(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
             _ = interval.tick() => {}
             _ = stopped.changed() => return,
         }
-        let connections: Vec<_> = shared
-            .connections
-            .lock()
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect();
-        for connection in connections {
+        for connection in shared.connections() {
             connection.close_if_unused(shared.options.idle, shared.options.stall);
         }
+        shared.note_held_back();
     }
 }

@@ -76,9 +76,11 @@ async fn opaques_of_calls_in_flight_differ() {
 #[tokio::test]
 async fn a_call_without_a_response_ends_in_time_and_the_connection_lives() {
     let (client, listener, address) = client_and_listener().await;
-    let late = call(&client, address, "late", Duration::from_millis(50));
+    let late = call(&client, address, "late", Duration::from_millis(200));
     let mut peer = accept(&listener).await;
     let request = peer.receive().await.expect("a request");
+    // The peer is there, only this answer is not: it takes heartbeats, for instance.
+    peer.send(&self::request(ECHO, 99).response(0)).await;
     let error = within(late)
         .await
         .expect("no panic")
@@ -101,6 +103,73 @@ async fn a_call_without_a_response_ends_in_time_and_the_connection_lives() {
             .body,
         "in time"
     );
+}
+
+#[tokio::test]
+async fn a_peer_from_which_nothing_comes_is_taken_for_dead() {
+    let (client, listener, address) = client_and_listener().await;
+    let lost = call(&client, address, "lost", Duration::from_millis(100));
+    let mut dead = accept(&listener).await;
+    let error = within(lost).await.expect("no panic").expect_err("silence");
+    assert!(matches!(error, RemotingError::Timeout { .. }), "{error}");
+    assert_eq!(dead.receive().await.expect("the request").body, "lost");
+    assert!(dead.receive().await.is_none(), "its connection is closed");
+    let next = call(&client, address, "next", PATIENCE);
+    let mut peer = accept(&listener).await;
+    let request = peer.receive().await.expect("a request");
+    peer.send(&request.response(0)).await;
+    within(next).await.expect("no panic").expect("a response");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_by_who_dialled_too() {
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let options = ClientOptions {
+        idle: Duration::from_millis(100),
+        ..ClientOptions::default()
+    };
+    let client = Client::new(options, script().0).expect("a client");
+    let address = server.address().to_string();
+    let connection = client.connection(&address).await.expect("a connection");
+    until("it is closed", || connection.is_closed()).await;
+    let reason = events.ended().await;
+    assert!(
+        matches!(reason, CloseReason::Peer | CloseReason::Io(_)),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn closed_while_it_is_dialled_it_is_closed_once_it_is_there() {
+    let listener = TcpListener::bind(loopback()).await.expect("a listener");
+    let address = listener
+        .local_addr()
+        .expect("its address")
+        .to_string();
+    let options = ClientOptions {
+        connect_timeout: PATIENCE,
+        tls: Some(sluice_remoting::tls::TlsClientOptions::default()),
+        ..ClientOptions::default()
+    };
+    let client = Arc::new(Client::new(options, script().0).expect("a client"));
+    let dial = {
+        let (client, address) = (client.clone(), address.clone());
+        tokio::spawn(async move { client.connection(&address).await })
+    };
+    // The handshake holds the dial up until the test has closed the address.
+    let (stream, _) = within(listener.accept()).await.expect("a connection");
+    client.close(&address);
+    let tls = sluice_remoting::tls::TlsServerOptions {
+        test_mode: true,
+        ..sluice_remoting::tls::TlsServerOptions::default()
+    };
+    let acceptor = sluice_remoting::tls::acceptor(&tls)
+        .expect("TLS")
+        .expect("on");
+    let _peer = within(acceptor.accept(stream)).await.expect("a handshake");
+    let connection = within(dial).await.expect("no panic").expect("a connection");
+    assert!(connection.is_closed());
+    assert!(client.existing(&address).is_none());
 }
 
 #[tokio::test]

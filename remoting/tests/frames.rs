@@ -138,6 +138,22 @@ async fn what_came_before_garbage_is_still_handled() {
 }
 
 #[tokio::test]
+async fn what_was_answered_before_garbage_still_leaves() {
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    let mut bytes = request(ECHO, 1)
+        .with_body(vec![7; 100_000])
+        .encode()
+        .to_vec();
+    bytes.extend_from_slice(&[0xFF; 8]);
+    peer.send_bytes(&bytes).await;
+    let answer = peer.receive().await.expect("the answer");
+    assert_eq!((answer.opaque, answer.body.len()), (1, 100_000));
+    assert!(peer.receive().await.is_none());
+    assert!(matches!(events.ended().await, CloseReason::Frame(_)));
+}
+
+#[tokio::test]
 async fn a_panic_costs_one_request() {
     let (server, script, _events) = serve(ServerOptions::default()).await;
     let mut peer = Peer::connect(server.address()).await;

@@ -202,6 +202,76 @@ async fn shutdown_lets_answers_leave_and_then_closes() {
 }
 
 #[tokio::test]
+async fn shutdown_waits_for_requests_in_flight_and_takes_no_more() {
+    let (server, script, mut events) = serve(ServerOptions::default()).await;
+    let server = Arc::new(server);
+    let mut peer = Peer::connect(server.address()).await;
+    peer.send(&request(HOLD, 1)).await;
+    let held = events.held().await;
+    let stopping = {
+        let server = server.clone();
+        tokio::spawn(async move { server.shutdown(PATIENCE).await })
+    };
+    // The listener goes first: then the shutdown is on its way.
+    while tokio::net::TcpStream::connect(server.address())
+        .await
+        .is_ok()
+    {
+        tokio::task::yield_now().await;
+    }
+    peer.send(&request(ECHO, 2)).await;
+    held.refuse(1, "in time");
+    assert_eq!(peer.receive().await.expect("an answer").opaque, 1);
+    assert!(peer.receive().await.is_none());
+    within(stopping).await.expect("no panic");
+    assert_eq!(script.requests.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_parked_requests() {
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    peer.send(&request(HOLD, 1)).await;
+    let mut held = events.held().await;
+    held.park();
+    within(server.shutdown(Duration::from_secs(3600))).await;
+    assert!(held.connection().is_closed());
+}
+
+#[tokio::test]
+async fn a_frame_that_trickles_ends_its_connection() {
+    let options = ServerOptions {
+        stall: Duration::from_millis(100),
+        ..ServerOptions::default()
+    };
+    let (server, _, mut events) = serve(options).await;
+    let mut peer = Peer::connect(server.address()).await;
+    let frame = request(ECHO, 1).with_body(vec![0; 1000]).encode();
+    let trickle = tokio::spawn(async move {
+        for byte in frame {
+            if peer.stream.write_all(&[byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let reason = events.ended().await;
+    assert!(matches!(reason, CloseReason::SlowFrame { .. }), "{reason}");
+    trickle.abort();
+}
+
+#[tokio::test]
+async fn a_peer_that_never_says_anything_is_closed_as_idle() {
+    let options = ServerOptions {
+        idle: Duration::from_millis(100),
+        ..ServerOptions::default()
+    };
+    let (server, _, _events) = serve(options).await;
+    let mut silent = Peer::connect(server.address()).await;
+    assert!(silent.receive().await.is_none());
+}
+
+#[tokio::test]
 async fn shutdown_waits_no_longer_than_it_was_told() {
     let (server, _, mut events) = serve(ServerOptions::default()).await;
     let mut slow = Peer::connect(server.address()).await;

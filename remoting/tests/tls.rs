@@ -159,6 +159,24 @@ async fn large_answers_pass_through_tls_whole() {
 }
 
 #[tokio::test]
+async fn the_end_of_an_encrypted_stream_is_announced() {
+    let authority = Authority::new();
+    let (server, _events) = start(authority.server()).await;
+    let connector = connector(&authority.client()).expect("a connector");
+    let tcp = tokio::net::TcpStream::connect(server.address())
+        .await
+        .expect("a connection");
+    let name = "127.0.0.1".try_into().expect("a name");
+    let stream = within(connector.connect(name, tcp)).await.expect("TLS");
+    let mut peer = Peer::over(stream);
+    peer.nothing_is_due().await;
+    within(server.shutdown(PATIENCE)).await;
+    let mut rest = Vec::new();
+    let ended = tokio::io::AsyncReadExt::read_to_end(&mut peer.stream, &mut rest);
+    assert_eq!(within(ended).await.expect("no truncation"), 0);
+}
+
+#[tokio::test]
 async fn enforcing_refuses_plain_text() {
     let authority = Authority::new();
     let options = TlsServerOptions {

@@ -265,7 +265,8 @@ fn read_now(broker: &Arc<Broker>, pull: ParkedPull) {
 }
 
 /// A message or a reset that came between the pull's read and its parking wakes it at once.
-fn park(broker: &Arc<Broker>, pull: ParkedPull) {
+fn park(broker: &Arc<Broker>, mut pull: ParkedPull) {
+    pull.responder.park();
     broker.long_poll.park(pull, |pull| {
         broker.bounds(&pull.topic, pull.queue_id).max > pull.offset
             || broker
