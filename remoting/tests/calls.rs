@@ -130,6 +130,8 @@ async fn an_idle_connection_is_closed_by_who_dialled_too() {
     };
     let client = Client::new(options, script().0).expect("a client");
     let address = server.address().to_string();
+    let echo = client.call(&address, request(ECHO, 0), PATIENCE);
+    within(echo).await.expect("a response");
     let connection = client.connection(&address).await.expect("a connection");
     until("it is closed", || connection.is_closed()).await;
     let reason = events.ended().await;
