@@ -96,6 +96,11 @@ impl NameServer {
         &self.address
     }
 
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.running.id()
+    }
+
     /// Everything it printed.
     pub fn output(&self) -> String {
         self.running.output()

@@ -2,6 +2,7 @@
 //!
 //! `SLUICE_HOSTILE_SEED` replays a run, `SLUICE_HOSTILE_FRAMES` sets its length.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -10,12 +11,12 @@ use bytes::BytesMut;
 use sluice_protocol::code::request;
 use sluice_protocol::{RemotingCommand, frame};
 use sluice_tests::cluster::{Cluster, Kind};
-use sluice_tests::hostile::{Failure, Frames, Probe};
+use sluice_tests::hostile::{Failure, Frames, Probe, Report, Target};
 
 /// Frames after which a server has reached its working size.
 const WARM_UP: usize = 500;
-/// Most that resident memory may grow after that, bytes.
-const GROWTH_MAX: u64 = 64 * 1024 * 1024;
+/// Most that a server's own memory may grow after that, bytes.
+const GROWTH_MAX: u64 = 8 * 1024 * 1024;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     match std::env::var(name) {
@@ -27,7 +28,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 /// A send to a topic no hostile frame knows.
-fn sentinel() -> RemotingCommand {
+fn send() -> RemotingCommand {
     let mut send = RemotingCommand::request(request::SEND_MESSAGE, 0).with_body("still there?");
     for (name, value) in [
         ("producerGroup", "sentinels"),
@@ -48,40 +49,73 @@ fn sentinel() -> RemotingCommand {
     send
 }
 
-/// Sends the frames of the seed; `memory` tells the server's resident size if it can be known.
-fn attack(
-    address: SocketAddr,
-    frames: usize,
-    patience: Duration,
-    memory: impl Fn() -> Option<u64>,
-) -> Result<(), Failure> {
-    let seed = number("SLUICE_HOSTILE_SEED", rand::random());
-    eprintln!("SLUICE_HOSTILE_SEED={seed} SLUICE_HOSTILE_FRAMES={frames}");
-    let mut probe = Probe::connect(address, patience).expect("the server listens");
-    let mut warm = None;
-    for (sent, frame) in Frames::new(seed).take(frames).enumerate() {
-        probe.check(&frame, &sentinel())?;
-        if sent == WARM_UP {
-            warm = memory();
-        }
-    }
-    eprintln!("{:?}", probe.report());
-    if let (Some(before), Some(after)) = (warm, memory()) {
-        assert!(
-            after <= before + GROWTH_MAX,
-            "memory grew from {before} to {after} bytes"
-        );
-    }
-    Ok(())
+/// A question for the route of a topic that every broker has.
+fn route() -> RemotingCommand {
+    let mut route = RemotingCommand::request(request::GET_ROUTEINFO_BY_TOPIC, 0);
+    route.ext.put("topic", "SELF_TEST_TOPIC");
+    route
 }
 
-/// Resident memory of a process, bytes.
-fn resident(pid: u64) -> u64 {
+/// A server and how it is attacked.
+struct Attack {
+    target: Target,
+    address: SocketAddr,
+    sentinel: RemotingCommand,
+    frames: usize,
+    /// Longest wait for an answer that is due.
+    patience: Duration,
+}
+
+impl Attack {
+    /// Sends the frames of the seed; `memory` tells the server's own memory if it can be known.
+    fn run(&self, memory: impl Fn() -> Option<u64>) -> Result<Report, Failure> {
+        let seed = number("SLUICE_HOSTILE_SEED", rand::random());
+        eprintln!(
+            "SLUICE_HOSTILE_SEED={seed} SLUICE_HOSTILE_FRAMES={}",
+            self.frames
+        );
+        let mut probe = Probe::connect(self.address, self.patience).expect("the server listens");
+        let mut warm = None;
+        for (sent, frame) in Frames::new(seed, self.target).take(self.frames).enumerate() {
+            probe.check(&frame, &self.sentinel)?;
+            if sent == WARM_UP {
+                warm = memory();
+            }
+        }
+        probe.drain()?;
+        eprintln!("{:?}", probe.report());
+        if let (Some(before), Some(after)) = (warm, memory()) {
+            eprintln!("memory: {before} bytes after {WARM_UP} frames, {after} in the end");
+            assert!(
+                after <= before + GROWTH_MAX,
+                "memory grew from {before} to {after} bytes"
+            );
+        }
+        Ok(probe.into_report())
+    }
+
+    /// Attacks a server as users run it: all it serves must have been reached, without a panic.
+    fn run_on(&self, pid: u32, output: impl FnOnce() -> String) {
+        let report = self
+            .run(|| Some(own_memory(pid)))
+            .unwrap_or_else(|failure| panic!("{failure}"));
+        let templates: BTreeSet<i32> = self.target.templates().iter().map(|one| one.code).collect();
+        assert_eq!(
+            report.served, templates,
+            "served, and asked for with a valid request"
+        );
+        let output = output();
+        assert!(!output.contains("panicked"), "{output}");
+    }
+}
+
+/// Memory of a process that no file backs, bytes.
+fn own_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a resident size");
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .expect("its own memory");
     let kib = line
         .split_whitespace()
         .next()
@@ -89,21 +123,32 @@ fn resident(pid: u64) -> u64 {
     kib.expect("a number of KiB") * 1024
 }
 
-/// The broker as users run it.
 #[test]
 fn a_broker_answers_every_hostile_frame_once_and_goes_on() {
     let cluster = Cluster::start(Kind::Sluice);
-    let address = cluster
-        .broker
-        .address()
-        .parse()
-        .expect("the broker's address");
-    let pid = u64::from(cluster.broker.id());
-    let frames = number("SLUICE_HOSTILE_FRAMES", 3000) as usize;
-    attack(address, frames, Duration::from_secs(20), || {
-        Some(resident(pid))
-    })
-    .unwrap_or_else(|failure| panic!("{failure}"));
+    let broker = &cluster.broker;
+    let attack = Attack {
+        target: Target::Broker,
+        address: broker.address().parse().expect("the broker's address"),
+        sentinel: send(),
+        frames: number("SLUICE_HOSTILE_FRAMES", 3000) as usize,
+        patience: Duration::from_secs(20),
+    };
+    attack.run_on(broker.id(), || broker.output());
+}
+
+#[test]
+fn a_name_server_answers_every_hostile_frame_once_and_goes_on() {
+    let cluster = Cluster::start(Kind::Sluice);
+    let name_server = &cluster.namesrv;
+    let attack = Attack {
+        target: Target::NameServer,
+        address: name_server.address().parse().expect("its address"),
+        sentinel: route(),
+        frames: number("SLUICE_HOSTILE_FRAMES", 3000) as usize,
+        patience: Duration::from_secs(20),
+    };
+    attack.run_on(name_server.id(), || name_server.output());
 }
 
 /// What a [`Faulty`] server does wrong from its 200th request on.
@@ -111,8 +156,10 @@ fn a_broker_answers_every_hostile_frame_once_and_goes_on() {
 enum Fault {
     None,
     Silence,
+    SilenceToPulls,
     TwoAnswers,
     AnswersOneWay,
+    FailsInside,
     RefusesTheSentinel,
     HangsUp,
 }
@@ -177,21 +224,31 @@ impl Faulty {
         };
         let times = match fault {
             Fault::Silence if !is_sentinel && request.code != request::HEART_BEAT => 0,
+            Fault::SilenceToPulls if request.code == request::PULL_MESSAGE => 0,
             Fault::TwoAnswers if !request.is_one_way() => 2,
             Fault::AnswersOneWay => 1,
             _ => usize::from(!request.is_one_way()),
         };
+        let mut response = request.response(code);
+        if fault == Fault::FailsInside {
+            response.remark = Some("the request failed inside the server".into());
+        }
         for _ in 0..times {
-            self.stream.write_all(&request.response(code).encode())?;
+            self.stream.write_all(&response.encode())?;
         }
         Ok(())
     }
 }
 
 fn attack_faulty(fault: Fault, frames: usize) -> Result<(), Failure> {
-    attack(Faulty::start(fault), frames, Duration::from_secs(5), || {
-        None
-    })
+    let attack = Attack {
+        target: Target::Broker,
+        address: Faulty::start(fault),
+        sentinel: send(),
+        frames,
+        patience: Duration::from_secs(5),
+    };
+    attack.run(|| None).map(drop)
 }
 
 #[test]
@@ -208,13 +265,15 @@ fn faults_are_found() {
             "{fault:?}: {failure}"
         );
     }
-    for fault in [Fault::Silence, Fault::HangsUp] {
+    for fault in [Fault::Silence, Fault::SilenceToPulls, Fault::HangsUp] {
         let failure = attack_faulty(fault, 3000).expect_err("it does not answer");
         assert!(
             matches!(failure, Failure::NoAnswer { .. }),
             "{fault:?}: {failure}"
         );
     }
+    let failure = attack_faulty(Fault::FailsInside, 3000).expect_err("it says that it fails");
+    assert!(matches!(failure, Failure::Inside { .. }), "{failure}");
     let failure = attack_faulty(Fault::RefusesTheSentinel, 3000).expect_err("it does not serve");
     assert!(
         matches!(failure, Failure::Sentinel { code: 2, .. }),
@@ -224,12 +283,12 @@ fn faults_are_found() {
 
 #[test]
 fn a_seed_gives_the_same_frames_again_and_every_code_comes() {
-    let frames: Vec<_> = Frames::new(7).take(600).collect();
-    let again: Vec<_> = Frames::new(7).take(600).collect();
+    let frames: Vec<_> = Frames::new(7, Target::Broker).take(600).collect();
+    let again: Vec<_> = Frames::new(7, Target::Broker).take(600).collect();
     assert!(frames.iter().zip(&again).all(|(a, b)| a.bytes == b.bytes));
-    let other: Vec<_> = Frames::new(8).take(600).collect();
+    let other: Vec<_> = Frames::new(8, Target::Broker).take(600).collect();
     assert!(frames.iter().zip(&other).any(|(a, b)| a.bytes != b.bytes));
-    for code in Frames::new(7).codes() {
+    for code in Frames::new(7, Target::Broker).codes() {
         assert!(
             frames.iter().any(|frame| frame.code == *code),
             "{code} is never asked"

@@ -1,4 +1,5 @@
-//! What is sent: any code, any fields, any body, in the shapes of old clients.
+//! What is sent: valid requests with a few things wrong, and nonsense of any code, any fields, any
+//! body; in the shapes of old clients.
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -6,7 +7,10 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use sluice_protocol::code::request;
 use sluice_protocol::command::FLAG_ONE_WAY;
+use sluice_protocol::message::sys_flag;
 use sluice_protocol::{ExtFields, RemotingCommand, Serialization};
+
+use super::templates::{COMPRESSED, Target};
 
 /// Highest code looked at when the known ones are gathered.
 const KNOWN_CODE_MAX: i32 = 210_000;
@@ -15,7 +19,7 @@ const KNOWN_CODE_MAX: i32 = 210_000;
 const FOREIGN_CODES: [i32; 8] = [0, -1, 16, 999, 65_546, 123_456_789, i32::MIN, i32::MAX];
 
 /// Names of custom header fields, long and one-letter, of all requests.
-const FIELDS: [&str; 66] = [
+const FIELDS: [&str; 90] = [
     "a",
     "b",
     "c",
@@ -82,6 +86,30 @@ const FIELDS: [&str; 66] = [
     "endTimestamp",
     "maxNum",
     "namespace",
+    "clientId",
+    "value",
+    "cluster",
+    "attributes",
+    "boundaryType",
+    "setZeroIfNotFound",
+    "cleanOffset",
+    "removeOffset",
+    "compressed",
+    "bodyCrc32",
+    "enableActingMaster",
+    "heartbeatTimeoutMillis",
+    "heartbeatTimeoutMills",
+    "topicSysFlag",
+    "statsName",
+    "statsKey",
+    "acceptStandardJsonOnly",
+    "jstackEnable",
+    "bname",
+    "ns",
+    "nsd",
+    "lo",
+    "dataVersion",
+    "_UNIQUE_KEY_QUERY",
 ];
 
 /// Values that a careless parser takes for numbers, names or lengths.
@@ -138,8 +166,8 @@ const BODIES: [&str; 15] = [
 pub enum Due {
     /// Exactly one.
     One,
-    /// One, or none: it may be parked for longer than a test waits, or have no answer by design.
-    AtMostOne,
+    /// Exactly one, but it may be long in coming: others are answered before it.
+    Later,
     /// None: the request is one-way.
     None,
 }
@@ -163,34 +191,93 @@ pub struct HostileFrame {
 #[derive(Debug)]
 pub struct Frames {
     random: StdRng,
+    templates: Vec<RemotingCommand>,
     codes: Vec<i32>,
     number: i32,
 }
 
 impl Frames {
-    /// The sequence of `seed`.
-    pub fn new(seed: u64) -> Frames {
+    /// The sequence of `seed` for a server of that kind.
+    pub fn new(seed: u64, target: Target) -> Frames {
         let known = (0..KNOWN_CODE_MAX).filter(|code| request::name(*code).is_some());
         Frames {
             random: StdRng::seed_from_u64(seed),
+            templates: target.templates(),
             codes: known.chain(FOREIGN_CODES).collect(),
             number: 0,
         }
     }
 
-    /// Codes asked for, in the order in which each comes once before anything comes at random.
+    /// Codes asked for, each at least once before anything comes at random.
     pub fn codes(&self) -> &[i32] {
         &self.codes
     }
 
-    fn code(&mut self) -> i32 {
-        let in_turn = self.codes.get(self.number as usize).copied();
-        in_turn.unwrap_or_else(|| {
-            *self
-                .codes
-                .choose(&mut self.random)
-                .expect("there are codes")
-        })
+    /// Every template as it is, then every code, then most of the time a template with something
+    /// wrong.
+    fn request(&mut self) -> RemotingCommand {
+        let at = self.number as usize;
+        if let Some(template) = self.templates.get(at) {
+            return template.clone();
+        }
+        let code = self.codes.get(at - self.templates.len()).copied();
+        if code.is_none() && self.random.random_bool(0.7) {
+            return self.mutant();
+        }
+        let any = self.codes.choose(&mut self.random).copied();
+        let code = code.or(any).expect("there are codes");
+        RemotingCommand {
+            ext: self.fields(),
+            ..RemotingCommand::request(code, 0).with_body(self.body())
+        }
+    }
+
+    /// A valid request with one to three things wrong.
+    fn mutant(&mut self) -> RemotingCommand {
+        let template = self.templates.choose(&mut self.random);
+        let mut command = template.expect("templates").clone();
+        for _ in 0..self.random.random_range(1..=3) {
+            if self.random.random_bool(0.25) {
+                command.body = self.spoiled(&command.body);
+            } else {
+                command.ext = self.mutated(&command.ext);
+            }
+        }
+        command
+    }
+
+    /// A field less, more, or other than it was.
+    fn mutated(&mut self, fields: &ExtFields) -> ExtFields {
+        let mut fields: Vec<(String, String)> = fields
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let at = self.random.random_range(0..=fields.len());
+        match self.random.random_range(0..6) {
+            0 if at < fields.len() => drop(fields.remove(at)),
+            1..=4 if at < fields.len() => fields[at].1 = self.value(),
+            _ => {
+                let name = FIELDS.choose(&mut self.random).expect("names");
+                fields.push(((*name).to_owned(), self.value()));
+            }
+        }
+        fields.into_iter().collect()
+    }
+
+    /// A body that is missing, cut short, damaged, foreign or compressed.
+    fn spoiled(&mut self, body: &Bytes) -> Bytes {
+        match self.random.random_range(0..5) {
+            0 => Bytes::new(),
+            1 => body.slice(..self.random.random_range(0..=body.len())),
+            2 if !body.is_empty() => {
+                let mut damaged = body.to_vec();
+                let at = self.random.random_range(0..damaged.len());
+                damaged[at] = self.random.random();
+                damaged.into()
+            }
+            3 => Bytes::from_static(COMPRESSED),
+            _ => self.body(),
+        }
     }
 
     fn fields(&mut self) -> ExtFields {
@@ -237,9 +324,11 @@ impl Frames {
     }
 
     fn command(&mut self) -> RemotingCommand {
-        let mut command = RemotingCommand::request(self.code(), self.number);
-        command.ext = self.fields();
-        command.body = self.body();
+        let mut command = self.request();
+        command.opaque = self.number;
+        if (self.number as usize) < self.templates.len() {
+            return command;
+        }
         command.version = *[0, 35, 407, 479, -1]
             .choose(&mut self.random)
             .expect("five");
@@ -301,27 +390,31 @@ fn bare(value: &str) -> String {
 fn due(command: &RemotingCommand) -> Due {
     match command.code {
         _ if command.is_one_way() => Due::None,
-        // A pull or POP may be parked for as long as it asks; a transaction of unknown outcome has
-        // no answer.
-        request::PULL_MESSAGE
-        | request::LITE_PULL_MESSAGE
-        | request::POP_MESSAGE
-        | request::NOTIFICATION
-        | request::END_TRANSACTION => Due::AtMostOne,
+        request::PULL_MESSAGE | request::LITE_PULL_MESSAGE if may_wait(command) => Due::Later,
         _ => Due::One,
     }
+}
+
+fn may_wait(pull: &RemotingCommand) -> bool {
+    let flag = pull.ext.get("sysFlag").and_then(|flag| flag.parse().ok());
+    flag.is_some_and(|flag: i32| flag & sys_flag::PULL_SUSPEND != 0)
 }
 
 impl Iterator for Frames {
     type Item = HostileFrame;
 
     fn next(&mut self) -> Option<HostileFrame> {
-        let command = self.command();
+        let mut command = self.command();
+        let due = due(&command);
+        if due == Due::Later {
+            // A pull may wait as long as it asks to, and every answer is waited for in the end.
+            command.ext.put("suspendTimeoutMillis", "1000");
+        }
         let foreign = command.serialization == Serialization::Json && self.random.random_bool(0.3);
         let frame = HostileFrame {
             number: self.number,
             code: command.code,
-            due: due(&command),
+            due,
             bytes: if foreign {
                 Self::foreign_encoding(&command)
             } else {

@@ -1,11 +1,12 @@
 //! Sends hostile frames one by one and watches what a server makes of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use sluice_protocol::code::response;
 use sluice_protocol::{RemotingCommand, frame};
 
 use super::{Due, HostileFrame};
@@ -36,6 +37,14 @@ pub enum Failure {
         /// The frame sent last.
         frame: String,
     },
+    /// A handler gave up without an answer of its own: it panicked, most likely.
+    #[error("the server failed inside: {remark}, noticed after {frame}")]
+    Inside {
+        /// Remark of the answer.
+        remark: String,
+        /// The frame sent last.
+        frame: String,
+    },
     /// An ordinary request is no longer served.
     #[error("the sentinel was answered with {code} ({remark}) after {frame}")]
     Sentinel {
@@ -55,6 +64,11 @@ pub struct Report {
     pub frames: usize,
     /// Answers by response code.
     pub answers: HashMap<i32, usize>,
+    /// Request codes that were served at least once: what came back was neither that the code is
+    /// not supported nor that header or body can't be read.
+    pub served: BTreeSet<i32>,
+    /// Answers of that kind.
+    pub deep: usize,
 }
 
 /// A connection that counts answers.
@@ -62,8 +76,8 @@ pub struct Report {
 pub struct Probe {
     stream: TcpStream,
     buffer: BytesMut,
-    /// Opaques asked for and not yet answered.
-    open: HashMap<i32, Due>,
+    /// Requests not yet answered, by opaque: their code.
+    open: HashMap<i32, i32>,
     report: Report,
 }
 
@@ -90,6 +104,11 @@ impl Probe {
         &self.report
     }
 
+    /// What happened, in the end.
+    pub fn into_report(self) -> Report {
+        self.report
+    }
+
     /// Sends `frame`, waits for the answer if one is due, then sends `sentinel`, which must be
     /// answered with success.
     ///
@@ -102,7 +121,7 @@ impl Probe {
     ) -> Result<(), Failure> {
         self.report.frames += 1;
         if frame.due != Due::None {
-            self.open.insert(frame.number, frame.due);
+            self.open.insert(frame.number, frame.code);
         }
         let lost = |source| Failure::NoAnswer {
             frame: frame.text.clone(),
@@ -122,7 +141,7 @@ impl Probe {
     ) -> Result<(), Failure> {
         let mut sentinel = sentinel.clone();
         sentinel.opaque = !frame.number;
-        self.open.insert(sentinel.opaque, Due::One);
+        self.open.insert(sentinel.opaque, sentinel.code);
         let lost = |source| Failure::NoAnswer {
             frame: format!("the sentinel after {}", frame.text),
             source,
@@ -139,29 +158,67 @@ impl Probe {
         })
     }
 
-    /// Reads until `opaque` is answered. Parked requests may be answered meanwhile, each once.
+    /// Waits until nothing is open any more.
+    ///
+    /// # Errors
+    /// [`Failure`]; an answer that does not come names how many do not.
+    pub fn drain(&mut self) -> Result<(), Failure> {
+        while !self.open.is_empty() {
+            let sent = format!("{} requests left open: {:?}", self.open.len(), self.open);
+            self.next_answer(&sent)?;
+        }
+        Ok(())
+    }
+
+    /// Reads until `opaque` is answered. Those that wait may be answered meanwhile, each once.
     fn answer(&mut self, opaque: i32, sent: &str) -> Result<RemotingCommand, Failure> {
         loop {
-            let command = self.receive().map_err(|source| Failure::NoAnswer {
-                frame: sent.to_owned(),
-                source,
-            })?;
-            // The server may have requests of its own.
-            if !command.is_response() {
-                continue;
-            }
-            if self.open.remove(&command.opaque).is_none() {
-                return Err(Failure::NotDue {
-                    opaque: command.opaque,
-                    code: command.code,
-                    frame: sent.to_owned(),
-                });
-            }
-            *self.report.answers.entry(command.code).or_default() += 1;
-            if command.opaque == opaque {
-                return Ok(command);
+            let answer = self.next_answer(sent)?;
+            if answer.opaque == opaque {
+                return Ok(answer);
             }
         }
+    }
+
+    /// The next answer, which must be due. Requests of the server's own are refused meanwhile.
+    fn next_answer(&mut self, sent: &str) -> Result<RemotingCommand, Failure> {
+        let lost = |source| Failure::NoAnswer {
+            frame: sent.to_owned(),
+            source,
+        };
+        loop {
+            let command = self.receive().map_err(lost)?;
+            if command.is_response() {
+                self.note(&command, sent)?;
+                return Ok(command);
+            }
+            if !command.is_one_way() {
+                let refusal = command.refusal(response::SYSTEM_ERROR, "not served here");
+                self.stream.write_all(&refusal.encode()).map_err(lost)?;
+            }
+        }
+    }
+
+    fn note(&mut self, answer: &RemotingCommand, sent: &str) -> Result<(), Failure> {
+        let Some(asked) = self.open.remove(&answer.opaque) else {
+            return Err(Failure::NotDue {
+                opaque: answer.opaque,
+                code: answer.code,
+                frame: sent.to_owned(),
+            });
+        };
+        if answer.remark().contains("failed inside the server") {
+            return Err(Failure::Inside {
+                remark: answer.remark().to_owned(),
+                frame: sent.to_owned(),
+            });
+        }
+        *self.report.answers.entry(answer.code).or_default() += 1;
+        if is_served(answer) && answer.opaque >= 0 {
+            self.report.served.insert(asked);
+            self.report.deep += 1;
+        }
+        Ok(())
     }
 
     fn receive(&mut self) -> io::Result<RemotingCommand> {
@@ -176,5 +233,19 @@ impl Probe {
                 size => self.buffer.extend_from_slice(&piece[..size]),
             }
         }
+    }
+}
+
+/// Whether the handler got to its own work.
+fn is_served(answer: &RemotingCommand) -> bool {
+    let unread = [
+        ": the field ",
+        "body can't be read",
+        "compressed registration",
+    ];
+    match answer.code {
+        response::REQUEST_CODE_NOT_SUPPORTED => false,
+        response::SYSTEM_ERROR => !unread.iter().any(|text| answer.remark().contains(text)),
+        _ => true,
     }
 }
