@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use client::*;
 pub use namesrv::*;
-pub use registration::{RegistrationError, UNPACKED_SIZE_MAX};
+pub use registration::RegistrationError;
 pub use stats::*;
 pub use subscription::*;
 pub use topic_config::*;

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::ext::ExtFields;
-use crate::frame::{FrameError, HEADER_SIZE_END};
+use crate::frame::{FrameError, HEADER_SIZE_MAX};
 use crate::language::Language;
 use crate::version;
 
@@ -118,7 +118,7 @@ impl RemotingCommand {
             Serialization::RocketMq => binary::encode(self, out),
         }
         let header_size = out.len() - start - 8;
-        if header_size >= HEADER_SIZE_END {
+        if header_size > HEADER_SIZE_MAX {
             out.truncate(start);
             return Err(FrameError::HeaderTooLarge { size: header_size });
         }
@@ -132,7 +132,7 @@ impl RemotingCommand {
     /// The whole frame in one piece, for tests and tools.
     ///
     /// # Panics
-    /// The header is of [`HEADER_SIZE_END`] bytes or more.
+    /// The header is larger than [`HEADER_SIZE_MAX`].
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(256 + self.body.len());
         self.encode_head(self.body.len(), &mut out)
@@ -163,6 +163,9 @@ impl RemotingCommand {
                 length: header_size,
                 available,
             });
+        }
+        if header_size > HEADER_SIZE_MAX {
+            return Err(FrameError::HeaderTooLarge { size: header_size });
         }
         let header = frame.slice(8..8 + header_size);
         let mut command = match word >> 24 {

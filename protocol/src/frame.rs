@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 /// Largest frame, its length word included (`com.rocketmq.remoting.frameMaxLength`).
 pub const FRAME_SIZE_MAX: usize = 16 * 1024 * 1024;
 
-/// Headers are smaller than this, bytes: their length has 24 bits.
-pub const HEADER_SIZE_END: usize = 1 << 24;
+/// Largest header sent or taken, bytes. Its length word could say 16 MiB, but the largest field of
+/// any header has 32 KiB, and a header costs a multiple of its size once it is decoded.
+pub const HEADER_SIZE_MAX: usize = 1024 * 1024;
 
 /// Bytes that are no command; the connection they came from has to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +30,8 @@ pub enum FrameError {
         /// Limit, bytes.
         max: usize,
     },
-    /// A header of ours is larger than its header word can say.
-    #[error("header of {size} bytes: a frame has room for less than {HEADER_SIZE_END}")]
+    /// A header beyond [`HEADER_SIZE_MAX`].
+    #[error("header of {size} bytes exceeds the limit of {HEADER_SIZE_MAX}")]
     HeaderTooLarge {
         /// Size of the header, bytes.
         size: usize,

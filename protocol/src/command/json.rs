@@ -182,6 +182,15 @@ impl<'de> Visitor<'de> for ExtVisitor {
     }
 }
 
+/// Without an exponent where JavaScript writes none: a few bytes must not become 300 digits.
+fn decimal(value: f64) -> String {
+    if value == 0.0 || (1e-7..1e21).contains(&value.abs()) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
+
 /// A text, or a number or boolean as its text; null is `None`.
 struct Scalar<'a>(Option<Cow<'a, str>>);
 
@@ -216,7 +225,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar(Some(Cow::Owned(value.to_string()))))
     }
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Scalar(Some(Cow::Owned(value.to_string()))))
+        Ok(Scalar(Some(Cow::Owned(decimal(value)))))
     }
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
         Ok(Scalar(None))

@@ -88,6 +88,37 @@ fn json_of_every_client_is_read() {
 }
 
 #[test]
+fn numbers_of_a_few_bytes_stay_short() {
+    let text = br#"{"extFields":{"a":1e308,"b":1e-308,"c":1.5e20,"d":0.25,"e":-2e300}}"#;
+    let command = RemotingCommand::decode(&framed(0, text)).unwrap();
+    let values: Vec<&str> = command.ext.iter().map(|(_, value)| value).collect();
+    assert_eq!(
+        values,
+        ["1e308", "1e-308", "150000000000000000000", "0.25", "-2e300"]
+    );
+}
+
+#[test]
+fn a_header_beyond_the_limit_is_refused_in_both_directions() {
+    let mut command = RemotingCommand::request(10, 1);
+    command
+        .ext
+        .put("x", "y".repeat(crate::frame::HEADER_SIZE_MAX));
+    let mut out = BytesMut::from(&b"before"[..]);
+    for form in [Serialization::Json, Serialization::RocketMq] {
+        command.serialization = form;
+        let refused = command.encode_head(0, &mut out);
+        assert!(matches!(refused, Err(FrameError::HeaderTooLarge { .. })));
+        assert_eq!(out, "before");
+    }
+    let large = vec![b' '; crate::frame::HEADER_SIZE_MAX + 1];
+    assert!(matches!(
+        RemotingCommand::decode(&framed(0, &large)),
+        Err(FrameError::HeaderTooLarge { .. })
+    ));
+}
+
+#[test]
 fn the_last_of_equal_keys_wins() {
     let command =
         RemotingCommand::decode(&framed(0, br#"{"extFields":{"a":"1","a":"2"}}"#)).unwrap();

@@ -6,6 +6,12 @@ use serde_json::Value;
 /// Deepest nesting of objects and arrays; Java's bodies need six.
 const DEPTH_MAX: usize = 64;
 
+/// Largest body with references, bytes: to follow them it is taken apart into values, which hold a
+/// hundred times what is written. Some 5,000 groups of one client.
+const REFERRING_SIZE_MAX: usize = 1024 * 1024;
+/// Bytes that the references of any body may copy: some hundred subscriptions.
+const COPIES_SIZE_MIN: usize = 64 * 1024;
+
 /// A body that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
@@ -32,58 +38,79 @@ pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonError> {
         return serde_json::from_slice(&standard)
             .map_err(|error| JsonError::Shape(error.to_string()));
     }
-    let root: Value =
+    if standard.len() > REFERRING_SIZE_MAX {
+        return Err(JsonError::Shape(format!(
+            "references are followed in bodies of up to {REFERRING_SIZE_MAX} bytes"
+        )));
+    }
+    let mut root: Value =
         serde_json::from_slice(&standard).map_err(|error| JsonError::Shape(error.to_string()))?;
-    let mut resolved = root.clone();
-    // A reference costs a few bytes and its target may be large: what is copied is bounded.
-    let mut budget = 2 * standard.len();
-    resolve(&mut resolved, &root, &mut budget)?;
-    serde_json::from_value(resolved).map_err(|error| JsonError::Shape(error.to_string()))
+    let copies = copies(&root, (4 * standard.len()).max(COPIES_SIZE_MIN))?;
+    replace(&mut root, &mut copies.into_iter());
+    serde_json::from_value(root).map_err(|error| JsonError::Shape(error.to_string()))
 }
 
-/// Replaces `{"$ref":"$.a[0].b"}` by what stands there. A reference to a reference stays null: no
-/// client writes one, and following them could go in circles.
-fn resolve(value: &mut Value, root: &Value, budget: &mut usize) -> Result<(), JsonError> {
+/// What stands where each reference points, in their order: `{"$ref":"$.a[0].b"}`. A reference to a
+/// reference stays null: no client writes one, and following them could go in circles.
+///
+/// A reference costs a few bytes and its target may be large: what is copied is bounded.
+fn copies(root: &Value, mut budget: usize) -> Result<Vec<Value>, JsonError> {
+    let mut paths = Vec::new();
+    references(root, &mut paths);
+    let mut copy = |path: &str| {
+        let target = path
+            .strip_prefix('$')
+            .and_then(|path| root.pointer(&pointer(path)))
+            .filter(|target| reference(target).is_none())
+            .unwrap_or(&Value::Null);
+        budget = budget.checked_sub(size(target)).ok_or_else(|| {
+            JsonError::Shape("the body's references copy more than the body".to_owned())
+        })?;
+        Ok(target.clone())
+    };
+    paths.into_iter().map(&mut copy).collect()
+}
+
+fn reference(value: &Value) -> Option<&str> {
+    value.get("$ref").and_then(Value::as_str)
+}
+
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
-        Value::Object(fields) => {
-            if let Some(path) = fields.get("$ref").and_then(Value::as_str) {
-                let target = path
-                    .strip_prefix('$')
-                    .and_then(|path| root.pointer(&pointer(path)));
-                let target = target
-                    .filter(|target| target.get("$ref").is_none())
-                    .unwrap_or(&Value::Null);
-                let cost = nodes(target);
-                *budget = budget.checked_sub(cost).ok_or_else(|| {
-                    JsonError::Shape("the body's references copy more than the body".to_owned())
-                })?;
-                *value = target.clone();
-                return Ok(());
-            }
-            fields
-                .values_mut()
-                .try_for_each(|field| resolve(field, root, budget))
-        }
-        Value::Array(items) => items
-            .iter_mut()
-            .try_for_each(|item| resolve(item, root, budget)),
-        _ => Ok(()),
+        Value::Object(fields) => match reference(value) {
+            Some(path) => found.push(path),
+            None => fields.values().for_each(|field| references(field, found)),
+        },
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
     }
 }
 
-/// Size of a value in texts' bytes and nodes: what a copy costs, but for a constant.
-fn nodes(value: &Value) -> usize {
-    match value {
-        Value::Object(fields) => {
-            1 + fields
-                .iter()
-                .map(|(name, field)| name.len() + nodes(field))
-                .sum::<usize>()
-        }
-        Value::Array(items) => 1 + items.iter().map(nodes).sum::<usize>(),
-        Value::String(text) => 1 + text.len(),
-        _ => 1,
+/// Puts the copies where the references are, in the order of [`references`].
+fn replace(value: &mut Value, copies: &mut impl Iterator<Item = Value>) {
+    if reference(value).is_some() {
+        *value = copies.next().unwrap_or_default();
+        return;
     }
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(|field| replace(field, copies)),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, copies)),
+        _ => {}
+    }
+}
+
+/// Memory that a copy of a value takes, bytes, but for what the allocator adds.
+fn size(value: &Value) -> usize {
+    let inside = match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, field)| size_of::<String>() + name.len() + size(field))
+            .sum(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::String(text) => text.len(),
+        _ => 0,
+    };
+    size_of::<Value>() + inside
 }
 
 /// `.a[0].b` as a JSON pointer.
@@ -331,6 +358,21 @@ mod tests {
             from_slice::<Value>(body.as_bytes()),
             Err(JsonError::Shape(_))
         ));
+    }
+
+    #[test]
+    fn a_client_may_share_one_subscription_among_many_groups() {
+        let subscription = r#"{"classFilterMode":false,"codeSet":[2598919],"expressionType":"TAG","subString":"TagA","subVersion":1700000000000,"tagsSet":["TagA"],"topic":"orders"}"#;
+        let shared = r#",{"consumeType":"CONSUME_PASSIVELY","groupName":"g","messageModel":"CLUSTERING","subscriptionDataSet":[{"$ref":"$.consumerDataSet[0].subscriptionDataSet[0]"}]}"#;
+        for groups in [1, 10, 5_000] {
+            let body = format!(
+                r#"{{"consumerDataSet":[{{"groupName":"g","subscriptionDataSet":[{subscription}]}}{}]}}"#,
+                shared.repeat(groups)
+            );
+            let value: Value = from_slice(body.as_bytes()).unwrap();
+            let last = &value["consumerDataSet"][groups]["subscriptionDataSet"][0];
+            assert_eq!(last["topic"], "orders", "{groups}");
+        }
     }
 
     #[test]
