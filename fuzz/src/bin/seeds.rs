@@ -23,14 +23,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// What a compressed registration of two topics unpacks to.
+const REGISTRATION: &[u8] = b"\0\0\0\x0d{\"counter\":7}\0\0\0\x02\0\0\0\x21orders 4 8 6 SINGLE_TAG {\"a\":\"b\"}\0\0\0\x1e%RETRY%g1 1 1 6 SINGLE_TAG {} \0\0\0\x02[]\0\0\0\0";
+
 /// What the vectors of one RocketMQ version hold; a directory without vectors holds nothing.
 fn seeds(target: &str, version: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let (file, field) = match target {
-        "command" => ("frames.txt", "frame"),
+        "command" | "headers" => ("frames.txt", "frame"),
         "record" => ("messages.txt", "bytes"),
         "batch" => ("messages.txt", "bytes"),
         "properties" => ("messages.txt", "properties"),
-        "fastjson" => ("bodies.txt", ""),
+        "fastjson" | "bodies" => ("bodies.txt", ""),
+        "registration" => return Ok(vec![REGISTRATION.to_vec()]),
         other => return Err(format!("unknown target {other}").into()),
     };
     let path = version.join(file);
