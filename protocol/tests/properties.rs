@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use proptest::prelude::*;
 use sluice_protocol::body::*;
 use sluice_protocol::header::*;
+use sluice_protocol::language::Language;
 use sluice_protocol::{ExtFields, RemotingCommand, Serialization, fastjson};
 
 fn text() -> impl Strategy<Value = String> {
@@ -161,14 +162,17 @@ proptest! {
         prop_assert_eq!(RegisterBrokerRequestHeader::decode(&ext).unwrap(), registration);
     }
 
-    /// A field of no text is not told from none in the binary form, as in Java: names are not empty here.
+    /// A field or remark of no text is not told from none in the binary form, as in Java.
     #[test]
-    fn commands(code in 0..1000_i32, opaque in any::<i32>(), fields in prop::collection::btree_map("[a-zA-Z]{1,8}", text(), 0..6), body in prop::collection::vec(any::<u8>(), 0..64), binary in any::<bool>()) {
-        let mut command = RemotingCommand::request(code, opaque).with_body(body);
+    fn commands(code in 0..1000_i32, opaque in any::<i32>(), flag in any::<i32>(), version in any::<i16>(), language in 0..14_u8, remark in prop::option::of(text()), fields in prop::collection::btree_map("[a-zA-Z]{1,8}", text(), 0..6), body in prop::collection::vec(any::<u8>(), 0..64), binary in any::<bool>()) {
+        let mut command = RemotingCommand { flag, version: version.into(), language: Language::from_ordinal(language), ..RemotingCommand::request(code, opaque).with_body(body) };
         command.serialization = if binary { Serialization::RocketMq } else { Serialization::Json };
+        command.remark = remark.map(ByteString::from);
         command.ext = fields.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let read = RemotingCommand::decode(&command.encode()).unwrap();
-        prop_assert_eq!((read.code, read.opaque, &read.body), (command.code, command.opaque, &command.body));
+        prop_assert_eq!((read.code, read.opaque, read.flag, &read.body), (command.code, command.opaque, command.flag, &command.body));
+        prop_assert_eq!((read.version, read.language, read.remark()), (command.version, command.language, command.remark()));
+        prop_assert_eq!(read.serialization, command.serialization);
         for (name, value) in &fields {
             prop_assert_eq!(read.ext.get(name).unwrap_or_default(), value);
         }
