@@ -33,8 +33,8 @@ pub struct MessageQueue {
     pub queue_id: i32,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct MessageQueueFields {
     #[serde(alias = "BrokerName")]
     broker_name: String,

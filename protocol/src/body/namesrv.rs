@@ -68,6 +68,7 @@ pub struct TopicList {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct KvTable {
+    #[serde(deserialize_with = "tolerant::texts")]
     pub table: BTreeMap<String, String>,
 }
 

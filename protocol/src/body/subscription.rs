@@ -161,7 +161,7 @@ pub struct CheckClientRequestBody {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct SubscriptionGroupConfig {
-    #[serde(deserialize_with = "tolerant::or_default")]
+    #[serde(deserialize_with = "tolerant::texts")]
     pub attributes: std::collections::BTreeMap<String, String>,
     #[serde(deserialize_with = "tolerant::number")]
     pub broker_id: i64,

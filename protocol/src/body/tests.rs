@@ -55,6 +55,34 @@ fn bodies_are_byte_for_byte_javas() {
 }
 
 #[test]
+fn what_fastjson_would_take_is_taken() {
+    let queues: LockBatchRequestBody =
+        fastjson::from_slice(br#"{"mqSet":[{"topic":"t"},{"queueId":"3"},{"brokerName":null}]}"#)
+            .unwrap();
+    let queue = |topic: &str, queue_id| MessageQueue {
+        topic: topic.to_owned(),
+        broker_name: String::new(),
+        queue_id,
+    };
+    assert_eq!(queues.mq_set, [queue("t", 0), queue("", 3), queue("", 0)]);
+
+    let config: TopicConfig = fastjson::from_slice(
+        br#"{"attributes":{"a":1,"b":true,"c":"x","d":null},"topicFilterType":1}"#,
+    )
+    .unwrap();
+    let attributes: Vec<&str> = config.attributes.values().map(String::as_str).collect();
+    assert_eq!(attributes, ["1", "true", "x"]);
+    assert_eq!(config.topic_filter_type, "MULTI_TAG");
+    let unknown = fastjson::from_slice::<TopicConfig>(br#"{"topicFilterType":7}"#);
+    assert!(
+        unknown
+            .unwrap_err()
+            .to_string()
+            .contains("topicFilterType is 7")
+    );
+}
+
+#[test]
 fn heartbeats_of_other_languages_are_read() {
     let dotnet = r#"{"ClientID":"c","ConsumerDataSet":[{"GroupName":"g","ConsumeType":"CONSUME_PASSIVELY","SubscriptionDataSet":[{"Topic":"t","SubString":"*","CodeSet":null,"TagsSet":null}]}]}"#;
     let cpp = r#"{"clientID":"c","consumerDataSet":[{"groupName":"g","consumeType":1,"messageModel":1,"consumeFromWhere":0,"subscriptionDataSet":[{"topic":"t","subString":"*","subVersion":"0"}]}]}"#;

@@ -1,5 +1,7 @@
 //! Readers that take what the clients of other languages write.
 
+use std::collections::BTreeMap;
+
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -49,6 +51,23 @@ pub fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Texts by name; a number or truth value is its text, null is left out.
+pub fn texts<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let values = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+    let text = |(name, value)| {
+        let text = match value {
+            Value::Null => return None,
+            Value::String(text) => Ok(text),
+            Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+            other => Err(D::Error::custom(format_args!("{name}: {other} is no text"))),
+        };
+        Some(text.map(|text| (name, text)))
+    };
+    values.into_iter().filter_map(text).collect()
 }
 
 /// Java's enums: written by name, read by name or ordinal; anything else is the default.

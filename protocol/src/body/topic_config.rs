@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::tolerant;
 use crate::topic::perm;
@@ -34,7 +36,7 @@ impl DataVersion {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct TopicConfig {
-    #[serde(deserialize_with = "tolerant::or_default")]
+    #[serde(deserialize_with = "tolerant::texts")]
     pub attributes: BTreeMap<String, String>,
     #[serde(deserialize_with = "tolerant::boolean")]
     pub order: bool,
@@ -42,12 +44,25 @@ pub struct TopicConfig {
     pub perm: i32,
     #[serde(deserialize_with = "tolerant::number")]
     pub read_queue_nums: i32,
+    #[serde(deserialize_with = "topic_filter_type")]
     pub topic_filter_type: String,
     pub topic_name: String,
     #[serde(deserialize_with = "tolerant::number")]
     pub topic_sys_flag: i32,
     #[serde(deserialize_with = "tolerant::number")]
     pub write_queue_nums: i32,
+}
+
+/// `TopicFilterType`, by name or ordinal.
+fn topic_filter_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(name) => Ok(name),
+        Value::Number(ordinal) if ordinal.as_u64() == Some(0) => Ok("SINGLE_TAG".to_owned()),
+        Value::Number(ordinal) if ordinal.as_u64() == Some(1) => Ok("MULTI_TAG".to_owned()),
+        other => Err(D::Error::custom(format_args!(
+            "topicFilterType is {other}, SINGLE_TAG (0) or MULTI_TAG (1) is expected"
+        ))),
+    }
 }
 
 impl Default for TopicConfig {
