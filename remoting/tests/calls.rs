@@ -144,10 +144,7 @@ async fn an_idle_connection_is_closed_by_who_dialled_too() {
 #[tokio::test]
 async fn closed_while_it_is_dialled_it_is_closed_once_it_is_there() {
     let listener = TcpListener::bind(loopback()).await.expect("a listener");
-    let address = listener
-        .local_addr()
-        .expect("its address")
-        .to_string();
+    let address = listener.local_addr().expect("its address").to_string();
     let options = ClientOptions {
         connect_timeout: PATIENCE,
         tls: Some(sluice_remoting::tls::TlsClientOptions::default()),
