@@ -207,6 +207,7 @@ fn name_server() -> Vec<RemotingCommand> {
             "",
         ),
         template(code::GET_NAMESRV_CONFIG, "", ""),
+        template(code::UPDATE_NAMESRV_CONFIG, "", "orderMessageEnable=true"),
         template(code::UNREGISTER_BROKER, BROKER, ""),
     ]
 }
