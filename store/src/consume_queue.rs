@@ -86,11 +86,12 @@ pub(crate) struct ConsumeQueue {
 }
 
 impl ConsumeQueue {
-    pub(crate) fn new(dir: PathBuf, file_size: u64, cache: Arc<FileCache>) -> Self {
+    /// An empty queue whose first message will have offset `first`.
+    pub(crate) fn new(dir: PathBuf, file_size: u64, first: i64, cache: Arc<FileCache>) -> Self {
         let state = State {
-            min: 0,
-            written: 0,
-            tail_start: 0,
+            min: first,
+            written: first,
+            tail_start: first,
             tail: VecDeque::new(),
             dirty: BTreeSet::new(),
         };
@@ -129,8 +130,10 @@ impl ConsumeQueue {
     /// Finds the valid end: the first unit that is empty, or that points at or behind `limit`.
     pub(crate) fn load(&self, limit: i64) -> Result<(), StoreError> {
         let starts = self.starts()?;
-        let mut end = starts.first().map_or(0, |start| start / UNIT);
-        let mut first = end;
+        let Some(&oldest) = starts.first() else {
+            return Ok(());
+        };
+        let (mut first, mut end) = (oldest / UNIT, oldest / UNIT);
         // Backwards to the newest file that begins with a unit below the limit.
         for (at, &start) in starts.iter().enumerate().rev() {
             let before = at.checked_sub(1).map(|before| starts[before]);
@@ -141,7 +144,7 @@ impl ConsumeQueue {
             }
         }
         for &start in &starts {
-            if start / UNIT > end || (start / UNIT == end && start != starts[0]) {
+            if start / UNIT > end || (start / UNIT == end && start != oldest) {
                 let path = self.dir.join(file_name(start));
                 self.cache.forget(&path);
                 self.cache.files.remove_file(&path).at("remove", &path)?;
@@ -437,13 +440,10 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Drops everything, files included.
-    pub(crate) fn destroy(&self) -> Result<(), StoreError> {
-        self.cache.forget(&self.dir);
-        self.cache
-            .files
-            .remove_dir_all(&self.dir)
-            .at("remove", &self.dir)
+    /// Whether its last message lies in the log before `physical_offset`.
+    pub(crate) fn ends_before(&self, physical_offset: i64) -> bool {
+        let last = self.unit(self.bounds().1 - 1);
+        last.is_some_and(|unit| unit.physical_offset < physical_offset)
     }
 }
 
@@ -454,7 +454,7 @@ mod tests {
 
     fn queue(files: &SimulatedFiles) -> ConsumeQueue {
         let cache = Arc::new(FileCache::new(Arc::new(files.clone()), 8));
-        ConsumeQueue::new(PathBuf::from("/q"), 20 * 4, cache)
+        ConsumeQueue::new(PathBuf::from("/q"), 20 * 4, 0, cache)
     }
 
     fn unit(physical_offset: i64) -> ConsumeQueueUnit {

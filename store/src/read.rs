@@ -1,6 +1,5 @@
 //! Reading: by queue offset, time, key and physical offset.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -432,17 +431,6 @@ impl Store {
             self.wake_dispatch.wake();
             std::thread::sleep(Duration::from_micros(200));
         }
-    }
-
-    /// Removes a topic's queues. Offsets go on where they were should the topic come back.
-    ///
-    /// # Errors
-    /// When a directory cannot be removed.
-    pub fn delete_topic(&self, topic: &str) -> Result<(), crate::StoreError> {
-        let queues = self.queues.write().remove(topic).unwrap_or_default();
-        queues
-            .values()
-            .try_for_each(|queue: &Arc<ConsumeQueue>| queue.destroy())
     }
 }
 

@@ -14,6 +14,7 @@ use crate::checkpoint::Marks;
 use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment};
 use crate::consume_queue::ConsumeQueue;
 use crate::error::{At, StoreError};
+use crate::removed_queues::RemovedQueue;
 use crate::store::{Store, is_queued};
 use crate::vouched;
 
@@ -45,9 +46,10 @@ pub(crate) fn recover(
     let limit = match (trusted, clean) {
         (true, _) => marks.dispatched,
         (false, true) => i64::MAX,
-        (false, false) => 0,
+        (false, false) => min,
     };
     let found = load_queues(store, limit, trusted && clean)?;
+    drop_dead_queues(store)?;
     let known = trusted
         && (min..=end).contains(&marks.dispatched)
         && store.index.lock().has(marks.index_file)
@@ -99,6 +101,7 @@ fn rebuild_by(store: &Store, marks: Option<Marks>, durable: Option<i64>) -> Resu
             ..marks
         })?;
     }
+    remember_ends(store)?;
     drop_queues(store)?;
     store.index.lock().clear()?;
     let min = store.log.min();
@@ -116,6 +119,7 @@ fn finish(store: &Store, end: i64) -> Result<(), StoreError> {
     store.log.set_written(end);
     store.log.set_flushed(end);
     store.dispatched.store(end, Ordering::Release);
+    store.removed.fit_to(end)?;
     expire_queues(store)
 }
 
@@ -167,10 +171,66 @@ fn load_queue_names(store: &Store) -> Result<Vec<Arc<ConsumeQueue>>, StoreError>
 
 fn drop_queues(store: &Store) -> Result<(), StoreError> {
     let all = std::mem::take(&mut *store.queues.write());
-    for queue in all.values().flat_map(|queues| queues.values()) {
-        queue.destroy()?;
+    for (topic, queues) in &all {
+        for queue in queues.values() {
+            store.cache.forget(&queue.dir);
+            let removed = store.files().remove_dir_all(&queue.dir);
+            removed.at("remove", &queue.dir)?;
+        }
+        let dir = store.config.root.join("consumequeue").join(topic);
+        if store.files().exists(&dir) {
+            store.files().sync_dir(&dir).at("sync", &dir)?;
+        }
     }
     Ok(())
+}
+
+/// Finishes removals that a crash cut short.
+fn drop_dead_queues(store: &Store) -> Result<(), StoreError> {
+    for (topic, id, removed) in store.removed.all() {
+        let queue = store.queue(&topic, id);
+        let first = queue.and_then(|queue| queue.unit(queue.bounds().0));
+        if first.is_some_and(|unit| unit.physical_offset < removed.dead_below) {
+            store.forget_queue(&topic, id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes how far queues had come whose messages are no longer in the log to tell it.
+fn remember_ends(store: &Store) -> Result<(), StoreError> {
+    let min = store.log.min();
+    if min == 0 {
+        return Ok(());
+    }
+    let mut ends = Vec::new();
+    for (topic, id) in store.queues() {
+        let Some(queue) = store.queue(&topic, id) else {
+            continue;
+        };
+        if let Err(error) = queue.load(min) {
+            tracing::warn!(%error, topic, id, "a queue's end is lost");
+            continue;
+        }
+        let next = queue.bounds().1;
+        ends.push((
+            topic,
+            id,
+            RemovedQueue {
+                next,
+                dead_below: 0,
+            },
+        ));
+    }
+    store.removed.add(ends)
+}
+
+/// Whether a record belongs into a queue that is still there.
+fn is_alive(store: &Store, record: &Record<'_>) -> bool {
+    is_queued(record.sys_flag())
+        && !store
+            .removed
+            .is_dead(record.topic(), record.queue_id(), record.physical_offset())
 }
 
 fn expire_queues(store: &Store) -> Result<(), StoreError> {
@@ -197,7 +257,7 @@ fn scan(store: &Store, mut at: i64, evidence: &Evidence) -> Result<Option<i64>, 
                 let Ok(record) = Record::parse(&bytes) else {
                     break;
                 };
-                if evidence.queues_whole && is_queued(record.sys_flag()) {
+                if evidence.queues_whole && is_alive(store, &record) {
                     let queue = store.queue_or_create(record.topic(), record.queue_id());
                     if record.queue_offset() > queue.bounds().1 {
                         return Ok(None);

@@ -19,6 +19,7 @@ use crate::error::{AppendError, At, StoreError};
 use crate::file_cache::FileCache;
 use crate::files::{FileSystem, LockGuard, Open};
 use crate::index::Index;
+use crate::removed_queues::RemovedQueues;
 use crate::threads::{self, Wake};
 use crate::vouched::{self, Vouched};
 use crate::{recovery, retention};
@@ -107,7 +108,8 @@ pub struct StoreStatus {
     pub waiting_for_sync: usize,
 }
 
-type Queues = HashMap<String, BTreeMap<i32, Arc<ConsumeQueue>>>;
+/// In a fixed order, so that a simulated run can be replayed.
+type Queues = BTreeMap<String, BTreeMap<i32, Arc<ConsumeQueue>>>;
 
 #[derive(Default)]
 pub(crate) struct AppendState {
@@ -138,14 +140,17 @@ pub struct Store {
     pub(crate) vouched: Vouched,
     pub(crate) cache: Arc<FileCache>,
     pub(crate) queues: RwLock<Queues>,
+    pub(crate) removed: RemovedQueues,
     pub(crate) index: Mutex<Index>,
     pub(crate) append_state: Mutex<AppendState>,
     pub(crate) dispatched: AtomicI64,
     pub(crate) last_dispatched_time: AtomicI64,
-    dispatching: Mutex<()>,
+    pub(crate) dispatching: Mutex<()>,
     waiters: Mutex<VecDeque<Waiter>>,
     pub(crate) checkpoint: Mutex<Checkpoint>,
     checkpointed: AtomicI64,
+    /// The checkpoint speaks of queues that are no more.
+    pub(crate) checkpoint_stale: AtomicBool,
     queues_failed: OnceLock<String>,
     pub(crate) disk_full: Mutex<Option<AppendError>>,
     listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
@@ -229,12 +234,14 @@ impl Store {
         let (checkpoint, marks, trusted) =
             Checkpoint::open(&**files, config.root.join("checkpoint"))?;
         let vouched = Vouched::open(Arc::clone(files), config.root.join("vouched"))?;
+        let removed = RemovedQueues::open(Arc::clone(files), config.root.join("removedqueues"))?;
         let boot = env.clock.now_ms();
         let store = Arc::new(Store {
             log,
             vouched,
             cache,
             queues: RwLock::default(),
+            removed,
             index: Mutex::new(index),
             append_state: Mutex::default(),
             dispatched: AtomicI64::new(0),
@@ -243,6 +250,7 @@ impl Store {
             waiters: Mutex::default(),
             checkpoint: Mutex::new(checkpoint),
             checkpointed: AtomicI64::new(0),
+            checkpoint_stale: AtomicBool::new(false),
             queues_failed: OnceLock::new(),
             disk_full: Mutex::new(None),
             listener: RwLock::new(None),
@@ -265,7 +273,7 @@ impl Store {
         } else {
             recovery::recover(&store, marks, trusted, clean)?;
         }
-        let next = store.queue_ends();
+        let next = store.next_offsets();
         store.append_state.lock().next = next;
         store.append_state.lock().last_time = store.last_dispatched_time.load(Ordering::Relaxed);
         store.flush_queues_once()?;
@@ -273,18 +281,20 @@ impl Store {
         Ok(store)
     }
 
-    fn queue_ends(&self) -> HashMap<String, HashMap<i32, i64>> {
-        let queues = self.queues.read();
-        let ends = queues.iter().map(|(topic, queues)| {
-            (
-                topic.clone(),
-                queues
-                    .iter()
-                    .map(|(id, queue)| (*id, queue.bounds().1))
-                    .collect(),
-            )
-        });
-        ends.collect()
+    /// The offset every queue goes on at, those that were removed included.
+    fn next_offsets(&self) -> HashMap<String, HashMap<i32, i64>> {
+        let mut next: HashMap<String, HashMap<i32, i64>> = HashMap::new();
+        for (topic, id, queue) in self.removed.all() {
+            next.entry(topic).or_default().insert(id, queue.next);
+        }
+        for (topic, queues) in self.queues.read().iter() {
+            let ids = next.entry(topic.clone()).or_default();
+            for (id, queue) in queues {
+                let next = ids.entry(*id).or_default();
+                *next = queue.bounds().1.max(*next);
+            }
+        }
+        next
     }
 
     /// Starts the threads: dispatch, flush, queue flush, retention.
@@ -640,13 +650,24 @@ impl Store {
         if !is_queued(record.sys_flag()) {
             return;
         }
-        let queue = self.queue_or_create(record.topic(), record.queue_id());
+        let (topic, queue_id) = (record.topic(), record.queue_id());
+        if self.removed.is_dead(topic, queue_id, unit.physical_offset) {
+            return;
+        }
+        let mut queue = self.queue_or_create(topic, queue_id);
+        if record.queue_offset() == 0 && queue.ends_before(unit.physical_offset) {
+            // Java, other than this store, counts from 0 when a deleted topic comes back.
+            if let Err(error) = self.forget_queue(topic, queue_id) {
+                self.fail_queues(error.to_string());
+            }
+            queue = self.queue_or_create(topic, queue_id);
+        }
         if queue.push(record.queue_offset(), unit)
             && let Some(listener) = listener
         {
             listener.arrived(&Arrival {
-                topic: record.topic(),
-                queue_id: record.queue_id(),
+                topic,
+                queue_id,
                 queue_offset: record.queue_offset(),
                 tags_code: unit.tags_code,
                 store_timestamp: record.store_timestamp(),
@@ -710,7 +731,12 @@ impl Store {
             .join("consumequeue")
             .join(topic)
             .join(queue_id.to_string());
-        let queue = ConsumeQueue::new(dir, self.config.queue_file_size(), Arc::clone(&self.cache));
+        let queue = ConsumeQueue::new(
+            dir,
+            self.config.queue_file_size(),
+            self.removed.next(topic, queue_id),
+            Arc::clone(&self.cache),
+        );
         let mut queues = self.queues.write();
         Arc::clone(
             queues
@@ -719,6 +745,16 @@ impl Store {
                 .entry(queue_id)
                 .or_insert_with(|| Arc::new(queue)),
         )
+    }
+
+    /// Drops a queue with its files; what it held is not noted anywhere.
+    pub(crate) fn forget_queue(&self, topic: &str, queue_id: i32) -> Result<(), StoreError> {
+        let queue = match self.queues.write().get_mut(topic) {
+            Some(queues) => queues.remove(&queue_id),
+            None => None,
+        };
+        self.checkpoint_stale.store(true, Ordering::SeqCst);
+        queue.map_or(Ok(()), |queue| self.cache.remove_dir(&queue.dir))
     }
 
     fn fail_queues(&self, reason: String) {
@@ -748,7 +784,8 @@ impl Store {
                 self.index.lock().position(),
             )
         };
-        if self.checkpointed.load(Ordering::Relaxed) == dispatched && dispatched != 0 {
+        let stale = self.checkpoint_stale.load(Ordering::SeqCst);
+        if self.checkpointed.load(Ordering::Relaxed) == dispatched && dispatched != 0 && !stale {
             return Ok(());
         }
         if !self.flush_once() {
@@ -783,6 +820,8 @@ impl Store {
             queues: queues.len() as i64,
         };
         checkpoint.write(&marks)?;
+        // Queues are only removed while the checkpoint is locked, as it is here.
+        self.checkpoint_stale.store(false, Ordering::SeqCst);
         self.checkpointed.store(dispatched, Ordering::Relaxed);
         self.vouched.forget_below(marks.log_offset);
         Ok(())

@@ -41,12 +41,18 @@ enum Change {
     Link(PathBuf, Node),
     Unlink(PathBuf),
     Rename(PathBuf, PathBuf),
+    UnlinkTree(PathBuf),
 }
 
 impl Change {
-    fn dir(&self) -> Option<&Path> {
+    /// Whether syncing the directory makes it durable. A directory made anew is not durable
+    /// before the removal of the one it replaces.
+    fn is_in(&self, dir: &Path) -> bool {
         match self {
-            Change::Link(path, _) | Change::Unlink(path) | Change::Rename(path, _) => path.parent(),
+            Change::Link(path, _) | Change::Unlink(path) | Change::Rename(path, _) => {
+                path.parent() == Some(dir)
+            }
+            Change::UnlinkTree(path) => path.parent() == Some(dir) || dir.starts_with(path),
         }
     }
     fn apply(self, names: &mut BTreeMap<PathBuf, Node>) {
@@ -57,6 +63,7 @@ impl Change {
             Change::Unlink(path) => {
                 names.remove(&path);
             }
+            Change::UnlinkTree(dir) => names.retain(|path, _| !path.starts_with(&dir)),
             Change::Rename(from, to) => {
                 if let Some(node) = names.remove(&from) {
                     names.insert(to, node);
@@ -104,6 +111,15 @@ impl SimulatedFiles {
     /// Sets what [`FileSystem::space`] answers.
     pub fn set_space(&self, space: Space) {
         self.0.lock().space = Some(space);
+    }
+
+    /// Kills the process: what was written stays as it is, synced or not, and handles opened
+    /// before are dead.
+    pub fn kill_process(&self) {
+        let mut state = self.0.lock();
+        state.locks.clear();
+        state.fault = None;
+        state.generation += 1;
     }
 
     /// Cuts the power: every unsynced 512-byte sector is by `seed` lost, kept or torn, unsynced
@@ -341,16 +357,8 @@ impl FileSystem for SimulatedFiles {
         self.turn(None)?;
         let mut state = self.0.lock();
         state.dirs.retain(|path| !path.starts_with(dir));
-        let doomed: Vec<PathBuf> = state
-            .names
-            .keys()
-            .filter(|p| p.starts_with(dir))
-            .cloned()
-            .collect();
-        for path in doomed {
-            state.names.remove(&path);
-            state.changes.push(Change::Unlink(path));
-        }
+        state.names.retain(|path, _| !path.starts_with(dir));
+        state.changes.push(Change::UnlinkTree(dir.to_owned()));
         Ok(())
     }
 
@@ -370,7 +378,7 @@ impl FileSystem for SimulatedFiles {
         let mut state = self.0.lock();
         let changes = std::mem::take(&mut state.changes);
         for change in changes {
-            if change.dir() == Some(dir) {
+            if change.is_in(dir) {
                 change.apply(&mut state.durable_names);
             } else {
                 state.changes.push(change);

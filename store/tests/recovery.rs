@@ -1,0 +1,184 @@
+//! What a store does after it was left in a bad way, on simulated files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sluice_protocol::message::{Record, RecordFields};
+use sluice_store::{
+    Environment, FileSystem, FlushMode, ReadRequest, RecordFilter, SimulatedFiles, Store,
+    StoreConfig, StoreError, TestClock,
+};
+
+struct All;
+impl RecordFilter for All {
+    fn matches_tags_code(&self, _: i64) -> bool {
+        true
+    }
+}
+
+/// A store directory and what is needed to open it again and again.
+struct Bench {
+    files: SimulatedFiles,
+    clock: Arc<TestClock>,
+    config: StoreConfig,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Bench {
+            files: SimulatedFiles::new(),
+            clock: Arc::new(TestClock::new(1_700_000_000_000)),
+            config: StoreConfig {
+                root: PathBuf::from("/s"),
+                commit_log_file_size: 16 * 1024,
+                consume_queue_file_size: 20 * 16,
+                index_slots: 64,
+                index_entries: 128,
+                flush_mode: FlushMode::Async,
+                ..StoreConfig::default()
+            },
+        }
+    }
+    fn try_open(&self) -> Result<Arc<Store>, StoreError> {
+        let environment = Environment {
+            files: Arc::new(self.files.clone()),
+            clock: self.clock.clone(),
+        };
+        Store::open(self.config.clone(), environment)
+    }
+    fn open(&self) -> Arc<Store> {
+        self.try_open().unwrap()
+    }
+    /// `kill -9`, then a start that believes nothing but the log.
+    fn open_without_checkpoint(&self) -> Arc<Store> {
+        self.files.kill_process();
+        self.files
+            .remove_file(&self.config.root.join("checkpoint"))
+            .unwrap();
+        self.open()
+    }
+}
+
+fn append(store: &Store, topic: &str, body: &str) -> i64 {
+    let mut bytes = Vec::new();
+    let properties = format!("KEYS\u{1}{body}\u{2}");
+    RecordFields {
+        topic,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: "10.0.0.1:1".parse().unwrap(),
+        store_host: "10.0.0.2:2".parse().unwrap(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: body.as_bytes(),
+        properties: properties.as_bytes(),
+    }
+    .encode(&mut bytes)
+    .unwrap();
+    store.append(topic, 0, &mut bytes).unwrap().queue_offset
+}
+
+fn append_some(store: &Store, topic: &str, count: usize) -> i64 {
+    (0..count)
+        .map(|number| append(store, topic, &format!("{number:05}")))
+        .last()
+        .unwrap()
+}
+
+/// Queue offsets that can be read.
+fn readable(store: &Store, topic: &str) -> Vec<i64> {
+    let Some(bounds) = store.queue_bounds(topic, 0) else {
+        return Vec::new();
+    };
+    let (mut offset, mut out) = (bounds.min, Vec::new());
+    while offset < bounds.max {
+        let request = ReadRequest {
+            topic,
+            queue_id: 0,
+            offset,
+            max_messages: 32,
+            max_bytes: 1 << 20,
+        };
+        let result = store.read(&request, &All);
+        out.extend(result.records.iter().map(|bytes| {
+            let record = Record::parse(bytes).unwrap();
+            assert_eq!((record.topic(), record.queue_id()), (topic, 0));
+            record.queue_offset()
+        }));
+        assert!(result.next_begin_offset > offset, "{result:?}");
+        offset = result.next_begin_offset;
+    }
+    out
+}
+
+#[test]
+fn a_deleted_topic_stays_deleted_and_its_offsets_go_on() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 100);
+    append_some(&store, "U", 3);
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    store.delete_topic("T").unwrap();
+    assert_eq!(readable(&store, "T"), [0; 0]);
+    // Nothing more is sent, and the broker is closed in order.
+    store.shutdown().unwrap();
+    let store = bench.open();
+    assert_eq!(store.queues(), [("U".to_owned(), 0)]);
+    drop(store);
+    // Nor do they come back when everything is dispatched again.
+    let store = bench.open_without_checkpoint();
+    assert_eq!(store.queues(), [("U".to_owned(), 0)]);
+
+    assert_eq!(append_some(&store, "T", 10), 109);
+    while store.dispatch_once() {}
+    let new: Vec<i64> = (100..110).collect();
+    assert_eq!(readable(&store, "T"), new);
+    store.flush_queues_once().unwrap();
+    drop(store);
+    bench.files.kill_process();
+    let store = bench.open();
+    assert_eq!(readable(&store, "T"), new);
+    drop(store);
+    let store = bench.open_without_checkpoint();
+    assert_eq!(readable(&store, "T"), new);
+    assert_eq!(append(&store, "T", "next"), 110);
+    assert_eq!(readable(&store, "U"), [0, 1, 2]);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn what_is_sent_but_not_dispatched_when_its_topic_goes_is_gone_too() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 5);
+    store.delete_topic("T").unwrap();
+    append(&store, "T", "new");
+    while store.dispatch_once() {}
+    assert_eq!(readable(&store, "T"), [5]);
+    drop(store);
+    bench.files.kill_process();
+    assert_eq!(readable(&bench.open(), "T"), [5]);
+}
+
+#[test]
+fn offsets_of_an_expired_queue_go_on_after_a_rebuild() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "Old", 20);
+    append_some(&store, "T", 300);
+    bench.clock.advance(100 * 3_600_000);
+    append(&store, "T", "new");
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    store.delete_expired_files();
+    assert!(store.status().min_offset > 0);
+    drop(store);
+    let store = bench.open_without_checkpoint();
+    assert_eq!(readable(&store, "Old"), [0; 0]);
+    assert_eq!(append(&store, "Old", "again"), 20);
+    assert_eq!(readable(&store, "T").last(), Some(&300));
+    store.shutdown().unwrap();
+}
