@@ -4,6 +4,7 @@
 //! again from the log, so nothing is lost by waiting.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -133,7 +134,7 @@ impl ConsumeQueue {
         let Some(&oldest) = starts.first() else {
             return Ok(());
         };
-        let (mut first, mut end) = (oldest / UNIT, oldest / UNIT);
+        let (first, mut end) = (oldest / UNIT, oldest / UNIT);
         // Backwards to the newest file that begins with a unit below the limit.
         for (at, &start) in starts.iter().enumerate().rev() {
             let before = at.checked_sub(1).map(|before| starts[before]);
@@ -155,10 +156,7 @@ impl ConsumeQueue {
             state.restart_at(end);
             state.min = first;
         }
-        while first < end && self.unit(first).is_some_and(|unit| unit.is_blank()) {
-            first += 1;
-        }
-        self.state.lock().min = first;
+        self.state.lock().min = self.first_real(first)?;
         self.zero_behind(end)
     }
 
@@ -169,18 +167,23 @@ impl ConsumeQueue {
         let Some(&last) = starts.last() else {
             return Ok(());
         };
-        let mut first = starts[0] / UNIT;
+        let first = starts[0] / UNIT;
         let end = last / UNIT + self.dense_units(last)?;
         {
             let mut state = self.state.lock();
             state.restart_at(end);
             state.min = first;
         }
-        while first < end && self.unit(first).is_some_and(|unit| unit.is_blank()) {
-            first += 1;
-        }
-        self.state.lock().min = first;
+        self.state.lock().min = self.first_real(first)?;
         Ok(())
+    }
+
+    /// The first offset at or behind `from` that is not filler, or the queue's end.
+    fn first_real(&self, mut from: i64) -> Result<i64, StoreError> {
+        while self.unit(from)?.is_some_and(|unit| unit.is_blank()) {
+            from += 1;
+        }
+        Ok(from)
     }
 
     fn dense_units(&self, start: i64) -> Result<i64, StoreError> {
@@ -290,10 +293,11 @@ impl ConsumeQueue {
         (state.min, state.max())
     }
 
-    pub(crate) fn unit(&self, offset: i64) -> Option<ConsumeQueueUnit> {
+    /// The unit of an offset; `None` outside the queue, or when its file is gone.
+    pub(crate) fn unit(&self, offset: i64) -> Result<Option<ConsumeQueueUnit>, StoreError> {
         let mut units = Vec::new();
-        self.units(offset, 1, &mut units);
-        units.pop()
+        self.units(offset, 1, &mut units)?;
+        Ok(units.pop())
     }
 
     /// Whether the unit is answered from memory.
@@ -301,17 +305,23 @@ impl ConsumeQueue {
         offset >= self.state.lock().tail_start
     }
 
-    /// Reads up to `count` units from `offset` on, of one file or of memory.
-    pub(crate) fn units(&self, offset: i64, count: usize, out: &mut Vec<ConsumeQueueUnit>) {
+    /// Reads up to `count` units from `offset` on, of one file or of memory. A file that is gone
+    /// has none; any other failure says nothing about what the queue holds.
+    pub(crate) fn units(
+        &self,
+        offset: i64,
+        count: usize,
+        out: &mut Vec<ConsumeQueueUnit>,
+    ) -> Result<(), StoreError> {
         let on_disk = {
             let state = self.state.lock();
             if offset < state.min || offset >= state.max() {
-                return;
+                return Ok(());
             }
             if offset >= state.tail_start {
                 let at = (offset - state.tail_start) as usize;
                 out.extend(state.tail.range(at..).take(count));
-                return;
+                return Ok(());
             }
             state.tail_start - offset
         };
@@ -320,20 +330,15 @@ impl ConsumeQueue {
         let count = on_disk.min(in_file).min(count as i64);
         let path = self.dir.join(file_name(start));
         let mut bytes = vec![0; (count * UNIT) as usize];
-        let read = self
-            .cache
-            .get(&path, Open::Existing)
-            .and_then(|file| file.read_at((offset * UNIT - start) as u64, &mut bytes));
-        match read {
-            Ok(()) => out.extend(
-                bytes
-                    .chunks_exact(UNIT as usize)
-                    .map(ConsumeQueueUnit::decode),
-            ),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot read consume queue")
-            }
-        }
+        let file = match self.cache.get(&path, Open::Existing) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.at("open", &path)?,
+        };
+        file.read_at((offset * UNIT - start) as u64, &mut bytes)
+            .at("read", &path)?;
+        let units = bytes.chunks_exact(UNIT as usize);
+        out.extend(units.map(ConsumeQueueUnit::decode));
+        Ok(())
     }
 
     /// First offset of the file behind the one that holds `offset`.
@@ -413,7 +418,7 @@ impl ConsumeQueue {
             // A removed message says nothing about where it lay: the next one that is there does.
             let mut at = middle;
             let found = loop {
-                match self.unit(at) {
+                match self.unit(at)? {
                     Some(unit) if unit.is_blank() && at + 1 < high => at += 1,
                     Some(unit) => break unit,
                     None => return Ok(()),
@@ -425,9 +430,7 @@ impl ConsumeQueue {
                 high = middle;
             }
         }
-        while low < end && self.unit(low).is_some_and(|unit| unit.is_blank()) {
-            low += 1;
-        }
+        let low = self.first_real(low)?;
         self.state.lock().min = low;
         for start in self.starts()? {
             let next = (start + self.file_size) / UNIT;
@@ -441,9 +444,9 @@ impl ConsumeQueue {
     }
 
     /// Whether its last message lies in the log before `physical_offset`.
-    pub(crate) fn ends_before(&self, physical_offset: i64) -> bool {
-        let last = self.unit(self.bounds().1 - 1);
-        last.is_some_and(|unit| unit.physical_offset < physical_offset)
+    pub(crate) fn ends_before(&self, physical_offset: i64) -> Result<bool, StoreError> {
+        let last = self.unit(self.bounds().1 - 1)?;
+        Ok(last.is_some_and(|unit| unit.physical_offset < physical_offset))
     }
 }
 
@@ -495,7 +498,7 @@ mod tests {
         let again = queue(&files);
         again.load(1000).unwrap();
         assert_eq!(again.bounds(), (0, 4));
-        assert_eq!(again.unit(3), Some(unit(130)));
+        assert_eq!(again.unit(3).unwrap(), Some(unit(130)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The checkpoint says below which offset everything is on disk. From there the log is read
 //! record by record and dispatched again; queues and index are first cut back to that point.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,7 +71,7 @@ pub(crate) fn recover(
         // Closed by Java: its queues are whole, at most the last records are not in them yet.
         scan(
             store,
-            log.segment_start(last_queued(store)).max(min),
+            log.segment_start(last_queued(store)?).max(min),
             &evidence,
         )?
     } else {
@@ -124,14 +125,14 @@ fn finish(store: &Store, end: i64) -> Result<(), StoreError> {
 }
 
 /// Highest physical offset that a queue ends with.
-fn last_queued(store: &Store) -> i64 {
+fn last_queued(store: &Store) -> Result<i64, StoreError> {
     let queues = store.queues.read();
-    let last = queues
-        .values()
-        .flat_map(|queues| queues.values())
-        .filter_map(|queue| queue.unit(queue.bounds().1 - 1))
-        .map(|unit| unit.physical_offset);
-    last.max().unwrap_or(0)
+    let mut last = 0;
+    for queue in queues.values().flat_map(BTreeMap::values) {
+        let unit = queue.unit(queue.bounds().1 - 1)?;
+        last = last.max(unit.map_or(0, |unit| unit.physical_offset));
+    }
+    Ok(last)
 }
 
 /// Loads the queues up to `limit`; `whole` when they were closed properly.
@@ -188,8 +189,10 @@ fn drop_queues(store: &Store) -> Result<(), StoreError> {
 /// Finishes removals that a crash cut short.
 fn drop_dead_queues(store: &Store) -> Result<(), StoreError> {
     for (topic, id, removed) in store.removed.all() {
-        let queue = store.queue(&topic, id);
-        let first = queue.and_then(|queue| queue.unit(queue.bounds().0));
+        let Some(queue) = store.queue(&topic, id) else {
+            continue;
+        };
+        let first = queue.unit(queue.bounds().0)?;
         if first.is_some_and(|unit| unit.physical_offset < removed.dead_below) {
             store.forget_queue(&topic, id)?;
         }
@@ -264,7 +267,7 @@ fn scan(store: &Store, mut at: i64, evidence: &Evidence) -> Result<Option<i64>, 
                     }
                 }
                 time = record.store_timestamp();
-                store.dispatch(&bytes, None);
+                store.dispatch(&bytes, None)?;
                 at += bytes.len() as i64;
             }
             _ => match resume(log, at, time, evidence.durable) {

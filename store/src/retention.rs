@@ -126,7 +126,9 @@ impl Store {
                 let queue = self.queue(&topic, id)?;
                 let next = queue.bounds().1;
                 let last = queue.unit(next - 1);
-                let kept = last.is_some_and(|unit| unit.physical_offset >= min);
+                let kept = last.map_or(true, |unit| {
+                    unit.is_some_and(|unit| unit.physical_offset >= min)
+                });
                 let dead_below = min;
                 (!kept && !is_system(&topic)).then_some((
                     topic,

@@ -88,6 +88,8 @@ pub struct StoreStatus {
     pub writable: Result<(), AppendError>,
     /// Why queues and index are no longer flushed, if so.
     pub queues_failed: Option<String>,
+    /// Why dispatch waits at a record that it tries again and again, if it does.
+    pub dispatch_blocked: Option<String>,
     /// Commit log directory.
     pub commit_log_path: PathBuf,
     /// Used share of its disk, percent.
@@ -152,6 +154,7 @@ pub struct Store {
     /// The checkpoint speaks of queues that are no more.
     pub(crate) checkpoint_stale: AtomicBool,
     queues_failed: OnceLock<String>,
+    dispatch_blocked: Mutex<Option<String>>,
     pub(crate) disk_full: Mutex<Option<AppendError>>,
     listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
     closing: AtomicBool,
@@ -252,6 +255,7 @@ impl Store {
             checkpointed: AtomicI64::new(0),
             checkpoint_stale: AtomicBool::new(false),
             queues_failed: OnceLock::new(),
+            dispatch_blocked: Mutex::new(None),
             disk_full: Mutex::new(None),
             listener: RwLock::new(None),
             closing: AtomicBool::new(false),
@@ -617,8 +621,11 @@ impl Store {
             match self.log.item(at) {
                 Ok(Item::Blank(next)) => at = next,
                 Ok(Item::Record(bytes)) => {
+                    if let Err(error) = self.dispatch(&bytes, listener.as_deref()) {
+                        self.block_dispatch(at, &error);
+                        return false;
+                    }
                     at += bytes.len() as i64;
-                    self.dispatch(&bytes, listener.as_deref());
                 }
                 Err(error) => {
                     self.log
@@ -628,12 +635,32 @@ impl Store {
             }
             self.dispatched.store(at, Ordering::Release);
         }
+        if at > start && self.dispatch_blocked.lock().take().is_some() {
+            tracing::info!("dispatch goes on");
+        }
         at > start
     }
 
-    pub(crate) fn dispatch(&self, bytes: &[u8], listener: Option<&dyn ArrivalListener>) {
+    /// Dispatch waits at a record and is tried again; that is said once.
+    fn block_dispatch(&self, at: i64, error: &StoreError) {
+        let mut blocked = self.dispatch_blocked.lock();
+        if blocked.is_none() {
+            tracing::error!(at, %error, "dispatch waits, messages behind are not visible yet");
+        }
+        *blocked = Some(error.to_string());
+    }
+
+    /// Puts a record into index and queue.
+    ///
+    /// # Errors
+    /// What kept a file from being read or made; nothing has been put then.
+    pub(crate) fn dispatch(
+        &self,
+        bytes: &[u8],
+        listener: Option<&dyn ArrivalListener>,
+    ) -> Result<(), StoreError> {
         let Ok(record) = Record::parse(bytes) else {
-            return;
+            return Ok(());
         };
         let unit = ConsumeQueueUnit {
             physical_offset: record.physical_offset(),
@@ -642,24 +669,20 @@ impl Store {
         };
         self.last_dispatched_time
             .store(record.store_timestamp(), Ordering::Relaxed);
-        if self.config.index_enabled
-            && let Err(error) = self.index_record(&record)
-        {
-            self.fail_queues(error.to_string());
+        if self.config.index_enabled {
+            self.index_record(&record)?;
         }
         if !is_queued(record.sys_flag()) {
-            return;
+            return Ok(());
         }
         let (topic, queue_id) = (record.topic(), record.queue_id());
         if self.removed.is_dead(topic, queue_id, unit.physical_offset) {
-            return;
+            return Ok(());
         }
         let mut queue = self.queue_or_create(topic, queue_id);
-        if record.queue_offset() == 0 && queue.ends_before(unit.physical_offset) {
+        if record.queue_offset() == 0 && queue.ends_before(unit.physical_offset)? {
             // Java, other than this store, counts from 0 when a deleted topic comes back.
-            if let Err(error) = self.forget_queue(topic, queue_id) {
-                self.fail_queues(error.to_string());
-            }
+            self.forget_queue(topic, queue_id)?;
             queue = self.queue_or_create(topic, queue_id);
         }
         if queue.push(record.queue_offset(), unit)
@@ -674,6 +697,7 @@ impl Store {
                 properties: record.properties(),
             });
         }
+        Ok(())
     }
 
     fn tags_code(&self, record: &Record<'_>) -> i64 {
@@ -710,11 +734,9 @@ impl Store {
             return Ok(());
         }
         let keys = keys.unwrap_or("").split(' ').filter(|key| !key.is_empty());
-        for key in unique.into_iter().chain(keys) {
-            let key = format!("{}#{key}", record.topic());
-            index.put(&key, record.physical_offset(), record.store_timestamp())?;
-        }
-        Ok(())
+        let keys = unique.into_iter().chain(keys);
+        let keys = keys.map(|key| format!("{}#{key}", record.topic()));
+        index.put(keys, record.physical_offset(), record.store_timestamp())
     }
 
     pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
@@ -841,6 +863,7 @@ impl Store {
             checkpoint_offset: self.checkpointed.load(Ordering::Relaxed),
             writable: self.writable(),
             queues_failed: self.queues_failed.get().cloned(),
+            dispatch_blocked: self.dispatch_blocked.lock().clone(),
             commit_log_path: self.log.dir.clone(),
             commit_log_disk_percent: log_space.map_or(0, |space| space.used_percent()),
             consume_queue_path,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sluice_protocol::message::{Record, RecordFields};
 use sluice_store::{
-    Environment, FileSystem, FlushMode, ReadRequest, RecordFilter, SimulatedFiles, Store,
-    StoreConfig, StoreError, TestClock,
+    Boundary, Environment, FileSystem, FlushMode, ReadRequest, ReadStatus, RecordFilter,
+    SimulatedFiles, Store, StoreConfig, StoreError, TestClock,
 };
 
 struct All;
@@ -180,5 +180,57 @@ fn offsets_of_an_expired_queue_go_on_after_a_rebuild() {
     assert_eq!(readable(&store, "Old"), [0; 0]);
     assert_eq!(append(&store, "Old", "again"), 20);
     assert_eq!(readable(&store, "T").last(), Some(&300));
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_moves_nobody() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 200);
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    let request = ReadRequest {
+        topic: "T",
+        queue_id: 0,
+        offset: 3,
+        max_messages: 1,
+        max_bytes: 1 << 20,
+    };
+    bench
+        .files
+        .fail_reads(Some(&bench.config.root.join("consumequeue")));
+    let failed = store.read(&request, &All);
+    assert_eq!(failed.status, ReadStatus::Unreadable);
+    assert_eq!(failed.next_begin_offset, 3);
+    assert!(store.offset_by_time("T", 0, 1, Boundary::Upper).is_err());
+    store.delete_expired_queues();
+    bench.files.fail_reads(None);
+    assert_eq!(store.read(&request, &All).status, ReadStatus::Found);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn dispatch_goes_on_once_the_index_can_be_read_again() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 5);
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    append(&store, "T", "late");
+    bench
+        .files
+        .fail_reads(Some(&bench.config.root.join("index")));
+    assert!(!store.dispatch_once());
+    assert!(store.status().dispatch_blocked.is_some());
+    assert_eq!(readable(&store, "T").len(), 5);
+    bench.files.fail_reads(None);
+    assert!(store.dispatch_once());
+    assert_eq!(store.status().dispatch_blocked, None);
+    assert_eq!(readable(&store, "T").len(), 6);
+    store.flush_queues_once().unwrap();
+    assert_eq!(store.status().checkpoint_offset, store.status().max_offset);
+    let found = store.query_by_key("T", "late", 8, 0, i64::MAX);
+    assert_eq!(found.records.len(), 1);
     store.shutdown().unwrap();
 }

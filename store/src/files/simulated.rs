@@ -84,6 +84,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     generation: u64,
     space: Option<Space>,
+    unreadable: Option<PathBuf>,
 }
 
 /// Files that keep apart what was written and what would survive a power loss. With no fault set
@@ -111,6 +112,11 @@ impl SimulatedFiles {
     /// Sets what [`FileSystem::space`] answers.
     pub fn set_space(&self, space: Space) {
         self.0.lock().space = Some(space);
+    }
+
+    /// Lets every read of a file below `dir` fail with EIO, until called with `None`.
+    pub fn fail_reads(&self, dir: Option<&Path>) {
+        self.0.lock().unreadable = dir.map(Path::to_owned);
     }
 
     /// Kills the process: what was written stays as it is, synced or not, and handles opened
@@ -200,12 +206,17 @@ fn survive(content: &Content, rng: &mut SmallRng) -> Content {
 
 struct SimulatedFile {
     files: SimulatedFiles,
+    path: PathBuf,
     node: Node,
     generation: u64,
 }
 
 impl File for SimulatedFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let unreadable = self.files.0.lock().unreadable.clone();
+        if unreadable.is_some_and(|dir| self.path.starts_with(dir)) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         let content = self.node.lock();
         let start = offset as usize;
         let part = content
@@ -307,6 +318,7 @@ impl FileSystem for SimulatedFiles {
         let generation = self.0.lock().generation;
         Ok(Arc::new(SimulatedFile {
             files: self.clone(),
+            path: path.to_owned(),
             node,
             generation,
         }))
