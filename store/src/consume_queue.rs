@@ -52,6 +52,13 @@ impl ConsumeQueueUnit {
             tags_code: be64(bytes, 12),
         }
     }
+    /// Physical offset behind its record; 0 for a unit that stands for none.
+    pub(crate) fn end(&self) -> i64 {
+        if self.is_blank() {
+            return 0;
+        }
+        self.physical_offset.saturating_add(i64::from(self.size))
+    }
     /// Whether it stands for no record: filler, or a removed message.
     pub fn is_blank(&self) -> bool {
         self.size == BLANK_UNIT_SIZE
@@ -239,8 +246,7 @@ impl ConsumeQueue {
             if unit.is_blank() {
                 continue;
             }
-            let end = unit.physical_offset.saturating_add(i64::from(unit.size));
-            if end > limit || unit.physical_offset <= last {
+            if unit.end() > limit || unit.physical_offset <= last {
                 break;
             }
             last = unit.physical_offset;

@@ -79,6 +79,11 @@ impl Index {
                         .list
                         .push(IndexFile::new(name, path, Header::decode(&head)));
                 }
+                Some(_) if entry.size == 0 => {
+                    // Being made when the process died; the same name may come again.
+                    let removed = index.cache.files.remove_file(&path);
+                    removed.at("remove empty", &path)?;
+                }
                 _ => {
                     tracing::warn!(path = %path.display(), size = entry.size, "not an index file of this size, ignored")
                 }

@@ -226,6 +226,7 @@ impl Store {
         files.sync_dir(&config.root).at("sync", &config.root)?;
         let log_dir = config.commit_log_path();
         files.create_dir_all(&log_dir).at("create", &log_dir)?;
+        CommitLog::remove_unfinished(&**files, &log_dir, config.commit_log_file_size)?;
         let log = CommitLog::load(Arc::clone(files), log_dir, config.commit_log_file_size)?;
         let cache = Arc::new(FileCache::new(Arc::clone(files), config.open_files_max));
         let index = Index::load(
@@ -815,22 +816,13 @@ impl Store {
                 self.log.stopped().unwrap_or("sync failed").to_owned(),
             ));
         }
-        let queues: Vec<_> = self
-            .queues
-            .read()
-            .values()
-            .flat_map(|queues| queues.values().cloned())
-            .collect();
-        let flushed = queues
-            .iter()
-            .try_for_each(|queue| queue.flush())
-            .and_then(|()| self.index.lock().flush());
-        if let Err(error) = flushed {
-            if matches!(&error, StoreError::Io { action: "sync", .. }) {
+        let queues = match self.flush_units() {
+            Err(error) if matches!(&error, StoreError::Io { action: "sync", .. }) => {
                 self.fail_queues(error.to_string());
+                return Err(error);
             }
-            return Err(error);
-        }
+            flushed => flushed?,
+        };
         let marks = Marks {
             log_time: time,
             queue_time: time,
@@ -839,7 +831,7 @@ impl Store {
             dispatched,
             index_file,
             index_count,
-            queues: queues.len() as i64,
+            queues,
         };
         checkpoint.write(&marks)?;
         // Queues are only removed while the checkpoint is locked, as it is here.
@@ -847,6 +839,19 @@ impl Store {
         self.checkpointed.store(dispatched, Ordering::Relaxed);
         self.vouched.forget_below(marks.log_offset);
         Ok(())
+    }
+
+    /// Writes and syncs queues and index, and answers how many queues there are.
+    pub(crate) fn flush_units(&self) -> Result<i64, StoreError> {
+        let queues: Vec<_> = self
+            .queues
+            .read()
+            .values()
+            .flat_map(|queues| queues.values().cloned())
+            .collect();
+        queues.iter().try_for_each(|queue| queue.flush())?;
+        self.index.lock().flush()?;
+        Ok(queues.len() as i64)
     }
 
     /// State of the store now.

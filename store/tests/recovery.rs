@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sluice_protocol::message::{Record, RecordFields};
 use sluice_store::{
-    Boundary, Environment, FileSystem, FlushMode, ReadRequest, ReadStatus, RecordFilter,
+    Boundary, Environment, FileSystem, FlushMode, Open, ReadRequest, ReadStatus, RecordFilter,
     SimulatedFiles, Store, StoreConfig, StoreError, TestClock,
 };
 
@@ -233,4 +233,105 @@ fn dispatch_goes_on_once_the_index_can_be_read_again() {
     let found = store.query_by_key("T", "late", 8, 0, i64::MAX);
     assert_eq!(found.records.len(), 1);
     store.shutdown().unwrap();
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_refused() {
+    let bench = Bench::new();
+    let log = bench.config.commit_log_path();
+    let store = bench.open();
+    append_some(&store, "T", 400);
+    store.shutdown().unwrap();
+    drop(store);
+    let files = bench.files.list(&log).unwrap();
+    assert!(files.len() >= 3);
+    let last = log.join(&files.last().unwrap().name);
+    bench.files.remove_file(&last).unwrap();
+    match bench.try_open().map(drop) {
+        Err(StoreError::LogShort { path, end, durable }) => {
+            assert_eq!(path, log);
+            assert!(durable > end && end > 0, "{end} {durable}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Without a checkpoint the queues still know that there were messages.
+    bench.files.remove_dir_all(&log).unwrap();
+    bench
+        .files
+        .remove_file(&bench.config.root.join("checkpoint"))
+        .unwrap();
+    assert!(matches!(
+        bench.try_open(),
+        Err(StoreError::LogShort { end: 0, .. })
+    ));
+}
+
+#[test]
+fn a_file_that_was_being_made_is_made_again() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 5);
+    store.shutdown().unwrap();
+    let next = bench
+        .config
+        .commit_log_path()
+        .join(format!("{:020}", 16384));
+    bench.files.open(&next, Open::Sparse(5000)).unwrap();
+    let store = bench.open();
+    assert_eq!(append_some(&store, "T", 200), 204);
+    while store.dispatch_once() {}
+    assert_eq!(readable(&store, "T").len(), 205);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn what_was_visible_after_a_kill_survives_the_power_loss_that_follows() {
+    for seed in 0..20 {
+        let mut bench = Bench::new();
+        bench.config.flush_mode = FlushMode::Sync;
+        let store = bench.open();
+        append_some(&store, "T", 400);
+        drop(store);
+        bench.files.kill_process();
+        let store = bench.open();
+        assert_eq!(readable(&store, "T").len(), 400);
+        drop(store);
+        bench.files.lose_power(seed);
+        assert_eq!(readable(&bench.open(), "T").len(), 400, "seed {seed}");
+    }
+}
+
+/// Spoils a field of the record at `at` and starts anew from the log alone.
+fn with_field(at: u64, bytes: &[u8]) -> Vec<i64> {
+    let bench = Bench::new();
+    let store = bench.open();
+    let ends: Vec<i64> = (0..5)
+        .map(|number| {
+            append(&store, "T", &number.to_string());
+            store.status().max_offset
+        })
+        .collect();
+    store.shutdown().unwrap();
+    let log = bench.config.commit_log_path().join(format!("{:020}", 0));
+    let file = bench.files.open(&log, Open::Existing).unwrap();
+    file.write_at(ends[2] as u64 + at, bytes).unwrap();
+    let store = bench.open_without_checkpoint();
+    let found = readable(&store, "T");
+    store.shutdown().unwrap();
+    found
+}
+
+#[test]
+fn a_record_whose_place_cannot_be_true_is_set_aside() {
+    let others = [0, 1, 2, 4];
+    // QUEUEOFFSET: negative, beyond all that was ever written, more than there is room for.
+    assert_eq!(with_field(20, &[0x80]), others);
+    assert_eq!(with_field(20, &[0x20]), others);
+    assert_eq!(with_field(27, &[5]), others);
+    // QUEUEID.
+    assert_eq!(with_field(12, &[0x80]), others);
+    // The topic: behind 84 + 4 bytes, a body of one byte, and its own length.
+    assert_eq!(with_field(90, b"/"), others);
+    assert_eq!(with_field(90, b"."), others);
+    assert_eq!(with_field(90, b"\0"), others);
 }

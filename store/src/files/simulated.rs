@@ -155,6 +155,23 @@ impl SimulatedFiles {
         state.generation += 1;
     }
 
+    /// Gives a new file its length. Blocks are allocated one after another, so a crash leaves some
+    /// of them; the length of a sparse file changes at once.
+    fn allocate(&self, node: &Node, size: usize, blocks: bool) -> io::Result<()> {
+        let sectors = if blocks { size.div_ceil(SECTOR) } else { 0 };
+        {
+            let mut content = node.lock();
+            content.written = vec![0; size];
+            content.dirty = (0..sectors).collect();
+        }
+        if let Err(error) = self.turn(None) {
+            node.lock().written.truncate(sectors / 2 * SECTOR);
+            return Err(error);
+        }
+        sync(&mut node.lock());
+        Ok(())
+    }
+
     /// Counts a changing call and lets it fail if its turn has come.
     fn turn(&self, generation: Option<u64>) -> Result<Option<Fault>, io::Error> {
         let mut state = self.0.lock();
@@ -176,6 +193,19 @@ impl SimulatedFiles {
             Fault::NoSpace => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             Fault::Io | Fault::PowerOff => Err(io::Error::from_raw_os_error(libc::EIO)),
         }
+    }
+}
+
+fn sync(content: &mut Content) {
+    let Content {
+        written,
+        durable,
+        dirty,
+    } = content;
+    durable.resize(written.len(), 0);
+    for sector in std::mem::take(dirty) {
+        let range = sector * SECTOR..((sector + 1) * SECTOR).min(written.len());
+        durable[range.clone()].copy_from_slice(&written[range]);
     }
 }
 
@@ -252,17 +282,7 @@ impl File for SimulatedFile {
         if self.files.turn(Some(self.generation))?.is_some() {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        let mut content = self.node.lock();
-        let Content {
-            written,
-            durable,
-            dirty,
-        } = &mut *content;
-        durable.resize(written.len(), 0);
-        for sector in std::mem::take(dirty) {
-            let range = sector * SECTOR..((sector + 1) * SECTOR).min(written.len());
-            durable[range.clone()].copy_from_slice(&written[range]);
-        }
+        sync(&mut self.node.lock());
         Ok(())
     }
 
@@ -290,26 +310,25 @@ impl FileSystem for SimulatedFiles {
             (None, Open::Existing) => return Err(io::ErrorKind::NotFound.into()),
             (None, Open::Sparse(size) | Open::Log(size)) => {
                 self.turn(None)?;
-                let zeroes = vec![0; size as usize];
-                let content = Content {
-                    written: zeroes.clone(),
-                    durable: zeroes,
-                    ..Content::default()
-                };
-                let node: Node = Arc::new(Mutex::new(content));
+                let node: Node = Node::default();
                 let mut state = self.0.lock();
                 state.names.insert(path.to_owned(), Arc::clone(&node));
                 state
                     .changes
                     .push(Change::Link(path.to_owned(), Arc::clone(&node)));
                 drop(state);
-                if let Some(dir) = path.parent()
-                    && let Err(error) = self.sync_dir(dir)
-                {
-                    // As the system's files do: an entry that may vanish must not be found again.
-                    let mut state = self.0.lock();
-                    state.names.remove(path);
-                    state.changes.push(Change::Unlink(path.to_owned()));
+                let made = self.allocate(&node, size as usize, matches!(how, Open::Log(_)));
+                if let Err(error) = made.and_then(|()| match path.parent() {
+                    Some(dir) => self.sync_dir(dir),
+                    None => Ok(()),
+                }) {
+                    // As the system's files do, unless the process is gone: a file of the wrong
+                    // size, or an entry that may vanish, must not be found again.
+                    if self.turn(None).is_ok() {
+                        let mut state = self.0.lock();
+                        state.names.remove(path);
+                        state.changes.push(Change::Unlink(path.to_owned()));
+                    }
                     return Err(error);
                 }
                 node
