@@ -1,6 +1,6 @@
 //! The commit log: fixed-size files of records, each record at its own physical offset.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -54,25 +54,71 @@ pub(crate) fn file_start(name: &str) -> Option<i64> {
     digits.then(|| name.parse().ok()).flatten()
 }
 
+/// The newest file, if it is shorter than it should be and holds nothing yet.
+fn unfinished(
+    files: &dyn FileSystem,
+    dir: &Path,
+    file_size: u64,
+) -> Result<Option<PathBuf>, StoreError> {
+    let entries = files.list(dir).at("list", dir)?;
+    let mut ours = entries
+        .into_iter()
+        .filter(|entry| file_start(&entry.name).is_some() && !entry.is_dir);
+    let Some(last) = ours.next_back().filter(|entry| entry.size < file_size) else {
+        return Ok(None);
+    };
+    let path = dir.join(last.name);
+    let file = files.open(&path, Open::Existing).at("open", &path)?;
+    let empty = is_zero(&*file, 0, last.size).at("read", &path)?;
+    Ok(empty.then_some(path))
+}
+
+/// Whether a part of a file holds nothing but zeroes; reads it in pieces, holes not at all.
+pub(crate) fn is_zero(file: &dyn File, from: u64, to: u64) -> std::io::Result<bool> {
+    const PIECE: u64 = 1 << 20;
+    let end = file.data_end(from)?.min(to);
+    let mut at = from;
+    while at < end {
+        let size = PIECE.min(end - at);
+        if file.slice(at, size as usize)?.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += size;
+    }
+    Ok(true)
+}
+
 impl CommitLog {
+    /// Removes the newest file if the process died while it was being made.
+    pub(crate) fn remove_unfinished(
+        files: &dyn FileSystem,
+        dir: &Path,
+        file_size: u64,
+    ) -> Result<(), StoreError> {
+        let Some(path) = unfinished(files, dir, file_size)? else {
+            return Ok(());
+        };
+        tracing::warn!(path = %path.display(), "a commit log file that was never finished is removed");
+        files.remove_file(&path).at("remove", &path)?;
+        files.sync_dir(dir).at("sync", dir)
+    }
+
+    /// Opens the files that are there and changes none. The newest is passed over if it was never
+    /// finished.
     pub(crate) fn load(
         files: Arc<dyn FileSystem>,
         dir: PathBuf,
         file_size: u64,
     ) -> Result<Self, StoreError> {
         let mut segments = Vec::new();
-        let entries = files.list(&dir).at("list", &dir)?;
-        let last = entries
-            .iter()
-            .rposition(|entry| file_start(&entry.name).is_some());
-        for (at, entry) in entries.iter().enumerate() {
+        let unfinished = unfinished(&*files, &dir, file_size)?;
+        for entry in files.list(&dir).at("list", &dir)? {
             let path = dir.join(&entry.name);
             let Some(start) = file_start(&entry.name).filter(|_| !entry.is_dir) else {
                 tracing::warn!(path = %path.display(), "not a commit log file, ignored; Java would refuse to start");
                 continue;
             };
-            if entry.size == 0 && Some(at) == last {
-                files.remove_file(&path).at("remove empty", &path)?;
+            if unfinished.as_ref() == Some(&path) {
                 continue;
             }
             if entry.size != file_size {

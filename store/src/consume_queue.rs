@@ -4,6 +4,7 @@
 //! again from the log, so nothing is lost by waiting.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,6 +52,13 @@ impl ConsumeQueueUnit {
             tags_code: be64(bytes, 12),
         }
     }
+    /// Physical offset behind its record; 0 for a unit that stands for none.
+    pub(crate) fn end(&self) -> i64 {
+        if self.is_blank() {
+            return 0;
+        }
+        self.physical_offset.saturating_add(i64::from(self.size))
+    }
     /// Whether it stands for no record: filler, or a removed message.
     pub fn is_blank(&self) -> bool {
         self.size == BLANK_UNIT_SIZE
@@ -86,11 +94,12 @@ pub(crate) struct ConsumeQueue {
 }
 
 impl ConsumeQueue {
-    pub(crate) fn new(dir: PathBuf, file_size: u64, cache: Arc<FileCache>) -> Self {
+    /// An empty queue whose first message will have offset `first`.
+    pub(crate) fn new(dir: PathBuf, file_size: u64, first: i64, cache: Arc<FileCache>) -> Self {
         let state = State {
-            min: 0,
-            written: 0,
-            tail_start: 0,
+            min: first,
+            written: first,
+            tail_start: first,
             tail: VecDeque::new(),
             dirty: BTreeSet::new(),
         };
@@ -129,8 +138,10 @@ impl ConsumeQueue {
     /// Finds the valid end: the first unit that is empty, or that points at or behind `limit`.
     pub(crate) fn load(&self, limit: i64) -> Result<(), StoreError> {
         let starts = self.starts()?;
-        let mut end = starts.first().map_or(0, |start| start / UNIT);
-        let mut first = end;
+        let Some(&oldest) = starts.first() else {
+            return Ok(());
+        };
+        let (first, mut end) = (oldest / UNIT, oldest / UNIT);
         // Backwards to the newest file that begins with a unit below the limit.
         for (at, &start) in starts.iter().enumerate().rev() {
             let before = at.checked_sub(1).map(|before| starts[before]);
@@ -141,7 +152,7 @@ impl ConsumeQueue {
             }
         }
         for &start in &starts {
-            if start / UNIT > end || (start / UNIT == end && start != starts[0]) {
+            if start / UNIT > end || (start / UNIT == end && start != oldest) {
                 let path = self.dir.join(file_name(start));
                 self.cache.forget(&path);
                 self.cache.files.remove_file(&path).at("remove", &path)?;
@@ -152,10 +163,7 @@ impl ConsumeQueue {
             state.restart_at(end);
             state.min = first;
         }
-        while first < end && self.unit(first).is_some_and(|unit| unit.is_blank()) {
-            first += 1;
-        }
-        self.state.lock().min = first;
+        self.state.lock().min = self.first_real(first)?;
         self.zero_behind(end)
     }
 
@@ -166,18 +174,23 @@ impl ConsumeQueue {
         let Some(&last) = starts.last() else {
             return Ok(());
         };
-        let mut first = starts[0] / UNIT;
+        let first = starts[0] / UNIT;
         let end = last / UNIT + self.dense_units(last)?;
         {
             let mut state = self.state.lock();
             state.restart_at(end);
             state.min = first;
         }
-        while first < end && self.unit(first).is_some_and(|unit| unit.is_blank()) {
-            first += 1;
-        }
-        self.state.lock().min = first;
+        self.state.lock().min = self.first_real(first)?;
         Ok(())
+    }
+
+    /// The first offset at or behind `from` that is not filler, or the queue's end.
+    fn first_real(&self, mut from: i64) -> Result<i64, StoreError> {
+        while self.unit(from)?.is_some_and(|unit| unit.is_blank()) {
+            from += 1;
+        }
+        Ok(from)
     }
 
     fn dense_units(&self, start: i64) -> Result<i64, StoreError> {
@@ -233,8 +246,7 @@ impl ConsumeQueue {
             if unit.is_blank() {
                 continue;
             }
-            let end = unit.physical_offset.saturating_add(i64::from(unit.size));
-            if end > limit || unit.physical_offset <= last {
+            if unit.end() > limit || unit.physical_offset <= last {
                 break;
             }
             last = unit.physical_offset;
@@ -287,10 +299,11 @@ impl ConsumeQueue {
         (state.min, state.max())
     }
 
-    pub(crate) fn unit(&self, offset: i64) -> Option<ConsumeQueueUnit> {
+    /// The unit of an offset; `None` outside the queue, or when its file is gone.
+    pub(crate) fn unit(&self, offset: i64) -> Result<Option<ConsumeQueueUnit>, StoreError> {
         let mut units = Vec::new();
-        self.units(offset, 1, &mut units);
-        units.pop()
+        self.units(offset, 1, &mut units)?;
+        Ok(units.pop())
     }
 
     /// Whether the unit is answered from memory.
@@ -298,17 +311,23 @@ impl ConsumeQueue {
         offset >= self.state.lock().tail_start
     }
 
-    /// Reads up to `count` units from `offset` on, of one file or of memory.
-    pub(crate) fn units(&self, offset: i64, count: usize, out: &mut Vec<ConsumeQueueUnit>) {
+    /// Reads up to `count` units from `offset` on, of one file or of memory. A file that is gone
+    /// has none; any other failure says nothing about what the queue holds.
+    pub(crate) fn units(
+        &self,
+        offset: i64,
+        count: usize,
+        out: &mut Vec<ConsumeQueueUnit>,
+    ) -> Result<(), StoreError> {
         let on_disk = {
             let state = self.state.lock();
             if offset < state.min || offset >= state.max() {
-                return;
+                return Ok(());
             }
             if offset >= state.tail_start {
                 let at = (offset - state.tail_start) as usize;
                 out.extend(state.tail.range(at..).take(count));
-                return;
+                return Ok(());
             }
             state.tail_start - offset
         };
@@ -317,20 +336,15 @@ impl ConsumeQueue {
         let count = on_disk.min(in_file).min(count as i64);
         let path = self.dir.join(file_name(start));
         let mut bytes = vec![0; (count * UNIT) as usize];
-        let read = self
-            .cache
-            .get(&path, Open::Existing)
-            .and_then(|file| file.read_at((offset * UNIT - start) as u64, &mut bytes));
-        match read {
-            Ok(()) => out.extend(
-                bytes
-                    .chunks_exact(UNIT as usize)
-                    .map(ConsumeQueueUnit::decode),
-            ),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot read consume queue")
-            }
-        }
+        let file = match self.cache.get(&path, Open::Existing) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.at("open", &path)?,
+        };
+        file.read_at((offset * UNIT - start) as u64, &mut bytes)
+            .at("read", &path)?;
+        let units = bytes.chunks_exact(UNIT as usize);
+        out.extend(units.map(ConsumeQueueUnit::decode));
+        Ok(())
     }
 
     /// First offset of the file behind the one that holds `offset`.
@@ -410,7 +424,7 @@ impl ConsumeQueue {
             // A removed message says nothing about where it lay: the next one that is there does.
             let mut at = middle;
             let found = loop {
-                match self.unit(at) {
+                match self.unit(at)? {
                     Some(unit) if unit.is_blank() && at + 1 < high => at += 1,
                     Some(unit) => break unit,
                     None => return Ok(()),
@@ -422,9 +436,7 @@ impl ConsumeQueue {
                 high = middle;
             }
         }
-        while low < end && self.unit(low).is_some_and(|unit| unit.is_blank()) {
-            low += 1;
-        }
+        let low = self.first_real(low)?;
         self.state.lock().min = low;
         for start in self.starts()? {
             let next = (start + self.file_size) / UNIT;
@@ -437,13 +449,10 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Drops everything, files included.
-    pub(crate) fn destroy(&self) -> Result<(), StoreError> {
-        self.cache.forget(&self.dir);
-        self.cache
-            .files
-            .remove_dir_all(&self.dir)
-            .at("remove", &self.dir)
+    /// Whether its last message lies in the log before `physical_offset`.
+    pub(crate) fn ends_before(&self, physical_offset: i64) -> Result<bool, StoreError> {
+        let last = self.unit(self.bounds().1 - 1)?;
+        Ok(last.is_some_and(|unit| unit.physical_offset < physical_offset))
     }
 }
 
@@ -454,7 +463,7 @@ mod tests {
 
     fn queue(files: &SimulatedFiles) -> ConsumeQueue {
         let cache = Arc::new(FileCache::new(Arc::new(files.clone()), 8));
-        ConsumeQueue::new(PathBuf::from("/q"), 20 * 4, cache)
+        ConsumeQueue::new(PathBuf::from("/q"), 20 * 4, 0, cache)
     }
 
     fn unit(physical_offset: i64) -> ConsumeQueueUnit {
@@ -495,7 +504,7 @@ mod tests {
         let again = queue(&files);
         again.load(1000).unwrap();
         assert_eq!(again.bounds(), (0, 4));
-        assert_eq!(again.unit(3), Some(unit(130)));
+        assert_eq!(again.unit(3).unwrap(), Some(unit(130)));
     }
 
     #[test]

@@ -68,6 +68,16 @@ pub enum StoreError {
         /// Process id of the owner, or "another process".
         owner: String,
     },
+    /// The commit log ends before what is known to have been in it.
+    #[error("commit log {path} ends at {end}, but was on disk up to {durable}: a file is missing or a disk is not mounted; `sluice store repair` goes on without it", path = .path.display())]
+    LogShort {
+        /// Commit log directory.
+        path: PathBuf,
+        /// Physical offset at which its last file ends.
+        end: i64,
+        /// Physical offset up to which checkpoint or queues know of it.
+        durable: i64,
+    },
     /// A file has a size other than configured.
     #[error("{path} is {size} bytes long, configured are {expected}: the store was written with another file size", path = .path.display())]
     FileSize {

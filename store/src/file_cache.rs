@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::error::{At, StoreError};
 use crate::files::{File, FileSystem, Open};
 
 type Used = (u64, Arc<dyn File>);
@@ -45,6 +46,16 @@ impl FileCache {
         }
         open.1.insert(path.to_owned(), (now, Arc::clone(&file)));
         Ok(file)
+    }
+
+    /// Removes a directory with what is in it, for good: a power loss must not bring it back.
+    pub(crate) fn remove_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        self.forget(dir);
+        self.files.remove_dir_all(dir).at("remove", dir)?;
+        match dir.parent().filter(|parent| self.files.exists(parent)) {
+            Some(parent) => self.files.sync_dir(parent).at("sync", parent),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn forget(&self, below: &Path) {

@@ -1,6 +1,6 @@
 //! Index files: a hash table on disk from `topic#key` to physical offsets.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ struct IndexFile {
     header: Header,
     /// Entries not written yet; they are the file's last.
     pending: Vec<[u8; ENTRY as usize]>,
-    /// Slot heads not written yet.
-    heads: HashMap<u32, i32>,
+    /// Slot heads not written yet, in the order in which they will be.
+    heads: BTreeMap<u32, i32>,
     dirty: bool,
 }
 
@@ -78,6 +78,11 @@ impl Index {
                     index
                         .list
                         .push(IndexFile::new(name, path, Header::decode(&head)));
+                }
+                Some(_) if entry.size == 0 => {
+                    // Being made when the process died; the same name may come again.
+                    let removed = index.cache.files.remove_file(&path);
+                    removed.at("remove empty", &path)?;
                 }
                 _ => {
                     tracing::warn!(path = %path.display(), size = entry.size, "not an index file of this size, ignored")
@@ -194,8 +199,32 @@ impl Index {
         HEADER + 4 * u64::from(self.slots)
     }
 
-    /// Adds one key. The caller sees to it that no record is added twice.
+    /// Adds all keys of one record, or on an error none. The caller sees to it that no record is
+    /// added twice.
     pub(crate) fn put(
+        &mut self,
+        keys: impl IntoIterator<Item = String>,
+        physical_offset: i64,
+        store_time: i64,
+    ) -> Result<(), StoreError> {
+        let files = self.list.len();
+        let before = self
+            .list
+            .last()
+            .map(|file| (file.header, file.pending.len()));
+        let put = keys
+            .into_iter()
+            .try_for_each(|key| self.put_key(&key, physical_offset, store_time));
+        if put.is_err() {
+            self.list.truncate(files);
+            if let (Some(file), Some((header, pending))) = (self.list.last_mut(), before) {
+                file.take_back(header, pending, self.slots);
+            }
+        }
+        put
+    }
+
+    fn put_key(
         &mut self,
         key: &str,
         physical_offset: i64,
@@ -373,9 +402,18 @@ impl IndexFile {
             path,
             header,
             pending: Vec::new(),
-            heads: HashMap::new(),
+            heads: BTreeMap::new(),
             dirty: false,
         }
+    }
+
+    /// Forgets the entries put since there were `pending` of them and the header was `header`.
+    fn take_back(&mut self, header: Header, pending: usize, slots: u32) {
+        for entry in self.pending.drain(pending..).rev() {
+            let slot = be32(&entry, 0) as u32 % slots;
+            self.heads.insert(slot, be32(&entry, 16));
+        }
+        self.header = header;
     }
 }
 
@@ -409,7 +447,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{FileSystem, SimulatedFiles};
+    use crate::files::{Fault, FileSystem, SimulatedFiles};
 
     fn index(files: &SimulatedFiles, slots: u32, entries: u32) -> Index {
         let cache = Arc::new(FileCache::new(Arc::new(files.clone()), 8));
@@ -433,8 +471,8 @@ mod tests {
     fn a_file_is_laid_out_as_java_does() {
         let files = SimulatedFiles::new();
         let mut index = index(&files, 8, 16);
-        index.put("T#a", 500, 1_000_000).unwrap();
-        index.put("T#a", 700, 1_003_500).unwrap();
+        index.put(["T#a".to_owned()], 500, 1_000_000).unwrap();
+        index.put(["T#a".to_owned()], 700, 1_003_500).unwrap();
         index.flush().unwrap();
         let entry = &files.list(std::path::Path::new("/i")).unwrap()[0];
         assert_eq!(entry.size, 40 + 4 * 8 + 20 * 16);
@@ -459,7 +497,7 @@ mod tests {
         let mut first = index(&files, 4, 5);
         for at in 0..30 {
             first
-                .put(&format!("T#{}", at % 3), at * 100, 1_000_000 + at * 1000)
+                .put([format!("T#{}", at % 3)], at * 100, 1_000_000 + at * 1000)
                 .unwrap();
         }
         first.flush().unwrap();
@@ -469,5 +507,23 @@ mod tests {
             let expected: Vec<i64> = (0..10).rev().map(|at| (at * 3 + key) * 100).collect();
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn a_record_is_put_whole_or_not_at_all() {
+        let files = SimulatedFiles::new();
+        let mut index = index(&files, 1, 4);
+        index.put(["T#a".to_owned()], 100, 1000).unwrap();
+        let keys = || ["T#b", "T#c", "T#d"].map(str::to_owned);
+        // The third key needs a new file.
+        files.fail_at(1, Fault::NoSpace);
+        assert!(index.put(keys(), 200, 2000).is_err());
+        assert_eq!(index.last_update(), (1000, 100));
+        index.put(keys(), 200, 2000).unwrap();
+        index.flush().unwrap();
+        for key in ["T#b", "T#c", "T#d"] {
+            assert_eq!(index.query(key, 8, 0, i64::MAX).unwrap(), [200]);
+        }
+        assert_eq!(index.query("T#a", 8, 0, i64::MAX).unwrap(), [100]);
     }
 }

@@ -15,6 +15,7 @@ mod index;
 pub mod inspect;
 mod read;
 mod recovery;
+mod removed_queues;
 mod retention;
 mod store;
 mod threads;

@@ -1,6 +1,6 @@
 //! Reading: by queue offset, time, key and physical offset.
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use sluice_protocol::message::{Record, record, sys_flag};
 
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit, UNIT};
+use crate::error::StoreError;
 use crate::files::Open;
 use crate::store::Store;
 
@@ -79,6 +80,8 @@ pub enum ReadStatus {
     NoMatchedLogicQueue,
     /// The queue never had a message.
     NoMessageInQueue,
+    /// The queue's file could not be read now; the offset stands. Java has no name for it.
+    Unreadable,
 }
 
 /// What was read.
@@ -172,7 +175,11 @@ impl Store {
         } else {
             request.max_messages.clamp(1, 64)
         };
-        queue.units(request.offset, first_read.min(count), &mut units);
+        if let Err(error) = queue.units(request.offset, first_read.min(count), &mut units) {
+            tracing::warn!(%error, "a read failed");
+            (result.status, result.next_begin_offset) = (ReadStatus::Unreadable, request.offset);
+            return;
+        }
         if units.is_empty() {
             (result.status, result.next_begin_offset) =
                 (ReadStatus::OffsetFoundNull, queue.next_file(request.offset));
@@ -224,8 +231,9 @@ impl Store {
                 result.status = ReadStatus::Found;
             }
             units.clear();
-            queue.units(at, (count - scanned).min(256), &mut units);
-            if units.is_empty() {
+            let more = queue.units(at, (count - scanned).min(256), &mut units);
+            if more.is_err() || units.is_empty() {
+                // The next read begins there, and tells.
                 break;
             }
         }
@@ -296,9 +304,9 @@ impl Store {
         }
         let recent = self.memory_share().min(256 << 20);
         queue.in_memory(offset)
-            && queue
-                .unit(offset)
-                .is_some_and(|unit| self.log.written() - unit.physical_offset <= recent)
+            && queue.unit(offset).is_ok_and(|unit| {
+                unit.is_some_and(|unit| self.log.written() - unit.physical_offset <= recent)
+            })
     }
 
     /// Visible offsets, `None` for an unknown queue.
@@ -316,9 +324,9 @@ impl Store {
             .collect()
     }
 
-    /// The unit at a queue offset.
+    /// The unit at a queue offset; `None` too when it cannot be read.
     pub fn unit_at(&self, topic: &str, queue_id: i32, offset: i64) -> Option<ConsumeQueueUnit> {
-        self.queue(topic, queue_id)?.unit(offset)
+        self.queue(topic, queue_id)?.unit(offset).ok().flatten()
     }
 
     /// The record that starts at a physical offset; `None` when none does.
@@ -330,15 +338,30 @@ impl Store {
 
     /// Store time of a queue's message, Unix milliseconds.
     pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
-        self.unit_time(&*self.queue(topic, queue_id)?, offset)
+        let queue = self.queue(topic, queue_id)?;
+        self.unit_time(&queue, offset).ok().flatten()
     }
 
-    fn unit_time(&self, queue: &ConsumeQueue, offset: i64) -> Option<i64> {
+    /// `None` for a message that was removed.
+    fn unit_time(&self, queue: &ConsumeQueue, offset: i64) -> Result<Option<i64>, StoreError> {
         let unit = queue.unit(offset)?;
-        let bytes = self.log.record_of(unit.physical_offset, unit.size)?;
-        Record::parse(&bytes)
-            .ok()
-            .map(|record| record.store_timestamp())
+        let bytes = unit.and_then(|unit| self.log.record_of(unit.physical_offset, unit.size));
+        let record = bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok());
+        Ok(record.map(|record| record.store_timestamp()))
+    }
+
+    /// The first offset of a range whose message is still there, and its store time.
+    fn first_timed(
+        &self,
+        queue: &ConsumeQueue,
+        offsets: Range<i64>,
+    ) -> Result<Option<(i64, i64)>, StoreError> {
+        for at in offsets {
+            if let Some(time) = self.unit_time(queue, at)? {
+                return Ok(Some((at, time)));
+            }
+        }
+        Ok(None)
     }
 
     /// Store time of the first record of the log.
@@ -351,15 +374,18 @@ impl Store {
 
     /// Queue offset for a time: Lower = first message at or after it, or the queue's end; Upper =
     /// last message at or before it, or 0. 0 for an unknown queue.
+    ///
+    /// # Errors
+    /// When a file of the queue cannot be read.
     pub fn offset_by_time(
         &self,
         topic: &str,
         queue_id: i32,
         timestamp_ms: i64,
         boundary: Boundary,
-    ) -> i64 {
+    ) -> Result<i64, StoreError> {
         let Some(queue) = self.queue(topic, queue_id) else {
-            return 0;
+            return Ok(0);
         };
         let (min, max) = queue.bounds();
         let before = |time: i64| match boundary {
@@ -370,17 +396,16 @@ impl Store {
         while low < high {
             let middle = low + (high - low) / 2;
             // A removed message has no time: the next one that has decides.
-            let timed = (middle..high).find_map(|at| Some((at, self.unit_time(&queue, at)?)));
-            match timed {
+            match self.first_timed(&queue, middle..high)? {
                 Some((at, time)) if before(time) => low = at + 1,
                 _ => high = middle,
             }
         }
-        match boundary {
+        Ok(match boundary {
             Boundary::Lower => low,
             Boundary::Upper if low > min => low - 1,
             Boundary::Upper => 0,
-        }
+        })
     }
 
     /// Whether a message lies so near the log's end that a new group may start at it.
@@ -432,17 +457,6 @@ impl Store {
             self.wake_dispatch.wake();
             std::thread::sleep(Duration::from_micros(200));
         }
-    }
-
-    /// Removes a topic's queues. Offsets go on where they were should the topic come back.
-    ///
-    /// # Errors
-    /// When a directory cannot be removed.
-    pub fn delete_topic(&self, topic: &str) -> Result<(), crate::StoreError> {
-        let queues = self.queues.write().remove(topic).unwrap_or_default();
-        queues
-            .values()
-            .try_for_each(|queue: &Arc<ConsumeQueue>| queue.destroy())
     }
 }
 

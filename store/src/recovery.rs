@@ -3,17 +3,19 @@
 //! The checkpoint says below which offset everything is on disk. From there the log is read
 //! record by record and dispatched again; queues and index are first cut back to that point.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sluice_protocol::message::record::PHYSICAL_OFFSET_AT;
+use sluice_protocol::message::record::{PHYSICAL_OFFSET_AT, RECORD_SIZE_MIN};
 use sluice_protocol::message::{Record, RecordFields, sys_flag};
 
 use crate::checkpoint::Marks;
 use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment};
 use crate::consume_queue::ConsumeQueue;
 use crate::error::{At, StoreError};
+use crate::removed_queues::RemovedQueue;
 use crate::store::{Store, is_queued};
 use crate::vouched;
 
@@ -21,6 +23,10 @@ use crate::vouched;
 const SECTOR: i64 = 512;
 /// Position of `QUEUEID` in a record.
 const QUEUE_ID_AT: i64 = 12;
+/// Records dispatched between two writes of queues and index.
+const FLUSH_EVERY: u64 = 100_000;
+/// Largest record put in place of damaged bytes: Java allocates as much when it reads one.
+const FILLER_MAX: i64 = 4 << 20;
 /// Mark of a checkpoint that vouches for the log only.
 const NOTHING_DISPATCHED: i64 = -1;
 
@@ -45,9 +51,11 @@ pub(crate) fn recover(
     let limit = match (trusted, clean) {
         (true, _) => marks.dispatched,
         (false, true) => i64::MAX,
-        (false, false) => 0,
+        (false, false) => min,
     };
+    refuse_short_log(store, trusted.then_some(marks.log_offset))?;
     let found = load_queues(store, limit, trusted && clean)?;
+    drop_dead_queues(store)?;
     let known = trusted
         && (min..=end).contains(&marks.dispatched)
         && store.index.lock().has(marks.index_file)
@@ -68,7 +76,7 @@ pub(crate) fn recover(
         // Closed by Java: its queues are whole, at most the last records are not in them yet.
         scan(
             store,
-            log.segment_start(last_queued(store)).max(min),
+            log.segment_start(last_queued(store)? - 1).max(min),
             &evidence,
         )?
     } else {
@@ -80,7 +88,7 @@ pub(crate) fn recover(
     };
     let untouched = clean && known && end == marks.log_offset;
     if !untouched {
-        cut(store, end)?;
+        cut(store, end, evidence.durable)?;
     }
     finish(store, end)
 }
@@ -99,6 +107,7 @@ fn rebuild_by(store: &Store, marks: Option<Marks>, durable: Option<i64>) -> Resu
             ..marks
         })?;
     }
+    remember_ends(store)?;
     drop_queues(store)?;
     store.index.lock().clear()?;
     let min = store.log.min();
@@ -108,7 +117,7 @@ fn rebuild_by(store: &Store, marks: Option<Marks>, durable: Option<i64>) -> Resu
         queues_whole: false,
     };
     let end = scan(store, min, &evidence)?.unwrap_or(min);
-    cut(store, end)?;
+    cut(store, end, durable)?;
     finish(store, end)
 }
 
@@ -116,18 +125,43 @@ fn finish(store: &Store, end: i64) -> Result<(), StoreError> {
     store.log.set_written(end);
     store.log.set_flushed(end);
     store.dispatched.store(end, Ordering::Release);
+    store.removed.fit_to(end)?;
     expire_queues(store)
 }
 
-/// Highest physical offset that a queue ends with.
-fn last_queued(store: &Store) -> i64 {
+/// Messages that were kept must not be given up, and their offsets given out again, because a disk
+/// is not mounted.
+fn refuse_short_log(store: &Store, durable: Option<i64>) -> Result<(), StoreError> {
+    let end = store.log.written();
+    let known = match durable {
+        Some(durable) => durable,
+        None if end > 0 => return Ok(()),
+        None => {
+            for queue in load_queue_names(store)? {
+                queue.load_clean()?;
+            }
+            last_queued(store)?
+        }
+    };
+    if end >= known {
+        return Ok(());
+    }
+    Err(StoreError::LogShort {
+        path: store.log.dir.clone(),
+        end,
+        durable: known,
+    })
+}
+
+/// Physical offset behind the last message of all queues.
+fn last_queued(store: &Store) -> Result<i64, StoreError> {
     let queues = store.queues.read();
-    let last = queues
-        .values()
-        .flat_map(|queues| queues.values())
-        .filter_map(|queue| queue.unit(queue.bounds().1 - 1))
-        .map(|unit| unit.physical_offset);
-    last.max().unwrap_or(0)
+    let mut last = 0;
+    for queue in queues.values().flat_map(BTreeMap::values) {
+        let unit = queue.unit(queue.bounds().1 - 1)?;
+        last = last.max(unit.map_or(0, |unit| unit.end()));
+    }
+    Ok(last)
 }
 
 /// Loads the queues up to `limit`; `whole` when they were closed properly.
@@ -167,10 +201,68 @@ fn load_queue_names(store: &Store) -> Result<Vec<Arc<ConsumeQueue>>, StoreError>
 
 fn drop_queues(store: &Store) -> Result<(), StoreError> {
     let all = std::mem::take(&mut *store.queues.write());
-    for queue in all.values().flat_map(|queues| queues.values()) {
-        queue.destroy()?;
+    for (topic, queues) in &all {
+        for queue in queues.values() {
+            store.cache.forget(&queue.dir);
+            let removed = store.files().remove_dir_all(&queue.dir);
+            removed.at("remove", &queue.dir)?;
+        }
+        let dir = store.config.root.join("consumequeue").join(topic);
+        if store.files().exists(&dir) {
+            store.files().sync_dir(&dir).at("sync", &dir)?;
+        }
     }
     Ok(())
+}
+
+/// Finishes removals that a crash cut short.
+fn drop_dead_queues(store: &Store) -> Result<(), StoreError> {
+    for (topic, id, removed) in store.removed.all() {
+        let Some(queue) = store.queue(&topic, id) else {
+            continue;
+        };
+        let first = queue.unit(queue.bounds().0)?;
+        if first.is_some_and(|unit| unit.physical_offset < removed.dead_below) {
+            store.forget_queue(&topic, id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes how far queues had come whose messages are no longer in the log to tell it.
+fn remember_ends(store: &Store) -> Result<(), StoreError> {
+    let min = store.log.min();
+    if min == 0 {
+        return Ok(());
+    }
+    let mut ends = Vec::new();
+    for (topic, id) in store.queues() {
+        let Some(queue) = store.queue(&topic, id) else {
+            continue;
+        };
+        if let Err(error) = queue.load(min) {
+            tracing::warn!(%error, topic, id, "a queue's end is lost");
+            continue;
+        }
+        let next = queue.bounds().1;
+        ends.push((
+            topic,
+            id,
+            RemovedQueue {
+                next,
+                dead_below: 0,
+            },
+        ));
+    }
+    store.removed.add(ends)
+}
+
+/// Whether a record belongs into a queue that is still there.
+fn is_alive(store: &Store, record: &Record<'_>) -> bool {
+    is_queued(record.sys_flag())
+        && !store
+            .removed
+            .is_dead(record.topic(), record.queue_id(), record.physical_offset())
 }
 
 fn expire_queues(store: &Store) -> Result<(), StoreError> {
@@ -188,24 +280,29 @@ fn expire_queues(store: &Store) -> Result<(), StoreError> {
 /// that should be whole lacks units below `at`.
 fn scan(store: &Store, mut at: i64, evidence: &Evidence) -> Result<Option<i64>, StoreError> {
     let log = &store.log;
-    let mut time = evidence.time;
+    let (mut time, mut dispatched) = (evidence.time, 0_u64);
     loop {
         let item = log.segment(at).map(|_| log.item(at));
         match item {
             Some(Ok(Item::Blank(next))) => at = next,
-            Some(Ok(Item::Record(bytes))) if stays(store, &bytes, at, time, evidence) => {
+            Some(Ok(Item::Record(bytes))) if stays(store, &bytes, at, time, evidence)? => {
                 let Ok(record) = Record::parse(&bytes) else {
                     break;
                 };
-                if evidence.queues_whole && is_queued(record.sys_flag()) {
+                if evidence.queues_whole && is_alive(store, &record) {
                     let queue = store.queue_or_create(record.topic(), record.queue_id());
                     if record.queue_offset() > queue.bounds().1 {
                         return Ok(None);
                     }
                 }
                 time = record.store_timestamp();
-                store.dispatch(&bytes, None);
+                store.dispatch(&bytes, None)?;
                 at += bytes.len() as i64;
+                dispatched += 1;
+                if dispatched % FLUSH_EVERY == 0 {
+                    // The checkpoint stays: this only keeps memory bounded.
+                    store.flush_units()?;
+                }
             }
             _ => match resume(log, at, time, evidence.durable) {
                 Some(next) => {
@@ -227,21 +324,59 @@ pub(crate) fn sound(bytes: &[u8]) -> bool {
 
 /// Whether the record at `at` belongs to the log. Where we know that bytes may never have been
 /// synced, signs of a lost sector outside the body are looked for as well.
-fn stays(store: &Store, bytes: &[u8], at: i64, last_time: i64, evidence: &Evidence) -> bool {
+fn stays(
+    store: &Store,
+    bytes: &[u8],
+    at: i64,
+    last_time: i64,
+    evidence: &Evidence,
+) -> Result<bool, StoreError> {
     let Ok(record) = Record::parse(bytes) else {
-        return false;
+        return Ok(false);
     };
-    if record.check_crc().is_err() {
-        return false;
+    if record.check_crc().is_err() || !has_a_place(store, &record)? {
+        return Ok(false);
     }
     if evidence.durable.is_none_or(|durable| at < durable) {
-        return true;
+        return Ok(true);
     }
     if vouched::looks_torn(&record) && !store.vouched.knows(at, bytes) {
-        return false;
+        return Ok(false);
     }
     // An append never gives an earlier time than the one before.
-    record.store_timestamp() >= last_time.max(1) && !queue_fields_lost(store, &record, at)
+    Ok(record.store_timestamp() >= last_time.max(1) && !queue_fields_lost(store, &record, at))
+}
+
+/// Whether topic, queue id and queue offset, which no checksum covers, can be true: damaged ones
+/// must neither name a file outside the store nor make a queue of endless filler.
+fn has_a_place(store: &Store, record: &Record<'_>) -> Result<bool, StoreError> {
+    const RECORD_MIN: i64 = RECORD_SIZE_MIN as i64;
+    let (at, offset) = (record.physical_offset(), record.queue_offset());
+    if !is_alive(store, record) {
+        return Ok(true);
+    }
+    if record.queue_id() < 0 || !is_file_name(record.topic()) {
+        return Ok(false);
+    }
+    if !(0..=at / RECORD_MIN).contains(&offset) {
+        return Ok(false);
+    }
+    let Some(queue) = store.queue(record.topic(), record.queue_id()) else {
+        return Ok(true);
+    };
+    let (min, max) = queue.bounds();
+    if offset <= max || min == max {
+        return Ok(true);
+    }
+    // Every missing offset was a record between the queue's last one and this.
+    let last = queue.unit(max - 1)?.map_or(0, |unit| unit.end());
+    Ok(offset - max <= (at - last) / RECORD_MIN)
+}
+
+/// Whether a topic can be the name of a directory.
+fn is_file_name(topic: &str) -> bool {
+    const NAME_MAX: usize = 255;
+    !matches!(topic, "" | "." | "..") && topic.len() <= NAME_MAX && !topic.contains(['/', '\0'])
 }
 
 /// Whether queue id and queue offset contradict the queue, and a sector ends among them in zeroes.
@@ -312,11 +447,20 @@ fn quarantine(store: &Store, from: i64, to: i64, time: i64) -> Result<(), StoreE
     let end = segment.start + log.file_size as i64;
     let stop = to.min(end);
     keep_aside(store, &segment, from, stop)?;
-    let filler = filler(from, stop, time, stop == end);
-    segment
-        .file
-        .write_at((from - segment.start) as u64, &filler)
-        .at("write", &segment.path)?;
+    let mut at = from;
+    while at < stop {
+        let next = if stop == end {
+            stop
+        } else {
+            filler_end(at, stop)
+        };
+        let filler = filler(at, next, time, stop == end);
+        segment
+            .file
+            .write_at((at - segment.start) as u64, &filler)
+            .at("write", &segment.path)?;
+        at = next;
+    }
     segment.file.sync().at("sync", &segment.path)?;
     tracing::error!(
         from,
@@ -327,6 +471,15 @@ fn quarantine(store: &Store, from: i64, to: i64, time: i64) -> Result<(), StoreE
         quarantine(store, stop, to, time)
     } else {
         Ok(())
+    }
+}
+
+/// Where the next of the fillers up to `to` ends; what is left then is room for another, or nothing.
+fn filler_end(from: i64, to: i64) -> i64 {
+    match to - from {
+        size if size <= FILLER_MAX => to,
+        size if size - FILLER_MAX < RECORD_SIZE_MIN as i64 => to - RECORD_SIZE_MIN as i64,
+        _ => from + FILLER_MAX,
     }
 }
 
@@ -389,8 +542,9 @@ fn clear(segment: &Segment, mut at: u64, mut size: usize) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Clears everything behind `end`: stale bytes could otherwise be taken for records later.
-fn cut(store: &Store, end: i64) -> Result<(), StoreError> {
+/// Clears everything behind `end`: stale bytes could otherwise be taken for records later. What is
+/// kept is synced from `durable` on: a killed process may have left it in the page cache only.
+fn cut(store: &Store, end: i64, durable: Option<i64>) -> Result<(), StoreError> {
     let log = &store.log;
     for segment in log.segments().into_iter().rev() {
         let file_end = segment.start + log.file_size as i64;
@@ -412,12 +566,38 @@ fn cut(store: &Store, end: i64) -> Result<(), StoreError> {
                 "the unfinished end of the commit log was set aside"
             );
             clear(&segment, at, last + 1)?;
+            segment.file.sync().at("sync", &segment.path)?;
         }
-        segment.file.sync().at("sync", &segment.path)?;
     }
-    // What is kept may so far be only in the page cache.
-    if let Some(segment) = log.segment(end - 1) {
-        segment.file.sync().at("sync", &segment.path)?;
+    for segment in log.segments() {
+        let file_end = segment.start + log.file_size as i64;
+        if file_end > durable.unwrap_or(0) && segment.start < end {
+            segment.file.sync().at("sync", &segment.path)?;
+        }
     }
     log.remove(|segment| segment.start >= end && segment.start > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fillers_are_small_and_leave_nothing_over() {
+        let min = RECORD_SIZE_MIN as i64;
+        for size in (min..min + 3)
+            .chain(FILLER_MAX - 1..FILLER_MAX + 2 * min)
+            .chain(3 * FILLER_MAX - min..3 * FILLER_MAX + min)
+        {
+            let mut at = 0;
+            while at < size {
+                let next = filler_end(at, size);
+                let filler = filler(at, next, 1, false);
+                assert!((min..=FILLER_MAX).contains(&(next - at)), "{size}");
+                assert_eq!(filler.len() as i64, next - at);
+                at = next;
+            }
+            assert_eq!(at, size);
+        }
+    }
 }

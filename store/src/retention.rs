@@ -1,10 +1,13 @@
 //! What is deleted, and when.
 
+use std::sync::atomic::Ordering;
+
 use sluice_protocol::message::Record;
 
 use crate::clock;
 use crate::commit_log::{Item, Segment};
-use crate::error::AppendError;
+use crate::error::{AppendError, StoreError};
+use crate::removed_queues::RemovedQueue;
 use crate::store::Store;
 
 /// Sets or clears the disk-full refusal: set above the warning level, cleared at or below the
@@ -113,24 +116,67 @@ impl Store {
 
     /// Removes queues all of whose messages are gone; their offsets go on where they were.
     pub fn delete_expired_queues(&self) {
+        let _no_flush = self.checkpoint.lock();
+        let _no_dispatch = self.dispatching.lock();
         let min = self.log.min();
-        for (topic, id) in self.queues() {
-            let Some(queue) = self.queue(&topic, id) else {
-                continue;
-            };
-            let last = queue.unit(queue.bounds().1 - 1);
-            let system = topic.starts_with("SCHEDULE_TOPIC")
-                || topic.starts_with("RMQ_SYS_")
-                || topic.starts_with("rmq_sys_");
-            if system || last.is_some_and(|unit| unit.physical_offset >= min) {
-                continue;
-            }
-            if let Some(queues) = self.queues.write().get_mut(&topic) {
-                queues.remove(&id);
-            }
-            if let Err(error) = queue.destroy() {
-                tracing::warn!(%error, topic, id, "cannot delete expired queue");
-            }
+        let expired: Vec<_> = self
+            .queues()
+            .into_iter()
+            .filter_map(|(topic, id)| {
+                let queue = self.queue(&topic, id)?;
+                let next = queue.bounds().1;
+                let last = queue.unit(next - 1);
+                let kept = last.map_or(true, |unit| {
+                    unit.is_some_and(|unit| unit.physical_offset >= min)
+                });
+                let dead_below = min;
+                (!kept && !is_system(&topic)).then_some((
+                    topic,
+                    id,
+                    RemovedQueue { next, dead_below },
+                ))
+            })
+            .collect();
+        let removed = self.removed.add(expired.iter().cloned()).and_then(|()| {
+            let mut queues = expired.iter();
+            queues.try_for_each(|(topic, id, _)| self.forget_queue(topic, *id))
+        });
+        if let Err(error) = removed {
+            tracing::warn!(%error, "cannot delete expired queues");
         }
     }
+
+    /// Removes a topic's queues. Its messages do not come back, whatever recovery the log may need
+    /// later, and its offsets go on where they were should the topic come back.
+    ///
+    /// # Errors
+    /// When that cannot be written down, or a directory cannot be removed.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        let _no_flush = self.checkpoint.lock();
+        let _no_dispatch = self.dispatching.lock();
+        let (ends, dead_below) = {
+            let state = self.append_state.lock();
+            let ends = state.next.get(topic).cloned().unwrap_or_default();
+            (ends, self.log.written())
+        };
+        let removed = ends
+            .into_iter()
+            .map(|(id, next)| (topic.to_owned(), id, RemovedQueue { next, dead_below }));
+        self.removed.add(removed)?;
+        self.queues.write().remove(topic);
+        self.checkpoint_stale.store(true, Ordering::SeqCst);
+        self.wake_queues.wake();
+        ["consumequeue", "consumequeue_ext"]
+            .into_iter()
+            .try_for_each(|kind| {
+                self.cache
+                    .remove_dir(&self.config.root.join(kind).join(topic))
+            })
+    }
+}
+
+fn is_system(topic: &str) -> bool {
+    topic.starts_with("SCHEDULE_TOPIC")
+        || topic.starts_with("RMQ_SYS_")
+        || topic.starts_with("rmq_sys_")
 }

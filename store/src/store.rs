@@ -19,6 +19,7 @@ use crate::error::{AppendError, At, StoreError};
 use crate::file_cache::FileCache;
 use crate::files::{FileSystem, LockGuard, Open};
 use crate::index::Index;
+use crate::removed_queues::RemovedQueues;
 use crate::threads::{self, Wake};
 use crate::vouched::{self, Vouched};
 use crate::{recovery, retention};
@@ -87,6 +88,8 @@ pub struct StoreStatus {
     pub writable: Result<(), AppendError>,
     /// Why queues and index are no longer flushed, if so.
     pub queues_failed: Option<String>,
+    /// Why dispatch waits at a record that it tries again and again, if it does.
+    pub dispatch_blocked: Option<String>,
     /// Commit log directory.
     pub commit_log_path: PathBuf,
     /// Used share of its disk, percent.
@@ -107,7 +110,8 @@ pub struct StoreStatus {
     pub waiting_for_sync: usize,
 }
 
-type Queues = HashMap<String, BTreeMap<i32, Arc<ConsumeQueue>>>;
+/// In a fixed order, so that a simulated run can be replayed.
+type Queues = BTreeMap<String, BTreeMap<i32, Arc<ConsumeQueue>>>;
 
 #[derive(Default)]
 pub(crate) struct AppendState {
@@ -138,15 +142,19 @@ pub struct Store {
     pub(crate) vouched: Vouched,
     pub(crate) cache: Arc<FileCache>,
     pub(crate) queues: RwLock<Queues>,
+    pub(crate) removed: RemovedQueues,
     pub(crate) index: Mutex<Index>,
     pub(crate) append_state: Mutex<AppendState>,
     pub(crate) dispatched: AtomicI64,
     pub(crate) last_dispatched_time: AtomicI64,
-    dispatching: Mutex<()>,
+    pub(crate) dispatching: Mutex<()>,
     waiters: Mutex<VecDeque<Waiter>>,
     pub(crate) checkpoint: Mutex<Checkpoint>,
     checkpointed: AtomicI64,
+    /// The checkpoint speaks of queues that are no more.
+    pub(crate) checkpoint_stale: AtomicBool,
     queues_failed: OnceLock<String>,
+    dispatch_blocked: Mutex<Option<String>>,
     pub(crate) disk_full: Mutex<Option<AppendError>>,
     listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
     closing: AtomicBool,
@@ -218,6 +226,7 @@ impl Store {
         files.sync_dir(&config.root).at("sync", &config.root)?;
         let log_dir = config.commit_log_path();
         files.create_dir_all(&log_dir).at("create", &log_dir)?;
+        CommitLog::remove_unfinished(&**files, &log_dir, config.commit_log_file_size)?;
         let log = CommitLog::load(Arc::clone(files), log_dir, config.commit_log_file_size)?;
         let cache = Arc::new(FileCache::new(Arc::clone(files), config.open_files_max));
         let index = Index::load(
@@ -229,12 +238,14 @@ impl Store {
         let (checkpoint, marks, trusted) =
             Checkpoint::open(&**files, config.root.join("checkpoint"))?;
         let vouched = Vouched::open(Arc::clone(files), config.root.join("vouched"))?;
+        let removed = RemovedQueues::open(Arc::clone(files), config.root.join("removedqueues"))?;
         let boot = env.clock.now_ms();
         let store = Arc::new(Store {
             log,
             vouched,
             cache,
             queues: RwLock::default(),
+            removed,
             index: Mutex::new(index),
             append_state: Mutex::default(),
             dispatched: AtomicI64::new(0),
@@ -243,7 +254,9 @@ impl Store {
             waiters: Mutex::default(),
             checkpoint: Mutex::new(checkpoint),
             checkpointed: AtomicI64::new(0),
+            checkpoint_stale: AtomicBool::new(false),
             queues_failed: OnceLock::new(),
+            dispatch_blocked: Mutex::new(None),
             disk_full: Mutex::new(None),
             listener: RwLock::new(None),
             closing: AtomicBool::new(false),
@@ -265,7 +278,7 @@ impl Store {
         } else {
             recovery::recover(&store, marks, trusted, clean)?;
         }
-        let next = store.queue_ends();
+        let next = store.next_offsets();
         store.append_state.lock().next = next;
         store.append_state.lock().last_time = store.last_dispatched_time.load(Ordering::Relaxed);
         store.flush_queues_once()?;
@@ -273,18 +286,20 @@ impl Store {
         Ok(store)
     }
 
-    fn queue_ends(&self) -> HashMap<String, HashMap<i32, i64>> {
-        let queues = self.queues.read();
-        let ends = queues.iter().map(|(topic, queues)| {
-            (
-                topic.clone(),
-                queues
-                    .iter()
-                    .map(|(id, queue)| (*id, queue.bounds().1))
-                    .collect(),
-            )
-        });
-        ends.collect()
+    /// The offset every queue goes on at, those that were removed included.
+    fn next_offsets(&self) -> HashMap<String, HashMap<i32, i64>> {
+        let mut next: HashMap<String, HashMap<i32, i64>> = HashMap::new();
+        for (topic, id, queue) in self.removed.all() {
+            next.entry(topic).or_default().insert(id, queue.next);
+        }
+        for (topic, queues) in self.queues.read().iter() {
+            let ids = next.entry(topic.clone()).or_default();
+            for (id, queue) in queues {
+                let next = ids.entry(*id).or_default();
+                *next = queue.bounds().1.max(*next);
+            }
+        }
+        next
     }
 
     /// Starts the threads: dispatch, flush, queue flush, retention.
@@ -607,8 +622,11 @@ impl Store {
             match self.log.item(at) {
                 Ok(Item::Blank(next)) => at = next,
                 Ok(Item::Record(bytes)) => {
+                    if let Err(error) = self.dispatch(&bytes, listener.as_deref()) {
+                        self.block_dispatch(at, &error);
+                        return false;
+                    }
                     at += bytes.len() as i64;
-                    self.dispatch(&bytes, listener.as_deref());
                 }
                 Err(error) => {
                     self.log
@@ -618,12 +636,32 @@ impl Store {
             }
             self.dispatched.store(at, Ordering::Release);
         }
+        if at > start && self.dispatch_blocked.lock().take().is_some() {
+            tracing::info!("dispatch goes on");
+        }
         at > start
     }
 
-    pub(crate) fn dispatch(&self, bytes: &[u8], listener: Option<&dyn ArrivalListener>) {
+    /// Dispatch waits at a record and is tried again; that is said once.
+    fn block_dispatch(&self, at: i64, error: &StoreError) {
+        let mut blocked = self.dispatch_blocked.lock();
+        if blocked.is_none() {
+            tracing::error!(at, %error, "dispatch waits, messages behind are not visible yet");
+        }
+        *blocked = Some(error.to_string());
+    }
+
+    /// Puts a record into index and queue.
+    ///
+    /// # Errors
+    /// What kept a file from being read or made; nothing has been put then.
+    pub(crate) fn dispatch(
+        &self,
+        bytes: &[u8],
+        listener: Option<&dyn ArrivalListener>,
+    ) -> Result<(), StoreError> {
         let Ok(record) = Record::parse(bytes) else {
-            return;
+            return Ok(());
         };
         let unit = ConsumeQueueUnit {
             physical_offset: record.physical_offset(),
@@ -632,27 +670,35 @@ impl Store {
         };
         self.last_dispatched_time
             .store(record.store_timestamp(), Ordering::Relaxed);
-        if self.config.index_enabled
-            && let Err(error) = self.index_record(&record)
-        {
-            self.fail_queues(error.to_string());
+        if self.config.index_enabled {
+            self.index_record(&record)?;
         }
         if !is_queued(record.sys_flag()) {
-            return;
+            return Ok(());
         }
-        let queue = self.queue_or_create(record.topic(), record.queue_id());
+        let (topic, queue_id) = (record.topic(), record.queue_id());
+        if self.removed.is_dead(topic, queue_id, unit.physical_offset) {
+            return Ok(());
+        }
+        let mut queue = self.queue_or_create(topic, queue_id);
+        if record.queue_offset() == 0 && queue.ends_before(unit.physical_offset)? {
+            // Java, other than this store, counts from 0 when a deleted topic comes back.
+            self.forget_queue(topic, queue_id)?;
+            queue = self.queue_or_create(topic, queue_id);
+        }
         if queue.push(record.queue_offset(), unit)
             && let Some(listener) = listener
         {
             listener.arrived(&Arrival {
-                topic: record.topic(),
-                queue_id: record.queue_id(),
+                topic,
+                queue_id,
                 queue_offset: record.queue_offset(),
                 tags_code: unit.tags_code,
                 store_timestamp: record.store_timestamp(),
                 properties: record.properties(),
             });
         }
+        Ok(())
     }
 
     fn tags_code(&self, record: &Record<'_>) -> i64 {
@@ -689,11 +735,9 @@ impl Store {
             return Ok(());
         }
         let keys = keys.unwrap_or("").split(' ').filter(|key| !key.is_empty());
-        for key in unique.into_iter().chain(keys) {
-            let key = format!("{}#{key}", record.topic());
-            index.put(&key, record.physical_offset(), record.store_timestamp())?;
-        }
-        Ok(())
+        let keys = unique.into_iter().chain(keys);
+        let keys = keys.map(|key| format!("{}#{key}", record.topic()));
+        index.put(keys, record.physical_offset(), record.store_timestamp())
     }
 
     pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
@@ -710,7 +754,12 @@ impl Store {
             .join("consumequeue")
             .join(topic)
             .join(queue_id.to_string());
-        let queue = ConsumeQueue::new(dir, self.config.queue_file_size(), Arc::clone(&self.cache));
+        let queue = ConsumeQueue::new(
+            dir,
+            self.config.queue_file_size(),
+            self.removed.next(topic, queue_id),
+            Arc::clone(&self.cache),
+        );
         let mut queues = self.queues.write();
         Arc::clone(
             queues
@@ -719,6 +768,16 @@ impl Store {
                 .entry(queue_id)
                 .or_insert_with(|| Arc::new(queue)),
         )
+    }
+
+    /// Drops a queue with its files; what it held is not noted anywhere.
+    pub(crate) fn forget_queue(&self, topic: &str, queue_id: i32) -> Result<(), StoreError> {
+        let queue = match self.queues.write().get_mut(topic) {
+            Some(queues) => queues.remove(&queue_id),
+            None => None,
+        };
+        self.checkpoint_stale.store(true, Ordering::SeqCst);
+        queue.map_or(Ok(()), |queue| self.cache.remove_dir(&queue.dir))
     }
 
     fn fail_queues(&self, reason: String) {
@@ -748,7 +807,8 @@ impl Store {
                 self.index.lock().position(),
             )
         };
-        if self.checkpointed.load(Ordering::Relaxed) == dispatched && dispatched != 0 {
+        let stale = self.checkpoint_stale.load(Ordering::SeqCst);
+        if self.checkpointed.load(Ordering::Relaxed) == dispatched && dispatched != 0 && !stale {
             return Ok(());
         }
         if !self.flush_once() {
@@ -756,22 +816,13 @@ impl Store {
                 self.log.stopped().unwrap_or("sync failed").to_owned(),
             ));
         }
-        let queues: Vec<_> = self
-            .queues
-            .read()
-            .values()
-            .flat_map(|queues| queues.values().cloned())
-            .collect();
-        let flushed = queues
-            .iter()
-            .try_for_each(|queue| queue.flush())
-            .and_then(|()| self.index.lock().flush());
-        if let Err(error) = flushed {
-            if matches!(&error, StoreError::Io { action: "sync", .. }) {
+        let queues = match self.flush_units() {
+            Err(error) if matches!(&error, StoreError::Io { action: "sync", .. }) => {
                 self.fail_queues(error.to_string());
+                return Err(error);
             }
-            return Err(error);
-        }
+            flushed => flushed?,
+        };
         let marks = Marks {
             log_time: time,
             queue_time: time,
@@ -780,12 +831,27 @@ impl Store {
             dispatched,
             index_file,
             index_count,
-            queues: queues.len() as i64,
+            queues,
         };
         checkpoint.write(&marks)?;
+        // Queues are only removed while the checkpoint is locked, as it is here.
+        self.checkpoint_stale.store(false, Ordering::SeqCst);
         self.checkpointed.store(dispatched, Ordering::Relaxed);
         self.vouched.forget_below(marks.log_offset);
         Ok(())
+    }
+
+    /// Writes and syncs queues and index, and answers how many queues there are.
+    pub(crate) fn flush_units(&self) -> Result<i64, StoreError> {
+        let queues: Vec<_> = self
+            .queues
+            .read()
+            .values()
+            .flat_map(|queues| queues.values().cloned())
+            .collect();
+        queues.iter().try_for_each(|queue| queue.flush())?;
+        self.index.lock().flush()?;
+        Ok(queues.len() as i64)
     }
 
     /// State of the store now.
@@ -802,6 +868,7 @@ impl Store {
             checkpoint_offset: self.checkpointed.load(Ordering::Relaxed),
             writable: self.writable(),
             queues_failed: self.queues_failed.get().cloned(),
+            dispatch_blocked: self.dispatch_blocked.lock().clone(),
             commit_log_path: self.log.dir.clone(),
             commit_log_disk_percent: log_space.map_or(0, |space| space.used_percent()),
             consume_queue_path,

@@ -290,6 +290,7 @@ fn response_code(status: ReadStatus, offset: i64) -> i32 {
         }
         ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
         ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+        ReadStatus::Unreadable => response::SYSTEM_ERROR,
     }
 }
 
@@ -342,6 +343,7 @@ fn status_name(status: ReadStatus) -> &'static str {
         ReadStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
         ReadStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
         ReadStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+        ReadStatus::Unreadable => "the consume queue can't be read",
     }
 }
 

@@ -11,6 +11,7 @@ use sluice_protocol::header::{
 use sluice_remoting::Responder;
 use sluice_store::Boundary;
 
+use crate::error::Refusal;
 use crate::{Answer, Broker};
 
 /// Where the queue's next message will stand; 0 for an unknown queue.
@@ -48,12 +49,11 @@ pub fn search_offset_by_timestamp(
         } else {
             Boundary::Lower
         };
-        Ok(Answer::field(
-            "offset",
-            broker
-                .store
-                .offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary),
-        ))
+        let offset = broker
+            .store
+            .offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)
+            .map_err(|error| Refusal::System(error.to_string()))?;
+        Ok(Answer::field("offset", offset))
     });
 }
 

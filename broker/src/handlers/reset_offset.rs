@@ -160,6 +160,7 @@ fn target(
         _ => Ok(broker
             .store
             .offset_by_time(&header.topic, queue_id, header.timestamp, Boundary::Lower)
+            .map_err(|error| Refusal::System(error.to_string()))?
             .clamp(bounds.min, bounds.max)),
     }
 }

@@ -41,12 +41,18 @@ enum Change {
     Link(PathBuf, Node),
     Unlink(PathBuf),
     Rename(PathBuf, PathBuf),
+    UnlinkTree(PathBuf),
 }
 
 impl Change {
-    fn dir(&self) -> Option<&Path> {
+    /// Whether syncing the directory makes it durable. A directory made anew is not durable
+    /// before the removal of the one it replaces.
+    fn is_in(&self, dir: &Path) -> bool {
         match self {
-            Change::Link(path, _) | Change::Unlink(path) | Change::Rename(path, _) => path.parent(),
+            Change::Link(path, _) | Change::Unlink(path) | Change::Rename(path, _) => {
+                path.parent() == Some(dir)
+            }
+            Change::UnlinkTree(path) => path.parent() == Some(dir) || dir.starts_with(path),
         }
     }
     fn apply(self, names: &mut BTreeMap<PathBuf, Node>) {
@@ -57,6 +63,7 @@ impl Change {
             Change::Unlink(path) => {
                 names.remove(&path);
             }
+            Change::UnlinkTree(dir) => names.retain(|path, _| !path.starts_with(&dir)),
             Change::Rename(from, to) => {
                 if let Some(node) = names.remove(&from) {
                     names.insert(to, node);
@@ -77,6 +84,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     generation: u64,
     space: Option<Space>,
+    unreadable: Option<PathBuf>,
 }
 
 /// Files that keep apart what was written and what would survive a power loss. With no fault set
@@ -106,6 +114,20 @@ impl SimulatedFiles {
         self.0.lock().space = Some(space);
     }
 
+    /// Lets every read of a file below `dir` fail with EIO, until called with `None`.
+    pub fn fail_reads(&self, dir: Option<&Path>) {
+        self.0.lock().unreadable = dir.map(Path::to_owned);
+    }
+
+    /// Kills the process: what was written stays as it is, synced or not, and handles opened
+    /// before are dead.
+    pub fn kill_process(&self) {
+        let mut state = self.0.lock();
+        state.locks.clear();
+        state.fault = None;
+        state.generation += 1;
+    }
+
     /// Cuts the power: every unsynced 512-byte sector is by `seed` lost, kept or torn, unsynced
     /// name changes survive up to a random point, and handles opened before are dead.
     pub fn lose_power(&self, seed: u64) {
@@ -133,6 +155,23 @@ impl SimulatedFiles {
         state.generation += 1;
     }
 
+    /// Gives a new file its length. Blocks are allocated one after another, so a crash leaves some
+    /// of them; the length of a sparse file changes at once.
+    fn allocate(&self, node: &Node, size: usize, blocks: bool) -> io::Result<()> {
+        let sectors = if blocks { size.div_ceil(SECTOR) } else { 0 };
+        {
+            let mut content = node.lock();
+            content.written = vec![0; size];
+            content.dirty = (0..sectors).collect();
+        }
+        if let Err(error) = self.turn(None) {
+            node.lock().written.truncate(sectors / 2 * SECTOR);
+            return Err(error);
+        }
+        sync(&mut node.lock());
+        Ok(())
+    }
+
     /// Counts a changing call and lets it fail if its turn has come.
     fn turn(&self, generation: Option<u64>) -> Result<Option<Fault>, io::Error> {
         let mut state = self.0.lock();
@@ -154,6 +193,19 @@ impl SimulatedFiles {
             Fault::NoSpace => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             Fault::Io | Fault::PowerOff => Err(io::Error::from_raw_os_error(libc::EIO)),
         }
+    }
+}
+
+fn sync(content: &mut Content) {
+    let Content {
+        written,
+        durable,
+        dirty,
+    } = content;
+    durable.resize(written.len(), 0);
+    for sector in std::mem::take(dirty) {
+        let range = sector * SECTOR..((sector + 1) * SECTOR).min(written.len());
+        durable[range.clone()].copy_from_slice(&written[range]);
     }
 }
 
@@ -184,12 +236,17 @@ fn survive(content: &Content, rng: &mut SmallRng) -> Content {
 
 struct SimulatedFile {
     files: SimulatedFiles,
+    path: PathBuf,
     node: Node,
     generation: u64,
 }
 
 impl File for SimulatedFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let unreadable = self.files.0.lock().unreadable.clone();
+        if unreadable.is_some_and(|dir| self.path.starts_with(dir)) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         let content = self.node.lock();
         let start = offset as usize;
         let part = content
@@ -225,17 +282,7 @@ impl File for SimulatedFile {
         if self.files.turn(Some(self.generation))?.is_some() {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        let mut content = self.node.lock();
-        let Content {
-            written,
-            durable,
-            dirty,
-        } = &mut *content;
-        durable.resize(written.len(), 0);
-        for sector in std::mem::take(dirty) {
-            let range = sector * SECTOR..((sector + 1) * SECTOR).min(written.len());
-            durable[range.clone()].copy_from_slice(&written[range]);
-        }
+        sync(&mut self.node.lock());
         Ok(())
     }
 
@@ -263,26 +310,25 @@ impl FileSystem for SimulatedFiles {
             (None, Open::Existing) => return Err(io::ErrorKind::NotFound.into()),
             (None, Open::Sparse(size) | Open::Log(size)) => {
                 self.turn(None)?;
-                let zeroes = vec![0; size as usize];
-                let content = Content {
-                    written: zeroes.clone(),
-                    durable: zeroes,
-                    ..Content::default()
-                };
-                let node: Node = Arc::new(Mutex::new(content));
+                let node: Node = Node::default();
                 let mut state = self.0.lock();
                 state.names.insert(path.to_owned(), Arc::clone(&node));
                 state
                     .changes
                     .push(Change::Link(path.to_owned(), Arc::clone(&node)));
                 drop(state);
-                if let Some(dir) = path.parent()
-                    && let Err(error) = self.sync_dir(dir)
-                {
-                    // As the system's files do: an entry that may vanish must not be found again.
-                    let mut state = self.0.lock();
-                    state.names.remove(path);
-                    state.changes.push(Change::Unlink(path.to_owned()));
+                let made = self.allocate(&node, size as usize, matches!(how, Open::Log(_)));
+                if let Err(error) = made.and_then(|()| match path.parent() {
+                    Some(dir) => self.sync_dir(dir),
+                    None => Ok(()),
+                }) {
+                    // As the system's files do, unless the process is gone: a file of the wrong
+                    // size, or an entry that may vanish, must not be found again.
+                    if self.turn(None).is_ok() {
+                        let mut state = self.0.lock();
+                        state.names.remove(path);
+                        state.changes.push(Change::Unlink(path.to_owned()));
+                    }
                     return Err(error);
                 }
                 node
@@ -291,6 +337,7 @@ impl FileSystem for SimulatedFiles {
         let generation = self.0.lock().generation;
         Ok(Arc::new(SimulatedFile {
             files: self.clone(),
+            path: path.to_owned(),
             node,
             generation,
         }))
@@ -341,16 +388,8 @@ impl FileSystem for SimulatedFiles {
         self.turn(None)?;
         let mut state = self.0.lock();
         state.dirs.retain(|path| !path.starts_with(dir));
-        let doomed: Vec<PathBuf> = state
-            .names
-            .keys()
-            .filter(|p| p.starts_with(dir))
-            .cloned()
-            .collect();
-        for path in doomed {
-            state.names.remove(&path);
-            state.changes.push(Change::Unlink(path));
-        }
+        state.names.retain(|path, _| !path.starts_with(dir));
+        state.changes.push(Change::UnlinkTree(dir.to_owned()));
         Ok(())
     }
 
@@ -370,7 +409,7 @@ impl FileSystem for SimulatedFiles {
         let mut state = self.0.lock();
         let changes = std::mem::take(&mut state.changes);
         for change in changes {
-            if change.dir() == Some(dir) {
+            if change.is_in(dir) {
                 change.apply(&mut state.durable_names);
             } else {
                 state.changes.push(change);

@@ -1,0 +1,337 @@
+//! What a store does after it was left in a bad way, on simulated files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sluice_protocol::message::{Record, RecordFields};
+use sluice_store::{
+    Boundary, Environment, FileSystem, FlushMode, Open, ReadRequest, ReadStatus, RecordFilter,
+    SimulatedFiles, Store, StoreConfig, StoreError, TestClock,
+};
+
+struct All;
+impl RecordFilter for All {
+    fn matches_tags_code(&self, _: i64) -> bool {
+        true
+    }
+}
+
+/// A store directory and what is needed to open it again and again.
+struct Bench {
+    files: SimulatedFiles,
+    clock: Arc<TestClock>,
+    config: StoreConfig,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Bench {
+            files: SimulatedFiles::new(),
+            clock: Arc::new(TestClock::new(1_700_000_000_000)),
+            config: StoreConfig {
+                root: PathBuf::from("/s"),
+                commit_log_file_size: 16 * 1024,
+                consume_queue_file_size: 20 * 16,
+                index_slots: 64,
+                index_entries: 128,
+                flush_mode: FlushMode::Async,
+                ..StoreConfig::default()
+            },
+        }
+    }
+    fn try_open(&self) -> Result<Arc<Store>, StoreError> {
+        let environment = Environment {
+            files: Arc::new(self.files.clone()),
+            clock: self.clock.clone(),
+        };
+        Store::open(self.config.clone(), environment)
+    }
+    fn open(&self) -> Arc<Store> {
+        self.try_open().unwrap()
+    }
+    /// `kill -9`, then a start that believes nothing but the log.
+    fn open_without_checkpoint(&self) -> Arc<Store> {
+        self.files.kill_process();
+        self.files
+            .remove_file(&self.config.root.join("checkpoint"))
+            .unwrap();
+        self.open()
+    }
+}
+
+fn append(store: &Store, topic: &str, body: &str) -> i64 {
+    let mut bytes = Vec::new();
+    let properties = format!("KEYS\u{1}{body}\u{2}");
+    RecordFields {
+        topic,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: "10.0.0.1:1".parse().unwrap(),
+        store_host: "10.0.0.2:2".parse().unwrap(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: body.as_bytes(),
+        properties: properties.as_bytes(),
+    }
+    .encode(&mut bytes)
+    .unwrap();
+    store.append(topic, 0, &mut bytes).unwrap().queue_offset
+}
+
+fn append_some(store: &Store, topic: &str, count: usize) -> i64 {
+    (0..count)
+        .map(|number| append(store, topic, &format!("{number:05}")))
+        .last()
+        .unwrap()
+}
+
+/// Queue offsets that can be read.
+fn readable(store: &Store, topic: &str) -> Vec<i64> {
+    let Some(bounds) = store.queue_bounds(topic, 0) else {
+        return Vec::new();
+    };
+    let (mut offset, mut out) = (bounds.min, Vec::new());
+    while offset < bounds.max {
+        let request = ReadRequest {
+            topic,
+            queue_id: 0,
+            offset,
+            max_messages: 32,
+            max_bytes: 1 << 20,
+        };
+        let result = store.read(&request, &All);
+        out.extend(result.records.iter().map(|bytes| {
+            let record = Record::parse(bytes).unwrap();
+            assert_eq!((record.topic(), record.queue_id()), (topic, 0));
+            record.queue_offset()
+        }));
+        assert!(result.next_begin_offset > offset, "{result:?}");
+        offset = result.next_begin_offset;
+    }
+    out
+}
+
+#[test]
+fn a_deleted_topic_stays_deleted_and_its_offsets_go_on() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 100);
+    append_some(&store, "U", 3);
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    store.delete_topic("T").unwrap();
+    assert_eq!(readable(&store, "T"), [0; 0]);
+    // Nothing more is sent, and the broker is closed in order.
+    store.shutdown().unwrap();
+    let store = bench.open();
+    assert_eq!(store.queues(), [("U".to_owned(), 0)]);
+    drop(store);
+    // Nor do they come back when everything is dispatched again.
+    let store = bench.open_without_checkpoint();
+    assert_eq!(store.queues(), [("U".to_owned(), 0)]);
+
+    assert_eq!(append_some(&store, "T", 10), 109);
+    while store.dispatch_once() {}
+    let new: Vec<i64> = (100..110).collect();
+    assert_eq!(readable(&store, "T"), new);
+    store.flush_queues_once().unwrap();
+    drop(store);
+    bench.files.kill_process();
+    let store = bench.open();
+    assert_eq!(readable(&store, "T"), new);
+    drop(store);
+    let store = bench.open_without_checkpoint();
+    assert_eq!(readable(&store, "T"), new);
+    assert_eq!(append(&store, "T", "next"), 110);
+    assert_eq!(readable(&store, "U"), [0, 1, 2]);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn what_is_sent_but_not_dispatched_when_its_topic_goes_is_gone_too() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 5);
+    store.delete_topic("T").unwrap();
+    append(&store, "T", "new");
+    while store.dispatch_once() {}
+    assert_eq!(readable(&store, "T"), [5]);
+    drop(store);
+    bench.files.kill_process();
+    assert_eq!(readable(&bench.open(), "T"), [5]);
+}
+
+#[test]
+fn offsets_of_an_expired_queue_go_on_after_a_rebuild() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "Old", 20);
+    append_some(&store, "T", 300);
+    bench.clock.advance(100 * 3_600_000);
+    append(&store, "T", "new");
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    store.delete_expired_files();
+    assert!(store.status().min_offset > 0);
+    drop(store);
+    let store = bench.open_without_checkpoint();
+    assert_eq!(readable(&store, "Old"), [0; 0]);
+    assert_eq!(append(&store, "Old", "again"), 20);
+    assert_eq!(readable(&store, "T").last(), Some(&300));
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_moves_nobody() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 200);
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    let request = ReadRequest {
+        topic: "T",
+        queue_id: 0,
+        offset: 3,
+        max_messages: 1,
+        max_bytes: 1 << 20,
+    };
+    bench
+        .files
+        .fail_reads(Some(&bench.config.root.join("consumequeue")));
+    let failed = store.read(&request, &All);
+    assert_eq!(failed.status, ReadStatus::Unreadable);
+    assert_eq!(failed.next_begin_offset, 3);
+    assert!(store.offset_by_time("T", 0, 1, Boundary::Upper).is_err());
+    store.delete_expired_queues();
+    bench.files.fail_reads(None);
+    assert_eq!(store.read(&request, &All).status, ReadStatus::Found);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn dispatch_goes_on_once_the_index_can_be_read_again() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 5);
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    append(&store, "T", "late");
+    bench
+        .files
+        .fail_reads(Some(&bench.config.root.join("index")));
+    assert!(!store.dispatch_once());
+    assert!(store.status().dispatch_blocked.is_some());
+    assert_eq!(readable(&store, "T").len(), 5);
+    bench.files.fail_reads(None);
+    assert!(store.dispatch_once());
+    assert_eq!(store.status().dispatch_blocked, None);
+    assert_eq!(readable(&store, "T").len(), 6);
+    store.flush_queues_once().unwrap();
+    assert_eq!(store.status().checkpoint_offset, store.status().max_offset);
+    let found = store.query_by_key("T", "late", 8, 0, i64::MAX);
+    assert_eq!(found.records.len(), 1);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_refused() {
+    let bench = Bench::new();
+    let log = bench.config.commit_log_path();
+    let store = bench.open();
+    append_some(&store, "T", 400);
+    store.shutdown().unwrap();
+    drop(store);
+    let files = bench.files.list(&log).unwrap();
+    assert!(files.len() >= 3);
+    let last = log.join(&files.last().unwrap().name);
+    bench.files.remove_file(&last).unwrap();
+    match bench.try_open().map(drop) {
+        Err(StoreError::LogShort { path, end, durable }) => {
+            assert_eq!(path, log);
+            assert!(durable > end && end > 0, "{end} {durable}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Without a checkpoint the queues still know that there were messages.
+    bench.files.remove_dir_all(&log).unwrap();
+    bench
+        .files
+        .remove_file(&bench.config.root.join("checkpoint"))
+        .unwrap();
+    assert!(matches!(
+        bench.try_open(),
+        Err(StoreError::LogShort { end: 0, .. })
+    ));
+}
+
+#[test]
+fn a_file_that_was_being_made_is_made_again() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 5);
+    store.shutdown().unwrap();
+    let next = bench
+        .config
+        .commit_log_path()
+        .join(format!("{:020}", 16384));
+    bench.files.open(&next, Open::Sparse(5000)).unwrap();
+    let store = bench.open();
+    assert_eq!(append_some(&store, "T", 200), 204);
+    while store.dispatch_once() {}
+    assert_eq!(readable(&store, "T").len(), 205);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn what_was_visible_after_a_kill_survives_the_power_loss_that_follows() {
+    for seed in 0..20 {
+        let mut bench = Bench::new();
+        bench.config.flush_mode = FlushMode::Sync;
+        let store = bench.open();
+        append_some(&store, "T", 400);
+        drop(store);
+        bench.files.kill_process();
+        let store = bench.open();
+        assert_eq!(readable(&store, "T").len(), 400);
+        drop(store);
+        bench.files.lose_power(seed);
+        assert_eq!(readable(&bench.open(), "T").len(), 400, "seed {seed}");
+    }
+}
+
+/// Spoils a field of the record at `at` and starts anew from the log alone.
+fn with_field(at: u64, bytes: &[u8]) -> Vec<i64> {
+    let bench = Bench::new();
+    let store = bench.open();
+    let ends: Vec<i64> = (0..5)
+        .map(|number| {
+            append(&store, "T", &number.to_string());
+            store.status().max_offset
+        })
+        .collect();
+    store.shutdown().unwrap();
+    let log = bench.config.commit_log_path().join(format!("{:020}", 0));
+    let file = bench.files.open(&log, Open::Existing).unwrap();
+    file.write_at(ends[2] as u64 + at, bytes).unwrap();
+    let store = bench.open_without_checkpoint();
+    let found = readable(&store, "T");
+    store.shutdown().unwrap();
+    found
+}
+
+#[test]
+fn a_record_whose_place_cannot_be_true_is_set_aside() {
+    let others = [0, 1, 2, 4];
+    // QUEUEOFFSET: negative, beyond all that was ever written, more than there is room for.
+    assert_eq!(with_field(20, &[0x80]), others);
+    assert_eq!(with_field(20, &[0x20]), others);
+    assert_eq!(with_field(27, &[5]), others);
+    // QUEUEID.
+    assert_eq!(with_field(12, &[0x80]), others);
+    // The topic: behind 84 + 4 bytes, a body of one byte, and its own length.
+    assert_eq!(with_field(90, b"/"), others);
+    assert_eq!(with_field(90, b"."), others);
+    assert_eq!(with_field(90, b"\0"), others);
+}
