@@ -45,11 +45,17 @@ pub struct Store {
     pub task: StoreTask,
 }
 
-/// What to do with a store directory. Nothing is changed.
+/// What to do with a store directory. Only `repair` changes anything.
 #[derive(Debug, Subcommand)]
 pub enum StoreTask {
     /// Read the whole CommitLog; ends with 1 if something is wrong with it
     Check {
+        /// Store directory (storePathRootDir)
+        dir: PathBuf,
+    },
+    /// Set damaged parts of the CommitLog aside and build queues and index anew from the rest;
+    /// what is set aside stays in files beside the log
+    Repair {
         /// Store directory (storePathRootDir)
         dir: PathBuf,
     },

@@ -1,4 +1,4 @@
-//! `sluice store`: a store directory from outside. Nothing in it is changed.
+//! `sluice store`: a store directory from outside.
 
 use std::fmt;
 use std::io::{BufWriter, ErrorKind, Write};
@@ -24,16 +24,8 @@ impl std::error::Error for Unsound {}
 /// Carries out `sluice store ...`.
 pub fn run(store: Store) -> Result<()> {
     match store.task {
-        StoreTask::Check { dir } => {
-            let report = inspect::check(&dir)?;
-            let mut out = std::io::stdout().lock();
-            tell(&mut out, &report).context("standard output can't be written")?;
-            if report.problems.is_empty() {
-                Ok(())
-            } else {
-                Err(Unsound.into())
-            }
-        }
+        StoreTask::Check { dir } => verdict(&inspect::check(&dir)?),
+        StoreTask::Repair { dir } => verdict(&inspect::repair(&dir)?),
         StoreTask::Dump { dir, topic, limit } => {
             let mut out = BufWriter::new(std::io::stdout().lock());
             let dumped = inspect::dump(&dir, &mut out, &DumpOptions { topic, limit });
@@ -57,6 +49,16 @@ pub fn run(store: Store) -> Result<()> {
                 }
             }
         }
+    }
+}
+
+fn verdict(report: &Report) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    tell(&mut out, report).context("standard output can't be written")?;
+    if report.problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Unsound.into())
     }
 }
 

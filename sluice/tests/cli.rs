@@ -265,6 +265,45 @@ fn damage_in_the_log_is_named_and_ends_with_1() {
 }
 
 #[test]
+fn a_damaged_store_is_repaired_and_keeps_what_was_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = broker_file(directory.path());
+    let store = directory.path().join("store");
+    assert_eq!(
+        Running::start(&["broker", "-c", &conf]).0.terminate(),
+        Some(0)
+    );
+    let log = store.join("commitlog");
+    std::fs::create_dir_all(&log).unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    bytes[..8].copy_from_slice(b"garbage!");
+    std::fs::write(log.join("00000000000000000000"), bytes).unwrap();
+    let root = store.to_str().unwrap();
+    assert_eq!(end(&["store", "check", root]).0, 1);
+    let (code, said, failed) = end(&["store", "repair", root]);
+    assert_eq!(code, 0, "{said}{failed}");
+    assert!(said.contains("no damage found"), "{said}");
+    let kept = walk(&store).into_iter().any(|path| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.windows(8).any(|bytes| bytes == b"garbage!")
+    });
+    assert!(kept, "what was set aside is gone: {:?}", walk(&store));
+    assert_eq!(
+        Running::start(&["broker", "-c", &conf]).0.terminate(),
+        Some(0)
+    );
+}
+
+fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let (folders, mut files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    files.extend(folders.iter().flat_map(|folder| walk(folder)));
+    files
+}
+
+#[test]
 fn a_name_server_ends_with_0_on_sigterm() {
     let directory = tempfile::tempdir().unwrap();
     let conf = file(

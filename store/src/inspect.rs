@@ -132,6 +132,15 @@ fn walk(
         }
     }
     report.end_offset = at;
+    let lost = log.segments().into_iter().filter(|segment| {
+        segment.start > at && matches!(log.item(segment.start), Ok(Item::Record(_)))
+    });
+    report.problems.extend(lost.map(|segment| {
+        format!(
+            "{}: messages follow behind {at}, where the log breaks off",
+            segment.path.display()
+        )
+    }));
     Ok(report)
 }
 
