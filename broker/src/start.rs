@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use sluice_remoting::{CloseReason, Server};
+use sluice_remoting::{Listener, Server};
 use sluice_store::{Arrival, ArrivalListener, Environment, Store};
 use tokio::task::JoinHandle;
 
@@ -58,22 +58,21 @@ impl Broker {
             tokio::task::spawn_blocking(move || Store::open(store_config, environment)).await;
         let store = opened
             .map_err(|error| BrokerError::Config(format!("opening the store failed: {error}")))??;
-        let bind = bind_address(&config)?;
-
-        let slot: Arc<RwLock<Weak<Broker>>> = Arc::default();
-        let server =
-            Server::start(bind, config.server(), Arc::new(LateDispatch(slot.clone()))).await?;
-        let port = server.address().port();
-        let (broker, woken) = Broker::assemble(config, config_file, store, port)?;
-        *slot.write() = Arc::downgrade(&broker);
-        let fast = listen_on_fast_port(&broker, bind, port).await;
-
+        // Who connects from now on waits: asked before offsets are loaded, the broker would have to
+        // answer that there are none.
+        let listener = Listener::bind(bind_address(&config)?)?;
+        let address = listener.address();
+        let options = config.server();
+        let (broker, woken) = Broker::assemble(config, config_file, store, address.port())?;
         broker
             .store
             .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
         broker.store.start();
         broker.save_all()?;
         let tasks = background::start(&broker, woken);
+        let dispatch = Arc::new(Dispatch(Arc::downgrade(&broker)));
+        let server = Server::serve(listener, options, dispatch)?;
+        let fast = listen_on_fast_port(&broker, address).await;
         broker.register().await;
         Ok(RunningBroker {
             broker,
@@ -215,8 +214,8 @@ fn store_host(config: &BrokerConfig, port: u16) -> Result<SocketAddr, BrokerErro
 
 /// Clients of 4.2.0 age send to two below the port (`listenPort - 2`). It may be taken; nobody else
 /// needs it.
-async fn listen_on_fast_port(broker: &Arc<Broker>, bind: SocketAddr, port: u16) -> Option<Server> {
-    let address = SocketAddr::new(bind.ip(), port.checked_sub(2)?);
+async fn listen_on_fast_port(broker: &Arc<Broker>, address: SocketAddr) -> Option<Server> {
+    let address = SocketAddr::new(address.ip(), address.port().checked_sub(2)?);
     let handler = Arc::new(Dispatch(Arc::downgrade(broker)));
     match Server::start(address, broker.config().server(), handler).await {
         Ok(server) => Some(server),
@@ -224,26 +223,6 @@ async fn listen_on_fast_port(broker: &Arc<Broker>, bind: SocketAddr, port: u16) 
             tracing::warn!(%error, "the fast port for old clients is not served");
             None
         }
-    }
-}
-
-/// Dispatch for the time between listening and being ready.
-struct LateDispatch(Arc<RwLock<Weak<Broker>>>);
-
-impl sluice_remoting::Handler for LateDispatch {
-    fn handle(
-        &self,
-        connection: &Arc<sluice_remoting::Connection>,
-        request: sluice_protocol::RemotingCommand,
-        responder: sluice_remoting::Responder,
-    ) {
-        let broker = self.0.read().clone();
-        Dispatch(broker).handle(connection, request, responder);
-    }
-
-    fn closed(&self, connection: &Arc<sluice_remoting::Connection>, reason: &CloseReason) {
-        let broker = self.0.read().clone();
-        Dispatch(broker).closed(connection, reason);
     }
 }
 

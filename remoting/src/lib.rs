@@ -22,7 +22,7 @@ pub use client::{Client, ClientOptions};
 pub use connection::Connection;
 pub use error::{CloseReason, RemotingError};
 pub use responder::Responder;
-pub use server::{Server, ServerOptions};
+pub use server::{Listener, Server, ServerOptions};
 
 use std::sync::Arc;
 

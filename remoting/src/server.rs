@@ -115,6 +115,35 @@ impl std::fmt::Debug for Shared {
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// A port that is listened on, but not served yet: who connects waits.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens on `address`.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    pub fn bind(address: SocketAddr) -> Result<Listener, RemotingError> {
+        let bound = listen(address).and_then(|listener| {
+            let address = listener.local_addr()?;
+            Ok(Listener { listener, address })
+        });
+        bound.map_err(|source| RemotingError::Listen {
+            address: address.to_string(),
+            source,
+        })
+    }
+
+    /// Where it listens; the port is the real one if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 impl Server {
     /// Listens on `address` and serves whoever connects.
     ///
@@ -125,17 +154,20 @@ impl Server {
         options: ServerOptions,
         handler: Arc<dyn Handler>,
     ) -> Result<Server, RemotingError> {
+        Server::serve(Listener::bind(address)?, options, handler)
+    }
+
+    /// Serves whoever connects, and who has connected already.
+    ///
+    /// # Errors
+    /// TLS can't be set up.
+    pub fn serve(
+        listener: Listener,
+        options: ServerOptions,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Server, RemotingError> {
+        let Listener { listener, address } = listener;
         let acceptor = tls::acceptor(&options.tls)?;
-        let listener = listen(address).map_err(|source| RemotingError::Listen {
-            address: address.to_string(),
-            source,
-        })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| RemotingError::Listen {
-                address: address.to_string(),
-                source,
-            })?;
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let shared = Arc::new(Shared {
             handler,
