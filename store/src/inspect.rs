@@ -132,16 +132,21 @@ fn walk(
         }
     }
     report.end_offset = at;
-    let lost = log.segments().into_iter().filter(|segment| {
-        segment.start > at && matches!(log.item(segment.start), Ok(Item::Record(_)))
-    });
-    report.problems.extend(lost.map(|segment| {
-        format!(
-            "{}: messages follow behind {at}, where the log breaks off",
-            segment.path.display()
-        )
-    }));
+    if report.problems.is_empty() {
+        report.problems.extend(broken_off(&log, at));
+    }
     Ok(report)
+}
+
+/// What is wrong if messages follow behind the end of the log: a file between them is missing or empty.
+fn broken_off(log: &CommitLog, end: i64) -> Option<String> {
+    let lost = log.segments().into_iter().find(|segment| {
+        segment.start > end && matches!(log.item(segment.start), Ok(Item::Record(_)))
+    })?;
+    Some(format!(
+        "{}: messages follow behind {end}, where the log breaks off",
+        lost.path.display()
+    ))
 }
 
 /// Reads the whole log and says what is wrong, changing nothing.

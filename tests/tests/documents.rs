@@ -20,7 +20,7 @@ const RUN_ELSEWHERE: &[&str] = &[
     "sh tests/run",
     "cargo build --release",
     "export PATH=\"$PWD/target/release:$PATH\"",
-    // bench/tests/runs.rs runs these shortly.
+    // tests/run goes through these once, bench/tests/runs.rs shortly.
     "cargo run --release -p sluice-bench -- compare",
     "cargo run --release -p sluice-bench -- ready",
     "cargo bench -p sluice-bench",
