@@ -192,6 +192,8 @@ settings! {
     mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | "mapedFileSizeCommitLog" if LOG_FILE, 1 << 30;
     /// Bytes of a ConsumeQueue file (Java counts entries of 20 bytes in its own key).
     mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | "mapedFileSizeConsumeQueue" if QUEUE_FILE, 6_000_000;
+    /// Bytes of a file of a ConsumeQueue extension that Java left: they are read, not written.
+    mapped_file_size_consume_queue_ext: u64 = "mappedFileSizeConsumeQueueExt" if QUEUE_FILE, 50_331_648;
     /// `ASYNC_FLUSH` or `SYNC_FLUSH`.
     flush_disk_type: FlushDiskType = "flushDiskType", FlushDiskType::AsyncFlush;
     /// Milliseconds between syncs of the CommitLog.
@@ -471,6 +473,7 @@ impl BrokerConfig {
             commit_log_dir: self.store_path_commit_log.clone(),
             commit_log_file_size: self.mapped_file_size_commit_log,
             consume_queue_file_size: self.mapped_file_size_consume_queue,
+            consume_queue_ext_file_size: self.mapped_file_size_consume_queue_ext,
             index_slots: self.max_hash_slot_num,
             index_entries: self.max_index_num,
             index_enabled: self.message_index_enable,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sluice_protocol::message::{Record, record, sys_flag};
 
+use crate::commit_log::be64;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit, UNIT};
 use crate::error::StoreError;
 use crate::files::Open;
@@ -112,6 +113,11 @@ pub struct QueryResult {
     pub index_last_update_physical_offset: i64,
 }
 
+/// A tags code at or below it is an address in the queue's extension.
+const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
+/// Bytes of an extension's unit without a bit map: size, tags code, store time, size of the map.
+const EXT_UNIT_MIN: i16 = 20;
+
 fn physical_memory() -> i64 {
     // SAFETY: sysconf only reads system values.
     let (pages, size) = unsafe {
@@ -208,11 +214,8 @@ impl Store {
                     continue;
                 }
                 last_physical = unit.physical_offset;
-                if !filter.matches_tags_code(self.resolve_tags(
-                    request.topic,
-                    request.queue_id,
-                    unit.tags_code,
-                )) {
+                let tags = self.resolve_tags(request.topic, request.queue_id, unit.tags_code);
+                if tags.is_some_and(|code| !filter.matches_tags_code(code)) {
                     continue;
                 }
                 let Some(found) = self
@@ -270,10 +273,11 @@ impl Store {
         physical_memory() / 100 * i64::from(self.config.access_in_memory_percent)
     }
 
-    /// Tags code of a unit that may point into Java's `consumequeue_ext`; 0 when that is gone.
-    fn resolve_tags(&self, topic: &str, queue_id: i32, code: i64) -> i64 {
-        if code > -2_147_483_649 {
-            return code;
+    /// Tags code of a unit that may point into Java's `consumequeue_ext`. `None` when that cannot
+    /// be told any more: the message then passes, and the client compares its tag itself.
+    fn resolve_tags(&self, topic: &str, queue_id: i32, code: i64) -> Option<i64> {
+        if code > EXT_ADDRESS_MAX {
+            return Some(code);
         }
         let address = code.wrapping_sub(i64::MIN) as u64;
         let start = address - address % self.config.consume_queue_ext_file_size;
@@ -283,14 +287,14 @@ impl Store {
             .join("consumequeue_ext")
             .join(topic)
             .join(queue_id.to_string());
-        let mut bytes = [0; 8];
+        let mut bytes = [0; 10];
         let file = self
             .cache
             .get(&dir.join(format!("{start:020}")), Open::Existing);
-        match file.and_then(|file| file.read_at(address - start + 2, &mut bytes)) {
-            Ok(()) => i64::from_be_bytes(bytes),
-            Err(_) => 0,
-        }
+        file.and_then(|file| file.read_at(address - start, &mut bytes))
+            .ok()?;
+        let size = i16::from_be_bytes([bytes[0], bytes[1]]);
+        (size >= EXT_UNIT_MIN).then(|| be64(&bytes, 2))
     }
 
     /// Whether [`Store::read`] will be answered without touching the disk, as far as can be told.
@@ -329,8 +333,11 @@ impl Store {
         self.queue(topic, queue_id)?.unit(offset).ok().flatten()
     }
 
-    /// The record that starts at a physical offset; `None` when none does.
+    /// The visible record that starts at a physical offset; `None` when none does.
     pub fn record_at(&self, physical_offset: i64) -> Option<Bytes> {
+        if physical_offset >= self.visible_end() {
+            return None;
+        }
         self.log
             .record(physical_offset)
             .filter(|record| !is_filler(record))

@@ -548,19 +548,10 @@ impl Store {
         }
     }
 
-    fn answer_waiters(&self) {
+    pub(crate) fn answer_waiters(&self) {
         let flushed = self.log.flushed();
         let failed = self.log.stopped().map(str::to_owned);
-        let all = std::mem::take(&mut *self.waiters.lock());
-        let (ready, waiting): (VecDeque<_>, VecDeque<_>) = all
-            .into_iter()
-            .partition(|waiter| failed.is_some() || waiter.end <= flushed);
-        {
-            let mut waiters = self.waiters.lock();
-            let newer = std::mem::replace(&mut *waiters, waiting);
-            waiters.extend(newer);
-        }
-        for waiter in ready {
+        for waiter in self.take_waiters(|waiter| failed.is_some() || waiter.end <= flushed) {
             (waiter.done)(match &failed {
                 Some(reason) if waiter.end > flushed => Durability::Failed(reason.clone()),
                 _ => Durability::Durable,
@@ -568,19 +559,25 @@ impl Store {
         }
     }
 
-    /// Answers those who have waited too long.
+    /// Answers those who have waited too long. Call where no sync can hold it up.
     pub fn expire_waiters(&self) {
         let now = self.env.clock.now_ms();
-        let all = std::mem::take(&mut *self.waiters.lock());
-        let (late, waiting): (VecDeque<_>, VecDeque<_>) =
-            all.into_iter().partition(|waiter| waiter.deadline <= now);
-        {
-            let mut waiters = self.waiters.lock();
-            let newer = std::mem::replace(&mut *waiters, waiting);
-            waiters.extend(newer);
+        let flushed = self.log.flushed();
+        for waiter in self.take_waiters(|waiter| waiter.deadline <= now) {
+            let durable = waiter.end <= flushed;
+            (waiter.done)(if durable {
+                Durability::Durable
+            } else {
+                Durability::TimedOut
+            });
         }
-        late.into_iter()
-            .for_each(|waiter| (waiter.done)(Durability::TimedOut));
+    }
+
+    fn take_waiters(&self, ready: impl Fn(&Waiter) -> bool) -> VecDeque<Waiter> {
+        let mut waiters = self.waiters.lock();
+        let (ready, waiting) = waiters.drain(..).partition(ready);
+        *waiters = waiting;
+        ready
     }
 
     /// Syncs the log once for all who wait. Answers whether it is synced as far as it was written.
@@ -604,7 +601,7 @@ impl Store {
         }
     }
 
-    fn visible_end(&self) -> i64 {
+    pub(crate) fn visible_end(&self) -> i64 {
         match self.config.flush_mode {
             FlushMode::Async => self.log.written(),
             FlushMode::Sync => self.log.flushed(),

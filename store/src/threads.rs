@@ -1,5 +1,7 @@
 //! The background threads and how they sleep.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -40,11 +42,21 @@ impl Wake {
     }
 }
 
+/// A thread that panics stops the log: nothing is accepted that nobody would dispatch or flush.
 fn spawn(store: &Arc<Store>, name: &str, body: impl Fn(&Store) + Send + 'static) {
     let mine = Arc::clone(store);
     let run = move || {
-        while !mine.closing() {
-            body(&mine);
+        let live = || {
+            while !mine.closing() {
+                body(&mine);
+            }
+        };
+        if let Err(cause) = catch_unwind(AssertUnwindSafe(live)) {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or_default();
+            mine.log
+                .stop(format!("thread {name} panicked: {}", panic_text(&*cause)));
+            mine.answer_waiters();
         }
     };
     match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
@@ -55,9 +67,16 @@ fn spawn(store: &Arc<Store>, name: &str, body: impl Fn(&Store) + Send + 'static)
     }
 }
 
+fn panic_text(cause: &(dyn Any + Send)) -> &str {
+    let text = cause.downcast_ref::<&str>().copied();
+    text.or_else(|| cause.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}
+
 pub(crate) fn start(store: &Arc<Store>) {
     spawn(store, "store-dispatch", |store| {
         if !store.dispatch_once() {
+            store.expire_waiters();
             store.wake_dispatch.wait(1000);
         }
     });
@@ -75,7 +94,6 @@ pub(crate) fn start(store: &Arc<Store>) {
         store
             .wake_queues
             .wait(store.config().flush_consume_queue_interval_ms);
-        store.expire_waiters();
         if let Err(error) = store.flush_queues_once() {
             tracing::warn!(%error, "queues and index were not flushed");
         }

@@ -372,3 +372,31 @@ fn a_log_file_of_full_size_has_real_blocks_at_once() {
     assert!(file.blocks() * 512 >= 64 << 20, "{} blocks", file.blocks());
     store.shutdown().unwrap();
 }
+
+struct Panics;
+impl ArrivalListener for Panics {
+    fn arrived(&self, _: &Arrival<'_>) {
+        panic!("a listener's mistake");
+    }
+}
+
+#[test]
+fn a_thread_that_panics_stops_the_log_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&config(dir.path(), FlushMode::Sync));
+    store.set_arrival_listener(Arc::new(Panics));
+    store.start();
+    append(&store, "T", 0, "one");
+    let deadline = std::time::Instant::now() + SOON;
+    let refused = loop {
+        match store.status().writable {
+            Err(refused) => break refused.to_string(),
+            Ok(()) => assert!(std::time::Instant::now() < deadline),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(
+        refused.contains("store-dispatch") && refused.contains("a listener's mistake"),
+        "{refused}"
+    );
+}

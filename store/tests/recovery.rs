@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sluice_protocol::message::{Record, RecordFields};
 use sluice_store::{
-    Boundary, Environment, FileSystem, FlushMode, Open, ReadRequest, ReadStatus, RecordFilter,
-    SimulatedFiles, Store, StoreConfig, StoreError, TestClock,
+    Boundary, Durability, Environment, FileSystem, FlushMode, Open, ReadRequest, ReadStatus,
+    RecordFilter, SimulatedFiles, Store, StoreConfig, StoreError, TestClock,
 };
 
 struct All;
@@ -334,4 +334,90 @@ fn a_record_whose_place_cannot_be_true_is_set_aside() {
     assert_eq!(with_field(90, b"/"), others);
     assert_eq!(with_field(90, b"."), others);
     assert_eq!(with_field(90, b"\0"), others);
+}
+
+struct OnlyTags(i64);
+impl RecordFilter for OnlyTags {
+    fn matches_tags_code(&self, code: i64) -> bool {
+        code == self.0
+    }
+}
+
+/// Lets a queue's first unit point into an extension as Java writes it.
+fn with_extension(bench: &Bench, tags_code: i64) -> Arc<Store> {
+    let store = bench.open();
+    append(&store, "T", "one");
+    store.shutdown().unwrap();
+    drop(store);
+    let dir = |kind: &str| bench.config.root.join(kind).join("T/0");
+    let unit = bench.files.open(
+        &dir("consumequeue").join(format!("{:020}", 0)),
+        Open::Existing,
+    );
+    // The second unit of the second file.
+    let size = bench.config.consume_queue_ext_file_size;
+    let address = (size as i64 + 34).wrapping_add(i64::MIN);
+    unit.unwrap().write_at(12, &address.to_be_bytes()).unwrap();
+    let extension = dir("consumequeue_ext").join(format!("{size:020}"));
+    let file = bench.files.open(&extension, Open::Sparse(size)).unwrap();
+    file.write_at(34, &34_i16.to_be_bytes()).unwrap();
+    file.write_at(36, &tags_code.to_be_bytes()).unwrap();
+    bench.open()
+}
+
+fn status(store: &Store, filter: &dyn RecordFilter) -> ReadStatus {
+    let request = ReadRequest {
+        topic: "T",
+        queue_id: 0,
+        offset: 0,
+        max_messages: 8,
+        max_bytes: 1 << 20,
+    };
+    store.read(&request, filter).status
+}
+
+#[test]
+fn tags_are_read_from_javas_extension_and_no_message_is_lost_without_it() {
+    let mut bench = Bench::new();
+    bench.config.consume_queue_ext_file_size = 4096;
+    let store = with_extension(&bench, 77);
+    assert_eq!(status(&store, &OnlyTags(77)), ReadStatus::Found);
+    assert_eq!(status(&store, &OnlyTags(78)), ReadStatus::NoMatchedMessage);
+    store.shutdown().unwrap();
+    drop(store);
+    // Another file size: the address is not where a unit begins.
+    bench.config.consume_queue_ext_file_size = 4100;
+    let store = bench.open();
+    assert_eq!(status(&store, &OnlyTags(78)), ReadStatus::Found);
+    store.shutdown().unwrap();
+    drop(store);
+    bench.config.consume_queue_ext_file_size = 4096;
+    let gone = bench.config.root.join("consumequeue_ext");
+    bench.files.remove_dir_all(&gone).unwrap();
+    let store = bench.open();
+    assert_eq!(status(&store, &OnlyTags(78)), ReadStatus::Found);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn a_durable_waiter_is_never_told_it_was_too_slow() {
+    let mut bench = Bench::new();
+    bench.config.flush_mode = FlushMode::Sync;
+    let store = bench.open();
+    append(&store, "T", "one");
+    let (tell, told) = std::sync::mpsc::channel();
+    let end = store.status().max_offset;
+    for end in [end, end + 1] {
+        let tell = tell.clone();
+        let done = move |durability| tell.send(durability).unwrap();
+        store.when_durable(end, Box::new(done));
+    }
+    // Not synced yet, so nobody sees it.
+    assert!(store.record_at(0).is_none());
+    bench.clock.advance(60_000);
+    store.flush_once();
+    assert!(store.record_at(0).is_some());
+    store.expire_waiters();
+    let answers: Vec<_> = told.try_iter().collect();
+    assert_eq!(answers, [Durability::Durable, Durability::TimedOut]);
 }

@@ -215,7 +215,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "logicQueueSwapMapInterval",
     "logicQueueSwapMapReserveFileNum",
     "logicalDiskSpaceCleanForciblyThreshold",
-    "mappedFileSizeConsumeQueueExt",
     "mappedFileSizeTimerLog",
     "mappedFileSwapEnable",
     "mapperFileSizeBatchConsumeQueue",
