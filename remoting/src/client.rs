@@ -121,7 +121,9 @@ impl Client {
         address: &str,
         request: RemotingCommand,
     ) -> Result<(), RemotingError> {
-        self.connection(address).await?.one_way(request);
+        let connection = self.connection(address).await?;
+        connection.room().await;
+        connection.one_way(request);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use sluice_protocol::frame::FrameError;
 use sluice_protocol::{RemotingCommand, Serialization};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::error::{CloseReason, RemotingError};
@@ -25,6 +25,11 @@ pub(crate) const OUTBOX_SIZE_MAX: usize = 64 * 1024 * 1024;
 /// Most requests of one peer that may be unanswered at a time: each holds memory or a task that the
 /// outbox does not count, a parked pull for instance. One more is refused as busy.
 pub(crate) const UNANSWERED_MAX: usize = 16_384;
+
+/// While more than this waits, requests of our own are not put in.
+const ROOM_MAX: usize = 8 * 1024 * 1024;
+/// When no more than this is left, they are again.
+const ROOM_MIN: usize = ROOM_MAX / 2;
 
 /// A connection to a peer: answers and requests are put in from any thread, its driver writes them.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub struct Connection {
     /// Those of them that wait for an event.
     pub(crate) parked: AtomicUsize,
     draining: AtomicBool,
+    /// Told when the outbox has fallen to [`ROOM_MIN`], and when the connection ends.
+    emptied: Notify,
     /// Form of the last request that came; our own requests take it.
     serialization: AtomicU8,
     closed: OnceLock<CloseReason>,
@@ -79,6 +86,7 @@ impl Connection {
             unanswered: AtomicUsize::new(0),
             parked: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            emptied: Notify::new(),
             serialization: AtomicU8::new(Serialization::Json as u8),
             closed: OnceLock::new(),
             opened: Instant::now(),
@@ -115,6 +123,7 @@ impl Connection {
     pub fn close(&self, reason: CloseReason) {
         if self.closed.set(reason).is_ok() {
             self.wake();
+            self.emptied.notify_waiters();
         }
     }
 
@@ -147,6 +156,15 @@ impl Connection {
             connection: self,
             opaque: request.opaque,
         };
+        let deadline = Instant::now() + timeout;
+        let late = |_| RemotingError::Timeout {
+            address: self.peer.to_string(),
+            code: request.code,
+            timeout,
+        };
+        tokio::time::timeout_at(deadline, self.room())
+            .await
+            .map_err(late)?;
         self.waiting.lock().insert(request.opaque, sender);
         self.send(&request, &[])
             .map_err(|source| RemotingError::Unsendable {
@@ -159,20 +177,40 @@ impl Connection {
                 reason: reason.clone(),
             });
         }
-        let outcome = tokio::time::timeout(timeout, receiver).await;
+        let outcome = tokio::time::timeout_at(deadline, receiver).await;
         drop(waiting);
-        match outcome {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(_)) => Err(RemotingError::Closed {
-                address: self.peer.to_string(),
-                reason: self.close_reason(),
-            }),
-            Err(_) => Err(RemotingError::Timeout {
-                address: self.peer.to_string(),
-                code: request.code,
-                timeout,
-            }),
+        outcome.map_err(late)?.map_err(|_| RemotingError::Closed {
+            address: self.peer.to_string(),
+            reason: self.close_reason(),
+        })
+    }
+
+    /// Waits until requests of ours may be put in, so that many senders at once wait for the peer
+    /// instead of being taken for one that it does not read. Returns at once on a closed connection.
+    pub(crate) async fn room(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // From here on no emptying is missed.
+            emptied.as_mut().enable();
+            if self.is_closed() || self.outbox.lock().pending() <= ROOM_MAX {
+                return;
+            }
+            emptied.await;
         }
+    }
+
+    /// `written` bytes have left for the peer.
+    pub(crate) fn note_written(&self, written: usize) {
+        let mut outbox = self.outbox.lock();
+        let before = outbox.pending();
+        outbox.written(written);
+        let low = before > ROOM_MIN && outbox.pending() <= ROOM_MIN;
+        drop(outbox);
+        if low {
+            self.emptied.notify_waiters();
+        }
+        self.note_write();
     }
 
     /// Puts a command in the outbox; on a closed connection it is dropped.

@@ -171,8 +171,7 @@ impl Driver {
             Poll::Ready(Ok(0)) => Err(CloseReason::Peer),
             Poll::Ready(Ok(written)) => {
                 advance(&mut self.writing, written);
-                self.connection.outbox.lock().written(written);
-                self.connection.note_write();
+                self.connection.note_written(written);
                 self.needs_flush = !matches!(self.stream, Stream::Plain(_));
                 Ok(Poll::Ready(()))
             }

@@ -344,3 +344,34 @@ async fn one_way_requests_carry_the_flag() {
     assert!(request.is_one_way() && !request.is_response());
     assert_eq!(request.body, "gone");
 }
+
+/// More than a server would let wait for a peer: senders wait for room, none loses its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_large_calls_at_once_wait_for_room() {
+    const CALLS: usize = 60;
+    const SIZE: usize = 4 << 20;
+    let (server, _, _events) = serve(ServerOptions::default()).await;
+    let (client, address) = (client(), server.address().to_string());
+    let body = bytes::Bytes::from(vec![7; SIZE]);
+    let calls: Vec<_> = (0..CALLS)
+        .map(|at| {
+            let (client, address) = (client.clone(), address.clone());
+            // Only the requests are large.
+            let ask = request(DROP, 0).with_body(body.clone());
+            tokio::spawn(async move {
+                if at % 10 == 0 {
+                    client.one_way(&address, ask).await.map(|()| 1)
+                } else {
+                    client
+                        .call(&address, ask, PATIENCE)
+                        .await
+                        .map(|answer| answer.code)
+                }
+            })
+        })
+        .collect();
+    for call in calls {
+        let code = within(call).await.expect("no panic");
+        assert_eq!(code.expect("a response"), 1);
+    }
+}
