@@ -236,11 +236,15 @@ impl Instance {
         known
     }
 
+    /// Whether messages for the topic go by the template of new topics.
+    pub fn has_template_route(&self, topic: &str) -> bool {
+        self.known_route(topic)
+            .is_some_and(|known| known.is_template)
+    }
+
     /// The topic has its first message: its real route replaces the template.
     pub async fn confirm_route(&self, topic: &str) {
-        if self
-            .known_route(topic)
-            .is_some_and(|known| known.is_template)
+        if self.has_template_route(topic)
             && let Err(error) = self.fetch_route(topic).await
         {
             tracing::debug!(topic, %error, "route of a new topic is not known yet");

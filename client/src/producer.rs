@@ -447,7 +447,12 @@ impl Core {
             Instant::now(),
         );
         match &result {
-            Ok(_) => self.instance.confirm_route(&outgoing.topic).await,
+            Ok(_) if self.instance.has_template_route(&outgoing.topic) => {
+                // Not waited for: the message is stored, whatever the name server does.
+                let (instance, topic) = (self.instance.clone(), outgoing.topic.clone());
+                tokio::spawn(async move { instance.confirm_route(&topic).await });
+            }
+            Ok(_) => {}
             Err(error) if error.is_timeout() => self.instance.want_heartbeat(),
             Err(ClientError::Refused {
                 code: response::TOPIC_NOT_EXIST,

@@ -26,6 +26,9 @@ use crate::validate;
 /// How long brokers hold a pull that finds nothing.
 const SUSPEND: Duration = Duration::from_secs(20);
 
+/// Longest wait of one poll: `Duration::MAX` behind now is no moment.
+const POLL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Settings of a [`LitePullConsumer`]; see [`LitePullConsumer::builder`].
 #[must_use = "nothing is pulled before build"]
 pub struct LitePullConsumerBuilder {
@@ -223,7 +226,7 @@ impl LitePullConsumer {
         if self.group().is_stopping() {
             return Err(ClientError::ShutDown);
         }
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(POLL_MAX);
         self.commit_if_due().await;
         let mut chunks = tokio::select! {
             chunks = self.chunks.lock() => chunks,
@@ -338,7 +341,8 @@ impl LitePullConsumer {
                 .insert(queue.topic.clone(), subscription);
         }
         for assigned in group.all_assigned() {
-            if !queues.contains(&assigned.queue) {
+            // What a call that was given up has left behind is dropped, but still there.
+            if !queues.contains(&assigned.queue) || assigned.is_dropped() {
                 group.give_up(&assigned).await;
             }
         }

@@ -278,6 +278,8 @@ impl Group {
     }
 
     /// Makes `offset` the group's position on the queue and drops it; the next round takes it anew.
+    /// While an ordered listener still has it, it stays, dropped, and that round gives it up first:
+    /// taken anew at once, it would have two listeners.
     pub async fn reset(self: &Arc<Self>, assigned: &Arc<Assigned>, offset: i64) {
         let _no_rebalance = self.rebalancing.lock().await;
         assigned.drop_and_clear();
@@ -285,6 +287,9 @@ impl Group {
         self.offsets.update(queue, offset, Update::Set);
         if let Err(error) = self.offsets.persist_now(queue).await {
             tracing::warn!(group = self.name, %queue, offset, %error, "reset offset not committed");
+        }
+        if self.needs_locks() && assigned.consuming.try_lock().is_err() {
+            return;
         }
         let mut table = self.assigned.write();
         if table
@@ -304,9 +309,13 @@ impl Group {
         }
     }
 
-    /// Renews the locks of all queues; what is not granted may no longer be consumed.
+    /// Renews the locks of all queues that are not given up; what is not granted may no longer be
+    /// consumed.
     pub async fn renew_locks(&self) {
-        for (broker, queues) in by_broker(&self.assigned_queues()) {
+        let mut held = self.all_assigned();
+        held.retain(|assigned| !assigned.is_dropped());
+        let held: Vec<_> = held.iter().map(|assigned| assigned.queue.clone()).collect();
+        for (broker, queues) in by_broker(&held) {
             let granted = match self.instance.lock(&broker, &self.name, &queues).await {
                 Ok(granted) => granted,
                 Err(error) => {

@@ -61,9 +61,10 @@ fn answer(responder: Responder, body: Vec<u8>) {
     responder.answer(response);
 }
 
-/// RESET_CONSUMER_CLIENT_OFFSET: an operator moved the group.
+/// RESET_CONSUMER_CLIENT_OFFSET: an operator moved the group. As in Java, lite pull consumers, which
+/// seek themselves, take no notice.
 async fn reset_offsets(group: &Arc<Group>, request: &RemotingCommand) {
-    if request.ext.get("group") != Some(&group.name) {
+    if request.ext.get("group") != Some(&group.name) || group.pull.lite {
         return;
     }
     let table = match body::read::<ResetOffsetBody>(&request.body) {
