@@ -33,7 +33,7 @@ pub enum Command {
     Send(Send),
     /// Show the messages of a topic until Ctrl-C
     Recv(Recv),
-    /// Look into the store directory of a broker that is not running
+    /// Check, dump or repair the store directory of a broker that is not running
     Store(Store),
 }
 
@@ -45,24 +45,17 @@ pub struct Store {
     pub task: StoreTask,
 }
 
-/// What to do with a store directory. Only `repair` changes anything.
+/// What to do with a store directory.
 #[derive(Debug, Subcommand)]
 pub enum StoreTask {
-    /// Read the whole CommitLog; ends with 1 if something is wrong with it
-    Check {
-        /// Store directory (storePathRootDir)
-        dir: PathBuf,
-    },
-    /// Set damaged parts of the CommitLog aside and build queues and index anew from the rest;
-    /// what is set aside stays in files beside the log
-    Repair {
-        /// Store directory (storePathRootDir)
-        dir: PathBuf,
-    },
-    /// Print one line per message
+    /// Read the whole CommitLog and compare queues and index with it; ends with 1 if something is
+    /// wrong. Nothing is changed
+    Check(StoreDirectory),
+    /// Print one line per message. Nothing is changed
     Dump {
-        /// Store directory (storePathRootDir)
-        dir: PathBuf,
+        /// Which store
+        #[command(flatten)]
+        directory: StoreDirectory,
         /// Only messages of this topic
         #[arg(short, long)]
         topic: Option<String>,
@@ -70,6 +63,18 @@ pub enum StoreTask {
         #[arg(short = 'n', long, value_name = "COUNT")]
         limit: Option<u64>,
     },
+    /// Set damaged parts of the CommitLog aside and build queues and index anew from the rest
+    Repair(StoreDirectory),
+}
+
+/// Which store.
+#[derive(Debug, Args)]
+pub struct StoreDirectory {
+    /// Store directory (storePathRootDir)
+    pub dir: PathBuf,
+    /// CommitLog directory, if it is not in the store directory (storePathCommitLog)
+    #[arg(long, value_name = "DIR")]
+    pub commitlog: Option<PathBuf>,
 }
 
 /// Options of `sluice dev`.

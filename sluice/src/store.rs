@@ -5,9 +5,9 @@ use std::io::{BufWriter, ErrorKind, Write};
 
 use anyhow::{Context, Result};
 use sluice_store::StoreError;
-use sluice_store::inspect::{self, DumpOptions, Report};
+use sluice_store::inspect::{self, Directory, DumpOptions, Report};
 
-use crate::args::{Store, StoreTask};
+use crate::args::{Store, StoreDirectory, StoreTask};
 
 /// Something is wrong with the store; it has been told.
 #[derive(Debug)]
@@ -21,40 +21,33 @@ impl fmt::Display for Unsound {
 
 impl std::error::Error for Unsound {}
 
-/// Carries out `sluice store ...`.
-pub fn run(store: Store) -> Result<()> {
-    match store.task {
-        StoreTask::Check { dir } => verdict(&inspect::check(&dir)?),
-        StoreTask::Repair { dir } => verdict(&inspect::repair(&dir)?),
-        StoreTask::Dump { dir, topic, limit } => {
-            let mut out = BufWriter::new(std::io::stdout().lock());
-            let dumped = inspect::dump(&dir, &mut out, &DumpOptions { topic, limit });
-            match dumped {
-                // A reader that has seen enough (`| head`) is no failure.
-                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => {
-                    Ok(())
-                }
-                Err(error) => Err(error.into()),
-                Ok(report) => {
-                    out.flush().context("standard output can't be written")?;
-                    report
-                        .problems
-                        .iter()
-                        .for_each(|problem| eprintln!("{problem}"));
-                    if report.problems.is_empty() {
-                        Ok(())
-                    } else {
-                        Err(Unsound.into())
-                    }
-                }
-            }
+impl From<StoreDirectory> for Directory {
+    fn from(named: StoreDirectory) -> Self {
+        Directory {
+            root: named.dir,
+            commit_log: named.commitlog,
         }
     }
 }
 
+/// Carries out `sluice store ...`.
+pub fn run(store: Store) -> Result<()> {
+    match store.task {
+        StoreTask::Check(directory) => {
+            let report = inspect::check(directory)?;
+            tell(&report)?;
+            verdict(&report)
+        }
+        StoreTask::Dump {
+            directory,
+            topic,
+            limit,
+        } => dump(&directory.into(), &DumpOptions { topic, limit }),
+        StoreTask::Repair(directory) => repair(&directory.into()),
+    }
+}
+
 fn verdict(report: &Report) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    tell(&mut out, report).context("standard output can't be written")?;
     if report.problems.is_empty() {
         Ok(())
     } else {
@@ -62,9 +55,49 @@ fn verdict(report: &Report) -> Result<()> {
     }
 }
 
-fn tell(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
+fn dump(directory: &Directory, options: &DumpOptions) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match inspect::dump(directory.clone(), &mut out, options) {
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(report) => {
+            out.flush().context("standard output can't be written")?;
+            report
+                .problems
+                .iter()
+                .for_each(|problem| eprintln!("{problem}"));
+            verdict(&report)
+        }
+    }
+}
+
+/// Says what was found and what will be done, does it, and says what is there now.
+fn repair(directory: &Directory) -> Result<()> {
+    tell(&inspect::check(directory.clone())?)?;
+    let quarantine = directory.root.join("quarantine");
+    say(&format!(
+        "\nrepairing: damaged parts of the CommitLog go to {}, queues and index are built anew from the rest\n",
+        quarantine.display()
+    ))?;
+    let report = inspect::repair(directory.clone())?;
+    tell(&report)?;
+    verdict(&report)
+}
+
+fn say(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("standard output can't be written")
+}
+
+fn tell(report: &Report) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    write_report(&mut out, report).context("standard output can't be written")
+}
+
+fn write_report(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
     writeln!(out, "commit log files   {}", report.files)?;
     writeln!(out, "messages           {}", report.records)?;
+    writeln!(out, "queues             {}", report.queues)?;
     writeln!(
         out,
         "physical offsets   {} to {}",

@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use sluice_protocol::message::record::{
-    MAGIC_BLANK, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, RECORD_SIZE_MIN,
+    MAGIC_BLANK, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, RECORD_SIZE_MIN, SYS_FLAG_AT,
 };
-use sluice_protocol::message::{Record, RecordError};
+use sluice_protocol::message::{Record, RecordError, sys_flag};
 
 use crate::error::{AppendError, At, StoreError};
 use crate::files::{File, FileSystem, Open};
@@ -362,4 +362,14 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> i32 {
 
 pub(crate) fn be64(bytes: &[u8], at: usize) -> i64 {
     i64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// Whether a record is one that recovery put in place of damaged bytes.
+pub(crate) fn is_filler(bytes: &[u8]) -> bool {
+    let at = SYS_FLAG_AT;
+    let flag = bytes
+        .get(at..at + 4)
+        .map_or(0, |b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK
+        && Record::parse(bytes).is_ok_and(|record| record.topic().is_empty())
 }

@@ -117,11 +117,8 @@ impl ConsumeQueue {
             let path = self.dir.join(&entry.name);
             match file_start(&entry.name).filter(|_| !entry.is_dir) {
                 None => tracing::warn!(path = %path.display(), "not a consume queue file, ignored"),
-                Some(_) if entry.size == 0 => self
-                    .cache
-                    .files
-                    .remove_file(&path)
-                    .at("remove empty", &path)?,
+                // Being made when the process died.
+                Some(_) if entry.size == 0 => {}
                 Some(_) if entry.size != self.file_size as u64 => {
                     return Err(StoreError::FileSize {
                         path,
@@ -135,8 +132,20 @@ impl ConsumeQueue {
         Ok(starts)
     }
 
+    fn remove_empty(&self) -> Result<(), StoreError> {
+        for entry in self.cache.files.list(&self.dir).at("list", &self.dir)? {
+            if entry.size == 0 && file_start(&entry.name).is_some() {
+                let path = self.dir.join(&entry.name);
+                let removed = self.cache.files.remove_file(&path);
+                removed.at("remove empty", &path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Finds the valid end: the first unit that is empty, or that points at or behind `limit`.
     pub(crate) fn load(&self, limit: i64) -> Result<(), StoreError> {
+        self.remove_empty()?;
         let starts = self.starts()?;
         let Some(&oldest) = starts.first() else {
             return Ok(());
@@ -170,6 +179,12 @@ impl ConsumeQueue {
     /// After a clean stop units are dense and everything behind them is zero: the end is found by
     /// bisection, so that starting costs a few reads per queue, not its whole file.
     pub(crate) fn load_clean(&self) -> Result<(), StoreError> {
+        self.remove_empty()?;
+        self.load_as_it_is()
+    }
+
+    /// [`ConsumeQueue::load_clean`] without changing anything.
+    pub(crate) fn load_as_it_is(&self) -> Result<(), StoreError> {
         let starts = self.starts()?;
         let Some(&last) = starts.last() else {
             return Ok(());

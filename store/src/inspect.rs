@@ -1,23 +1,49 @@
-//! A store directory from outside: check, dump, repair. Each refuses a directory in use.
+//! A store directory from outside: check, dump, repair. Each refuses a directory in use; check and
+//! dump change nothing in it.
+
+mod against_log;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sluice_protocol::message::Record;
 
-use crate::commit_log::{CommitLog, Item};
+use crate::checkpoint::{Checkpoint, Marks};
+use crate::commit_log::{CommitLog, Item, is_filler, is_zero};
 use crate::config::{Environment, StoreConfig};
 use crate::error::{At, StoreError};
-use crate::recovery::sound;
+use crate::files::LockGuard;
+use crate::recovery::{resume, sound};
 use crate::store::{Store, take_lock};
+
+/// Where a store lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// `storePathRootDir`.
+    pub root: PathBuf,
+    /// `storePathCommitLog`; `None` = `commitlog` below the root.
+    pub commit_log: Option<PathBuf>,
+}
+
+impl From<&Path> for Directory {
+    fn from(root: &Path) -> Self {
+        Directory {
+            root: root.to_owned(),
+            commit_log: None,
+        }
+    }
+}
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Commit log files.
     pub files: usize,
-    /// Good records.
+    /// Good records; what recovery put in place of damaged bytes does not count.
     pub records: u64,
+    /// Consume queues; 0 where they were not looked at.
+    pub queues: usize,
     /// Lowest physical offset.
     pub min_offset: i64,
     /// Behind the last good record.
@@ -37,23 +63,41 @@ pub struct DumpOptions {
     pub limit: Option<u64>,
 }
 
-fn configured(root: &Path, env: &Environment) -> Result<StoreConfig, StoreError> {
+/// A directory as check and dump see it.
+struct Closed {
+    config: StoreConfig,
+    env: Environment,
+    log: CommitLog,
+    /// What a trusted checkpoint says.
+    marks: Option<Marks>,
+    clean: bool,
+    _lock: Box<dyn LockGuard>,
+}
+
+fn configured(directory: &Directory, env: &Environment) -> Result<StoreConfig, StoreError> {
     let mut config = StoreConfig {
-        root: root.to_owned(),
+        root: directory.root.clone(),
+        commit_log_dir: directory.commit_log.clone(),
         ..StoreConfig::default()
     };
+    for path in [&config.root, &config.commit_log_path()] {
+        if !env.files.exists(path) {
+            return Err(StoreError::Io {
+                action: "open",
+                path: path.clone(),
+                source: std::io::ErrorKind::NotFound.into(),
+            });
+        }
+    }
     let dir = config.commit_log_path();
     // The file size is whatever the directory was written with.
-    if let Some(entry) = env
-        .files
-        .list(&dir)
-        .at("list", &dir)?
-        .iter()
-        .find(|entry| entry.size > 0)
+    let sizes = env.files.list(&dir).at("list", &dir)?;
+    if let Some(size) = sizes.iter().map(|entry| entry.size).max()
+        && size > 0
     {
-        config.commit_log_file_size = entry.size;
+        config.commit_log_file_size = size;
     }
-    if let Some(size) = queue_file_size(&root.join("consumequeue"), env)? {
+    if let Some(size) = queue_file_size(&config.root.join("consumequeue"), env)? {
         config.consume_queue_file_size = size;
     }
     Ok(config)
@@ -74,117 +118,158 @@ fn queue_file_size(dir: &Path, env: &Environment) -> Result<Option<u64>, StoreEr
     Ok(None)
 }
 
-fn walk(
-    root: &Path,
-    env: &Environment,
-    mut see: impl FnMut(&Record<'_>) -> bool,
-) -> Result<Report, StoreError> {
-    if !env.files.exists(root) {
-        return Err(StoreError::Io {
-            action: "open",
-            path: root.to_owned(),
-            source: std::io::ErrorKind::NotFound.into(),
-        });
+impl Closed {
+    fn open(directory: &Directory, env: &Environment) -> Result<Self, StoreError> {
+        let config = configured(directory, env)?;
+        let lock = take_lock(&*env.files, &config.root)?;
+        let log = CommitLog::load(
+            Arc::clone(&env.files),
+            config.commit_log_path(),
+            config.commit_log_file_size,
+        )?;
+        let path = config.root.join("checkpoint");
+        let marks = match env.files.exists(&path) {
+            true => Checkpoint::open(&*env.files, path)?,
+            false => return Ok(Self::new(config, env, log, None, lock)),
+        };
+        let (_, marks, trusted) = marks;
+        Ok(Self::new(config, env, log, trusted.then_some(marks), lock))
     }
-    let _lock = take_lock(&*env.files, root)?;
-    let config = configured(root, env)?;
-    let log = CommitLog::load(
-        env.files.clone(),
-        config.commit_log_path(),
-        config.commit_log_file_size,
-    )?;
-    let mut report = Report {
-        files: log.segments().len(),
-        min_offset: log.min(),
-        clean: !env.files.exists(&root.join("abort")),
-        ..Report::default()
-    };
-    let mut at = log.min();
-    while let Some(segment) = log.segment(at) {
-        match log.item(at) {
-            Ok(Item::Blank(next)) => at = next,
-            Ok(Item::Record(bytes)) if sound(&bytes) => {
-                report.records += 1;
-                at += bytes.len() as i64;
-                if Record::parse(&bytes).is_ok_and(|record| !see(&record)) {
-                    break;
-                }
-            }
-            other => {
-                let rest = (segment.start + log.file_size as i64 - at) as usize;
-                let zero = log
-                    .slice(at, rest)
-                    .is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0));
-                if !zero {
-                    let what = other
-                        .err()
-                        .map_or("body checksum differs".to_owned(), |error| {
-                            error.to_string()
-                        });
-                    report.problems.push(format!(
-                        "{} at {}: {what}",
-                        segment.path.display(),
-                        at - segment.start
-                    ));
-                }
-                break;
-            }
+
+    fn new(
+        config: StoreConfig,
+        env: &Environment,
+        log: CommitLog,
+        marks: Option<Marks>,
+        lock: Box<dyn LockGuard>,
+    ) -> Self {
+        Closed {
+            clean: !env.files.exists(&config.root.join("abort")),
+            config,
+            env: env.clone(),
+            log,
+            marks,
+            _lock: lock,
         }
     }
-    report.end_offset = at;
-    if report.problems.is_empty() {
-        report.problems.extend(broken_off(&log, at));
+
+    /// Shows `see` every good record until it has seen enough, and reports what lies between.
+    fn walk(
+        &self,
+        mut see: impl FnMut(&Record<'_>) -> Result<bool, StoreError>,
+    ) -> Result<Report, StoreError> {
+        let log = &self.log;
+        let mut report = Report {
+            files: log.segments().len(),
+            min_offset: log.min(),
+            clean: self.clean,
+            ..Report::default()
+        };
+        let (mut at, mut time) = (log.min(), 0);
+        loop {
+            let problem = match log.segment(at).map(|_| log.item(at)) {
+                Some(Ok(Item::Blank(next))) => {
+                    at = next;
+                    continue;
+                }
+                Some(Ok(Item::Record(bytes))) if sound(&bytes) => {
+                    at += bytes.len() as i64;
+                    let Ok(record) = Record::parse(&bytes) else {
+                        continue;
+                    };
+                    time = record.store_timestamp();
+                    report.records += u64::from(!is_filler(&bytes));
+                    if !is_filler(&bytes) && !see(&record)? {
+                        report.end_offset = at;
+                        return Ok(report);
+                    }
+                    continue;
+                }
+                Some(Ok(Item::Record(_))) => "body checksum differs".to_owned(),
+                Some(Err(error)) => error.to_string(),
+                None => "the file is missing".to_owned(),
+            };
+            let Some(next) = resume(log, at, time, None) else {
+                break;
+            };
+            let place = self.place(at);
+            report
+                .problems
+                .push(format!("{place}: {problem}, {} bytes are lost", next - at));
+            at = next;
+        }
+        report.end_offset = at;
+        self.check_end(&mut report)?;
+        Ok(report)
     }
-    Ok(report)
+
+    /// What should lie behind the last good record: nothing, and nothing that was on disk before.
+    fn check_end(&self, report: &mut Report) -> Result<(), StoreError> {
+        let end = report.end_offset;
+        for segment in self.log.segments() {
+            let size = self.log.file_size;
+            let from = (end - segment.start).clamp(0, size as i64) as u64;
+            if !is_zero(&*segment.file, from, size).at("read", &segment.path)? {
+                let place = self.place(segment.start + from as i64);
+                report
+                    .problems
+                    .push(format!("{place}: there is no message, but other bytes"));
+            }
+        }
+        if let Some(marks) = self.marks.filter(|marks| marks.log_offset > end) {
+            let dir = self.log.dir.display();
+            let durable = marks.log_offset;
+            report.problems.push(format!(
+                "{dir}: messages end at {end}, but were on disk up to {durable}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn place(&self, offset: i64) -> String {
+        let start = self.log.segment_start(offset);
+        let path = self.log.dir.join(crate::commit_log::file_name(start));
+        format!("{} at {}", path.display(), offset - start)
+    }
 }
 
-/// What is wrong if messages follow behind the end of the log: a file between them is missing or empty.
-fn broken_off(log: &CommitLog, end: i64) -> Option<String> {
-    let lost = log.segments().into_iter().find(|segment| {
-        segment.start > end && matches!(log.item(segment.start), Ok(Item::Record(_)))
-    })?;
-    Some(format!(
-        "{}: messages follow behind {end}, where the log breaks off",
-        lost.path.display()
-    ))
-}
-
-/// Reads the whole log and says what is wrong, changing nothing.
+/// Reads the whole log, compares queues and index with it, and says all that is wrong.
 ///
 /// # Errors
 /// [`StoreError::Locked`] while the store is in use, or what keeps files from being read.
-pub fn check(dir: &Path) -> Result<Report, StoreError> {
-    check_in(dir, &Environment::system())
+pub fn check(directory: impl Into<Directory>) -> Result<Report, StoreError> {
+    check_in(directory, &Environment::system())
 }
 
 /// [`check`] on other files.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_in(dir: &Path, env: &Environment) -> Result<Report, StoreError> {
-    walk(dir, env, |_| true)
+pub fn check_in(directory: impl Into<Directory>, env: &Environment) -> Result<Report, StoreError> {
+    against_log::check(&Closed::open(&directory.into(), env)?)
 }
 
 /// Prints one line per record.
 ///
 /// # Errors
 /// As [`check`], and what `out` says.
-pub fn dump(dir: &Path, out: &mut dyn Write, options: &DumpOptions) -> Result<Report, StoreError> {
+pub fn dump(
+    directory: impl Into<Directory>,
+    out: &mut dyn Write,
+    options: &DumpOptions,
+) -> Result<Report, StoreError> {
     let mut left = options.limit.unwrap_or(u64::MAX);
-    let mut failed = None;
-    let report = walk(dir, &Environment::system(), |record| {
-        if options
-            .topic
-            .as_deref()
-            .is_some_and(|topic| topic != record.topic())
-        {
-            return true;
+    let closed = Closed::open(&directory.into(), &Environment::system())?;
+    closed.walk(|record| {
+        let topic = options.topic.as_deref();
+        if topic.is_some_and(|topic| topic != record.topic()) {
+            return Ok(true);
         }
         if left == 0 {
-            return false;
+            return Ok(false);
         }
         left -= 1;
-        let line = writeln!(
+        writeln!(
             out,
             "{} {}@{} offset {} size {} stored {} properties {:?}",
             record.physical_offset(),
@@ -194,45 +279,38 @@ pub fn dump(dir: &Path, out: &mut dyn Write, options: &DumpOptions) -> Result<Re
             record.size(),
             record.store_timestamp(),
             String::from_utf8_lossy(record.properties()),
-        );
-        failed = line.err();
-        failed.is_none()
-    })?;
-    match failed {
-        Some(source) => Err(StoreError::Io {
-            action: "write",
-            path: PathBuf::from("dump"),
-            source,
-        }),
-        None => Ok(report),
-    }
+        )
+        .at("write", Path::new("dump"))?;
+        Ok(true)
+    })
 }
 
-/// Sets damaged parts of the log aside, keeps every good record, and builds queues and index anew
-/// from the log alone, then closes and checks again.
+/// Sets damaged parts of the log aside in `quarantine`, keeps every good record, and builds queues
+/// and index anew from the log alone, then closes and checks again.
 ///
 /// Where the index was made with sizes other than Java's, which its files do not tell, it is left
 /// to the next start, as is everything else built from the log: `abort` then stays.
 ///
 /// # Errors
 /// As [`check`], and what recovery says.
-pub fn repair(dir: &Path) -> Result<Report, StoreError> {
-    let env = Environment::system();
-    let mut config = configured(dir, &env)?;
-    let files = std::sync::Arc::clone(&env.files);
+pub fn repair(directory: impl Into<Directory>) -> Result<Report, StoreError> {
+    let (directory, env) = (directory.into(), Environment::system());
+    let root = &directory.root;
+    let mut config = configured(&directory, &env)?;
+    let files = Arc::clone(&env.files);
     config.index_enabled = index_is_standard(&config, &env)?;
     let complete = config.index_enabled;
     Store::open_as(config, env, true)?.shutdown()?;
     if !complete {
-        let marks = dir.join("checkpoint");
+        let marks = root.join("checkpoint");
         files
-            .rename(&marks, &dir.join("checkpoint.bak"))
+            .rename(&marks, &root.join("checkpoint.bak"))
             .at("rename", &marks)?;
-        let abort = dir.join("abort");
+        let abort = root.join("abort");
         files.put(&abort, b"0").at("write", &abort)?;
-        files.sync_dir(dir).at("sync", dir)?;
+        files.sync_dir(root).at("sync", root)?;
     }
-    check(dir)
+    check(directory)
 }
 
 fn index_is_standard(config: &StoreConfig, env: &Environment) -> Result<bool, StoreError> {

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sluice_protocol::message::{Record, record, sys_flag};
+use sluice_protocol::message::Record;
 
-use crate::commit_log::be64;
+use crate::commit_log::{be64, is_filler};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit, UNIT};
 use crate::error::StoreError;
 use crate::files::Open;
@@ -114,7 +114,7 @@ pub struct QueryResult {
 }
 
 /// A tags code at or below it is an address in the queue's extension.
-const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
+pub(crate) const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 /// Bytes of an extension's unit without a bit map: size, tags code, store time, size of the map.
 const EXT_UNIT_MIN: i16 = 20;
 
@@ -465,14 +465,4 @@ impl Store {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
-}
-
-/// Whether a record is one that recovery put in place of damaged bytes.
-fn is_filler(bytes: &[u8]) -> bool {
-    let at = record::SYS_FLAG_AT;
-    let flag = bytes
-        .get(at..at + 4)
-        .map_or(0, |b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]));
-    flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK
-        && Record::parse(bytes).is_ok_and(|record| record.topic().is_empty())
 }

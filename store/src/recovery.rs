@@ -4,7 +4,7 @@
 //! record by record and dispatched again; queues and index are first cut back to that point.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +15,7 @@ use crate::checkpoint::Marks;
 use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment};
 use crate::consume_queue::ConsumeQueue;
 use crate::error::{At, StoreError};
+use crate::files::FileSystem;
 use crate::removed_queues::RemovedQueue;
 use crate::store::{Store, is_queued};
 use crate::vouched;
@@ -179,20 +180,31 @@ fn load_queues(store: &Store, limit: i64, whole: bool) -> Result<i64, StoreError
 
 /// The queues that have files, not loaded yet.
 fn load_queue_names(store: &Store) -> Result<Vec<Arc<ConsumeQueue>>, StoreError> {
-    let files = store.files();
+    let dirs = queue_dirs(&**store.files(), &store.config.root)?;
+    let queues = dirs
+        .iter()
+        .map(|(topic, id, _)| store.queue_or_create(topic, *id));
+    Ok(queues.collect())
+}
+
+/// Topic, queue id and directory of every queue that has files.
+pub(crate) fn queue_dirs(
+    files: &dyn FileSystem,
+    root: &Path,
+) -> Result<Vec<(String, i32, PathBuf)>, StoreError> {
     let dirs = |dir: &Path| -> Result<Vec<String>, StoreError> {
         let entries = files.list(dir).at("list", dir)?;
         let dirs = entries.into_iter().filter(|entry| entry.is_dir);
         Ok(dirs.map(|entry| entry.name).collect())
     };
-    let root = store.config.root.join("consumequeue");
+    let root = root.join("consumequeue");
     let mut found = Vec::new();
     for topic in dirs(&root)? {
         for name in dirs(&root.join(&topic))? {
             let Ok(id) = name.parse() else { continue };
             let dir = root.join(&topic).join(&name);
             if !files.list(&dir).at("list", &dir)?.is_empty() {
-                found.push(store.queue_or_create(&topic, id));
+                found.push((topic.clone(), id, dir));
             }
         }
     }
@@ -395,7 +407,12 @@ fn queue_fields_lost(store: &Store, record: &Record<'_>, at: i64) -> bool {
 
 /// Where good records go on behind a bad place; `None` at the log's end, where only what may
 /// never have been synced follows.
-fn resume(log: &CommitLog, bad: i64, last_time: i64, durable: Option<i64>) -> Option<i64> {
+pub(crate) fn resume(
+    log: &CommitLog,
+    bad: i64,
+    last_time: i64,
+    durable: Option<i64>,
+) -> Option<i64> {
     let segments = log.segments();
     let log_end = segments.last()?.start + log.file_size as i64;
     let limit = durable.unwrap_or(log_end).min(log_end);

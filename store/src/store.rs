@@ -663,7 +663,7 @@ impl Store {
         let unit = ConsumeQueueUnit {
             physical_offset: record.physical_offset(),
             size: record.size() as i32,
-            tags_code: self.tags_code(&record),
+            tags_code: unit_tags_code(&record, &self.config),
         };
         self.last_dispatched_time
             .store(record.store_timestamp(), Ordering::Relaxed);
@@ -698,42 +698,15 @@ impl Store {
         Ok(())
     }
 
-    fn tags_code(&self, record: &Record<'_>) -> i64 {
-        let level = || {
-            record
-                .property(properties::DELAY)?
-                .parse::<usize>()
-                .ok()
-                .filter(|level| *level > 0)
-        };
-        if record.topic() == "SCHEDULE_TOPIC_XXXX"
-            && let Some(level) = level()
-        {
-            let levels = &self.config.delay_levels_ms;
-            let delay = levels
-                .get(level.min(levels.len()).wrapping_sub(1))
-                .copied()
-                .unwrap_or(1000);
-            return record.store_timestamp() + delay;
-        }
-        tags_code(record.property(properties::TAGS))
-    }
-
     fn index_record(&self, record: &Record<'_>) -> Result<(), StoreError> {
-        let rollback =
-            record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK;
-        let unique = record.property(properties::UNIQ_KEY);
-        let keys = record.property(properties::KEYS);
-        if rollback || (unique.is_none() && keys.is_none()) {
+        let keys = index_keys(record);
+        if keys.is_empty() {
             return Ok(());
         }
         let mut index = self.index.lock();
         if record.physical_offset() <= index.last_update().1 && index.position().1 > 1 {
             return Ok(());
         }
-        let keys = keys.unwrap_or("").split(' ').filter(|key| !key.is_empty());
-        let keys = unique.into_iter().chain(keys);
-        let keys = keys.map(|key| format!("{}#{key}", record.topic()));
         index.put(keys, record.physical_offset(), record.store_timestamp())
     }
 
@@ -908,4 +881,38 @@ impl Store {
 pub(crate) fn is_queued(flag: i32) -> bool {
     let kind = flag & sys_flag::TRANSACTION_MASK;
     kind == 0 || kind == sys_flag::TRANSACTION_COMMIT
+}
+
+/// Tags code of a record's queue unit: hash of its tags, or delivery time of a delayed message.
+pub(crate) fn unit_tags_code(record: &Record<'_>, config: &StoreConfig) -> i64 {
+    let level = || {
+        record
+            .property(properties::DELAY)?
+            .parse::<usize>()
+            .ok()
+            .filter(|level| *level > 0)
+    };
+    if record.topic() == "SCHEDULE_TOPIC_XXXX"
+        && let Some(level) = level()
+    {
+        let levels = &config.delay_levels_ms;
+        let delay = levels
+            .get(level.min(levels.len()).wrapping_sub(1))
+            .copied()
+            .unwrap_or(1000);
+        return record.store_timestamp() + delay;
+    }
+    tags_code(record.property(properties::TAGS))
+}
+
+/// What a record is found by in the index, in the order in which it is put there.
+pub(crate) fn index_keys(record: &Record<'_>) -> Vec<String> {
+    if record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK {
+        return Vec::new();
+    }
+    let unique = record.property(properties::UNIQ_KEY);
+    let keys = record.property(properties::KEYS).unwrap_or("").split(' ');
+    let keys = unique.into_iter().chain(keys.filter(|key| !key.is_empty()));
+    keys.map(|key| format!("{}#{key}", record.topic()))
+        .collect()
 }

@@ -400,3 +400,125 @@ fn a_thread_that_panics_stops_the_log_and_says_why() {
         "{refused}"
     );
 }
+
+/// Overwrites a part of a file.
+fn overwrite(path: &Path, at: usize, with: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(with, at as u64).unwrap();
+}
+
+/// A store of three log files, with an index of Java's size, closed in order; one topic deleted.
+fn whole(dir: &Path) -> StoreConfig {
+    let config = StoreConfig {
+        index_slots: 5_000_000,
+        index_entries: 20_000_000,
+        ..config(dir, FlushMode::Async)
+    };
+    let store = open(&config);
+    append(&store, "Gone", 0, "gone");
+    for number in 0..COUNT {
+        append(&store, "T", 0, &format!("{number:05}"));
+    }
+    while store.dispatch_once() {}
+    store.delete_topic("Gone").unwrap();
+    store.shutdown().unwrap();
+    config
+}
+
+fn log_file(dir: &Path, number: usize) -> std::path::PathBuf {
+    dir.join("commitlog")
+        .join(format!("{:020}", number * 16 * 1024))
+}
+
+/// Whether check says all of `words`, one problem each, and repair leaves nothing to say.
+fn found_and_repaired(spoil: impl Fn(&Path), words: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = whole(dir.path());
+    assert_eq!(
+        inspect::check(dir.path()).unwrap().problems,
+        Vec::<String>::new()
+    );
+    spoil(dir.path());
+    let problems = inspect::check(dir.path()).unwrap().problems;
+    for word in words {
+        let told = problems.iter().filter(|problem| problem.contains(word));
+        assert_eq!(told.count(), 1, "{word}: {problems:?}");
+    }
+    let repaired = inspect::repair(dir.path()).unwrap();
+    assert_eq!(repaired.problems, Vec::<String>::new());
+    assert_eq!((repaired.clean, repaired.queues), (true, 1));
+    open(&config).shutdown().unwrap();
+}
+
+#[test]
+fn check_goes_on_behind_damage() {
+    found_and_repaired(
+        |dir| {
+            overwrite(&log_file(dir, 0), 3000, &[0xEE; 60]);
+            overwrite(&log_file(dir, 1), 3000, &[0xEE; 60]);
+            overwrite(&log_file(dir, 2), 12_000, &[0; 4384]);
+        },
+        &[
+            "00000000000000000000 at",
+            "00000000000000016384 at",
+            "00000000000000032768 at",
+        ],
+    );
+}
+
+#[test]
+fn check_misses_a_file() {
+    found_and_repaired(
+        |dir| std::fs::remove_file(log_file(dir, 1)).unwrap(),
+        &["the file is missing"],
+    );
+}
+
+#[test]
+fn check_misses_the_end_of_the_log() {
+    found_and_repaired(
+        |dir| {
+            let mut number = 0;
+            while log_file(dir, number + 1).exists() {
+                number += 1;
+            }
+            std::fs::remove_file(log_file(dir, number)).unwrap();
+        },
+        &["were on disk up to", "is not in the commit log"],
+    );
+}
+
+#[test]
+fn check_compares_queues_and_index_with_the_log() {
+    found_and_repaired(
+        |dir| {
+            let unit = dir.join(format!("consumequeue/T/0/{:020}", 320));
+            overwrite(&unit, 20 + 12, &[9; 8]);
+            let index = std::fs::read_dir(dir.join("index")).unwrap().next();
+            overwrite(
+                &index.unwrap().unwrap().path(),
+                20_000_040 + 20 * 7,
+                &[1; 4],
+            );
+        },
+        &["the first at offset 17", "keys are missing", "slots"],
+    );
+}
+
+#[test]
+fn check_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), FlushMode::Async);
+    let store = open(&config);
+    append(&store, "T", 0, "one");
+    store.shutdown().unwrap();
+    let next = log_file(dir.path(), 1);
+    std::fs::write(&next, b"").unwrap();
+    std::fs::remove_file(dir.path().join("checkpoint")).unwrap();
+    assert_eq!(
+        inspect::check(dir.path()).unwrap().problems,
+        Vec::<String>::new()
+    );
+    assert!(next.exists() && !dir.path().join("checkpoint").exists());
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sluice_tests::audit::AuditConsumer;
 use sluice_tests::cluster::{Cluster, Kind};
 use sluice_tests::java::JavaPeer;
-use sluice_tests::process::Running;
+use sluice_tests::process::{Running, wait_until};
 use sluice_tests::scenarios::{assert_passed, run_java};
 
 const COMMAND: Duration = Duration::from_secs(60);
@@ -52,6 +52,11 @@ fn transcript(kind: Kind) -> Vec<(String, String)> {
     let cluster = Cluster::start(kind);
     let namesrv = cluster.namesrv.address();
     let broker = cluster.broker.address();
+    // A Java broker says that it is up before its first registration has arrived.
+    wait_until("the broker's registration", COMMAND, || {
+        let clusters = mqadmin(&cluster, &["clusterList", "-n", namesrv]);
+        clusters.contains("broker-a").then_some(())
+    });
     let mut said = Vec::new();
     let mut say =
         |arguments: &[&str]| said.push((arguments.join(" "), mqadmin(&cluster, arguments)));
