@@ -331,7 +331,8 @@ impl Index {
         let mut found = Vec::new();
         for file in self.list.iter().rev() {
             let header = file.header;
-            if header.begin_time <= end && header.end_time >= begin {
+            // After a rewind the end is known to the second only, as the entries are.
+            if header.begin_time <= end && header.end_time + 999 >= begin {
                 let mut number = self.head(file, hash as u32 % self.slots)?;
                 while number > 0 && number < header.count && found.len() < max {
                     let entry = self.entry(file, number)?;

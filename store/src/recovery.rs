@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sluice_protocol::message::record::{PHYSICAL_OFFSET_AT, RECORD_SIZE_MIN};
+use sluice_protocol::message::record::RECORD_SIZE_MIN;
 use sluice_protocol::message::{Record, RecordFields, sys_flag};
 
 use crate::checkpoint::Marks;
@@ -20,10 +20,8 @@ use crate::removed_queues::RemovedQueue;
 use crate::store::{Store, is_queued};
 use crate::vouched;
 
-/// What a disk writes whole or not at all.
-const SECTOR: i64 = 512;
-/// Position of `QUEUEID` in a record.
-const QUEUE_ID_AT: i64 = 12;
+/// Bytes written at once where a whole file may be meant.
+const PIECE: usize = 1 << 20;
 /// Records dispatched between two writes of queues and index.
 const FLUSH_EVERY: u64 = 100_000;
 /// Largest record put in place of damaged bytes: Java allocates as much when it reads one.
@@ -234,7 +232,13 @@ fn drop_dead_queues(store: &Store) -> Result<(), StoreError> {
             continue;
         };
         let first = queue.unit(queue.bounds().0)?;
-        if first.is_some_and(|unit| unit.physical_offset < removed.dead_below) {
+        if first.is_none_or(|unit| unit.physical_offset >= removed.dead_below) {
+            continue;
+        }
+        // A removal that failed half-way left the queue in use.
+        queue.expire(removed.dead_below)?;
+        let (min, max) = queue.bounds();
+        if min == max {
             store.forget_queue(&topic, id)?;
         }
     }
@@ -352,7 +356,7 @@ fn stays(
     if evidence.durable.is_none_or(|durable| at < durable) {
         return Ok(true);
     }
-    if vouched::looks_torn(&record) && !store.vouched.knows(at, bytes) {
+    if vouched::looks_torn(&record, at) && !store.vouched.knows(at, bytes) {
         return Ok(false);
     }
     // An append never gives an earlier time than the one before.
@@ -393,16 +397,14 @@ fn is_file_name(topic: &str) -> bool {
 
 /// Whether queue id and queue offset contradict the queue, and a sector ends among them in zeroes.
 fn queue_fields_lost(store: &Store, record: &Record<'_>, at: i64) -> bool {
-    // The physical offset that follows is known to be right, but may itself begin with zeroes.
-    let boundary = (at + PHYSICAL_OFFSET_AT as i64 + 8) / SECTOR * SECTOR - at;
-    if boundary <= QUEUE_ID_AT || record.as_bytes()[boundary as usize - 1] != 0 {
+    if vouched::zeroes_before(record.as_bytes(), at).is_none() {
         return false;
     }
     let expected = match store.queue(record.topic(), record.queue_id()) {
         Some(queue) => queue.bounds().1,
         None => record.queue_offset(),
     };
-    is_queued(record.sys_flag()) && record.queue_offset() != expected
+    is_alive(store, record) && record.queue_offset() != expected
 }
 
 /// Where good records go on behind a bad place; `None` at the log's end, where only what may
@@ -544,9 +546,21 @@ fn keep_aside(store: &Store, segment: &Segment, from: i64, to: i64) -> Result<()
     store.save(&dir.join(name), &bytes[..=last])
 }
 
-/// Writes zeroes, in pieces: the rest of a file may be large.
+/// Writes the bytes that are there.
+fn write_again(segment: &Segment, mut from: u64, to: u64) -> Result<(), StoreError> {
+    while from < to {
+        let size = (PIECE as u64).min(to - from);
+        let bytes = segment.file.slice(from, size as usize);
+        let bytes = bytes.at("read", &segment.path)?;
+        let written = segment.file.write_at(from, &bytes);
+        written.at("write", &segment.path)?;
+        from += size;
+    }
+    Ok(())
+}
+
+/// Writes zeroes.
 fn clear(segment: &Segment, mut at: u64, mut size: usize) -> Result<(), StoreError> {
-    const PIECE: usize = 1 << 20;
     let zeroes = vec![0; size.min(PIECE)];
     while size > 0 {
         let now = size.min(PIECE);
@@ -560,7 +574,8 @@ fn clear(segment: &Segment, mut at: u64, mut size: usize) -> Result<(), StoreErr
 }
 
 /// Clears everything behind `end`: stale bytes could otherwise be taken for records later. What is
-/// kept is synced from `durable` on: a killed process may have left it in the page cache only.
+/// kept is written once more and synced from `durable` on: a killed process may have left it in
+/// the page cache only, where after a failed sync it even counts as clean.
 fn cut(store: &Store, end: i64, durable: Option<i64>) -> Result<(), StoreError> {
     let log = &store.log;
     for segment in log.segments().into_iter().rev() {
@@ -588,9 +603,14 @@ fn cut(store: &Store, end: i64, durable: Option<i64>) -> Result<(), StoreError> 
     }
     for segment in log.segments() {
         let file_end = segment.start + log.file_size as i64;
-        if file_end > durable.unwrap_or(0) && segment.start < end {
-            segment.file.sync().at("sync", &segment.path)?;
+        if file_end <= durable.unwrap_or(0) || segment.start >= end {
+            continue;
         }
+        if let Some(durable) = durable {
+            let from = (durable - segment.start).max(0) as u64;
+            write_again(&segment, from, (end.min(file_end) - segment.start) as u64)?;
+        }
+        segment.file.sync().at("sync", &segment.path)?;
     }
     log.remove(|segment| segment.start >= end && segment.start > 0)
 }

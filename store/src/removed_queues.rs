@@ -94,14 +94,12 @@ impl RemovedQueues {
     }
 
     /// Fits what is known to a log that ends at `log_end`: records appended from now on are alive,
-    /// and a log begun anew begins its queues anew.
+    /// and no queue has had more messages than such a log has had room for.
     pub(crate) fn fit_to(&self, log_end: i64) -> Result<(), StoreError> {
         let mut known = self.known.read().clone();
-        for queues in known.values_mut() {
-            queues.retain(|_, queue| queue.next <= log_end / RECORD_SIZE_MIN as i64);
-            for queue in queues.values_mut() {
-                queue.dead_below = queue.dead_below.min(log_end);
-            }
+        for queue in known.values_mut().flat_map(BTreeMap::values_mut) {
+            queue.next = queue.next.min(log_end / RECORD_SIZE_MIN as i64);
+            queue.dead_below = queue.dead_below.min(log_end);
         }
         self.replace(known)
     }

@@ -415,7 +415,7 @@ impl Store {
             }
             at += record.size();
             checked.count += 1;
-            checked.torn |= vouched::looks_torn(&record);
+            checked.torn |= vouched::has_nul(&record);
         }
         Ok(checked)
     }
@@ -455,6 +455,7 @@ impl Store {
         let first = *next;
         let (mut at, mut queue_offset) = (0, first);
         let mut physical_offsets = Vec::with_capacity(checked.count);
+        let mut torn = checked.torn;
         while at < records.len() {
             let size = be32(records, at) as usize;
             let queued = is_queued(be32(records, at + record::SYS_FLAG_AT));
@@ -465,6 +466,7 @@ impl Store {
                 physical,
                 store_timestamp,
             );
+            torn |= vouched::queue_id_at_risk(&records[at..], physical);
             physical_offsets.push(physical);
             queue_offset += i64::from(queued);
             at += size;
@@ -473,7 +475,7 @@ impl Store {
         let written = segment
             .file
             .write_at((position - segment.start) as u64, records);
-        let written = match checked.torn {
+        let written = match torn {
             true => written.and_then(|()| self.vouched.add(position, records)),
             false => written,
         };

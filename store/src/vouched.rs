@@ -1,16 +1,19 @@
 //! Checksums of the few records that look as if a sector of them had been lost.
 //!
 //! A record's own checksum covers only its body, so after a power loss recovery takes a NUL byte
-//! in topic or properties for a lost sector. Clients may put one there, though. Such a record is
+//! in topic or properties for a lost sector, and so it takes queue id 0 where a sector ends shortly
+//! behind it. Clients may put a NUL there, though, and queue 0 has messages. Such a record is
 //! vouched for in a file beside the log, which is synced with it; all others cost nothing.
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sluice_protocol::message::Record;
+use sluice_protocol::message::record::PHYSICAL_OFFSET_AT;
 
 use crate::commit_log::{be32, be64};
 use crate::error::{At, StoreError};
@@ -19,9 +22,33 @@ use crate::files::{File, FileSystem, Open};
 /// Physical offset (8), checksum of the record (4), checksum of these (4).
 const ENTRY: usize = 16;
 
-/// Whether a lost sector would look like this record.
-pub(crate) fn looks_torn(record: &Record<'_>) -> bool {
+/// What a disk writes in one piece; a power loss may still leave a piece of a piece.
+const SECTOR: i64 = 512;
+/// Positions of `QUEUEID` in a record.
+const QUEUE_ID: Range<usize> = 12..16;
+
+/// Whether texts of the record hold what a lost sector would leave.
+pub(crate) fn has_nul(record: &Record<'_>) -> bool {
     record.properties().contains(&0) || record.topic().as_bytes().contains(&0)
+}
+
+/// Where, in a record at `at`, a sector ends in zeroes that may stand for a lost queue id or queue
+/// offset. The physical offset behind them is known, but may itself begin with zeroes.
+pub(crate) fn zeroes_before(record: &[u8], at: i64) -> Option<usize> {
+    let boundary = (at + PHYSICAL_OFFSET_AT as i64 + 8) / SECTOR * SECTOR - at;
+    let boundary = usize::try_from(boundary).ok()?;
+    (boundary > QUEUE_ID.start && record[boundary - 1] == 0).then_some(boundary)
+}
+
+/// Whether another queue's id, but for its lost end, would look like this record's.
+pub(crate) fn queue_id_at_risk(record: &[u8], at: i64) -> bool {
+    record[QUEUE_ID.end - 1] == 0
+        && zeroes_before(record, at).is_some_and(|boundary| boundary >= QUEUE_ID.end)
+}
+
+/// Whether a lost sector, or the lost end of one, would look like this record at `at`.
+pub(crate) fn looks_torn(record: &Record<'_>, at: i64) -> bool {
+    has_nul(record) || queue_id_at_risk(record.as_bytes(), at)
 }
 
 struct State {
@@ -72,7 +99,7 @@ impl Vouched {
     /// Vouches for the records of one append that look torn; `offset` is where the first lies.
     pub(crate) fn add(&self, mut offset: i64, mut records: &[u8]) -> io::Result<()> {
         while let Ok(record) = Record::parse(records) {
-            if looks_torn(&record) {
+            if looks_torn(&record, offset) {
                 self.write(offset, record.as_bytes())?;
             }
             offset += record.size() as i64;

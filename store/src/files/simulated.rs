@@ -119,6 +119,27 @@ impl SimulatedFiles {
         self.0.lock().unreadable = dir.map(Path::to_owned);
     }
 
+    /// The same names and contents, synced or not, independent from here on.
+    pub fn copy(&self) -> Self {
+        let state = self.0.lock();
+        let nodes = state.names.iter().map(|(path, node)| {
+            let written = node.lock().written.clone();
+            let content = Content {
+                durable: written.clone(),
+                written,
+                dirty: BTreeSet::new(),
+            };
+            (path.clone(), Arc::new(Mutex::new(content)))
+        });
+        let names: BTreeMap<PathBuf, Node> = nodes.collect();
+        SimulatedFiles(Arc::new(Mutex::new(State {
+            durable_names: names.clone(),
+            names,
+            dirs: state.dirs.clone(),
+            ..State::default()
+        })))
+    }
+
     /// Kills the process: what was written stays as it is, synced or not, and handles opened
     /// before are dead.
     pub fn kill_process(&self) {
@@ -279,11 +300,18 @@ impl File for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.files.turn(Some(self.generation))?.is_some() {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
+        match self.files.turn(Some(self.generation)) {
+            Ok(None) => {
+                sync(&mut self.node.lock());
+                Ok(())
+            }
+            // The kernel takes the pages for clean after it has told once: they stay lost.
+            failed => {
+                self.node.lock().dirty.clear();
+                failed?;
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            }
         }
-        sync(&mut self.node.lock());
-        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
