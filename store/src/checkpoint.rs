@@ -41,6 +41,8 @@ pub(crate) struct Checkpoint {
     path: PathBuf,
     file: Arc<dyn File>,
     sequence: i64,
+    /// What the newest slot says, while the head may say something older.
+    head_owed: Option<Marks>,
 }
 
 impl Checkpoint {
@@ -74,11 +76,14 @@ impl Checkpoint {
         if let (true, Some((_, newest))) = (trusted, newest) {
             marks = *newest;
         }
+        let behind = |newest: &Marks| trusted && bytes[..HEAD] != head(newest);
+        let head_owed = newest.map(|(_, newest)| *newest).filter(behind);
         Ok((
             Checkpoint {
                 path,
                 file,
                 sequence,
+                head_owed,
             },
             marks,
             trusted,
@@ -87,18 +92,29 @@ impl Checkpoint {
 
     /// Writes and syncs the marks. Only call when what they speak of has been synced.
     pub(crate) fn write(&mut self, marks: &Marks) -> Result<(), StoreError> {
+        if let Some(newest) = self.head_owed {
+            // The slot to be overwritten may be the one that the head still stands for.
+            self.write_head(&newest)?;
+        }
         self.sequence += 1;
         let at = SLOTS[(self.sequence % 2) as usize];
         self.file
             .write_at(at, &encode_slot(self.sequence, marks))
             .at("write", &self.path)?;
         self.file.sync().at("sync", &self.path)?;
+        self.head_owed = Some(*marks);
+        self.write_head(marks)
+    }
+
+    fn write_head(&mut self, marks: &Marks) -> Result<(), StoreError> {
         let mut head = head(marks).to_vec();
         for _ in 0..2 {
             head.extend_from_slice(&marks.log_offset.to_be_bytes());
         }
         self.file.write_at(0, &head).at("write", &self.path)?;
-        self.file.sync().at("sync", &self.path)
+        self.file.sync().at("sync", &self.path)?;
+        self.head_owed = None;
+        Ok(())
     }
 }
 

@@ -89,23 +89,26 @@ impl State {
 pub(crate) struct ConsumeQueue {
     pub(crate) dir: PathBuf,
     file_size: i64,
+    /// Offset of its first message, should it have none yet.
+    begin: i64,
     cache: Arc<FileCache>,
     state: Mutex<State>,
 }
 
 impl ConsumeQueue {
-    /// An empty queue whose first message will have offset `first`.
-    pub(crate) fn new(dir: PathBuf, file_size: u64, first: i64, cache: Arc<FileCache>) -> Self {
+    /// An empty queue whose first message will have offset `begin`.
+    pub(crate) fn new(dir: PathBuf, file_size: u64, begin: i64, cache: Arc<FileCache>) -> Self {
         let state = State {
-            min: first,
-            written: first,
-            tail_start: first,
+            min: begin,
+            written: begin,
+            tail_start: begin,
             tail: VecDeque::new(),
             dirty: BTreeSet::new(),
         };
         ConsumeQueue {
             dir,
             file_size: file_size as i64,
+            begin,
             cache,
             state: Mutex::new(state),
         }
@@ -150,7 +153,7 @@ impl ConsumeQueue {
         let Some(&oldest) = starts.first() else {
             return Ok(());
         };
-        let (first, mut end) = (oldest / UNIT, oldest / UNIT);
+        let (mut first, mut end) = (oldest / UNIT, oldest / UNIT);
         // Backwards to the newest file that begins with a unit below the limit.
         for (at, &start) in starts.iter().enumerate().rev() {
             let before = at.checked_sub(1).map(|before| starts[before]);
@@ -161,11 +164,18 @@ impl ConsumeQueue {
             }
         }
         for &start in &starts {
-            if start / UNIT > end || (start / UNIT == end && start != oldest) {
+            // One without units may have been made by a process that was killed before it made
+            // the entry durable: it is made anew when it is needed.
+            if start / UNIT >= end {
                 let path = self.dir.join(file_name(start));
                 self.cache.forget(&path);
                 self.cache.files.remove_file(&path).at("remove", &path)?;
             }
+        }
+        if first == end {
+            // Nothing is left: a queue that came back after its removal begins where it then did.
+            end = end.max(self.begin);
+            first = end;
         }
         {
             let mut state = self.state.lock();

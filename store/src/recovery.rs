@@ -48,7 +48,7 @@ pub(crate) fn recover(
     let log = &store.log;
     let (min, end) = (log.min(), log.written());
     let limit = match (trusted, clean) {
-        (true, _) => marks.dispatched,
+        (true, _) => marks.dispatched.max(min),
         (false, true) => i64::MAX,
         (false, false) => min,
     };
@@ -612,7 +612,9 @@ fn cut(store: &Store, end: i64, durable: Option<i64>) -> Result<(), StoreError> 
         }
         segment.file.sync().at("sync", &segment.path)?;
     }
-    log.remove(|segment| segment.start >= end && segment.start > 0)
+    log.remove(|segment| segment.start >= end && segment.start > 0)?;
+    // A file may have been made by a process that was killed before it made the entry durable.
+    store.files().sync_dir(&log.dir).at("sync", &log.dir)
 }
 
 #[cfg(test)]

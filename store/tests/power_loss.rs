@@ -419,6 +419,7 @@ impl Run {
 
     fn check_recovered(&mut self, store: &Store, power_lost: bool) {
         let found = read_all(store, store.status().flushed_offset);
+        let any_expired = self.expired_below.max(store.status().min_offset) > 0;
         for (key, messages) in &found {
             let sent = self.sent.get_mut(key).expect("sent");
             if let Some(offset) = sent.perhaps_deleted.take()
@@ -426,9 +427,8 @@ impl Run {
             {
                 sent.delete_below(offset);
             }
-            let expired = store.status().min_offset > 0;
             assert!(
-                messages.first == sent.first || (expired && messages.first > sent.first),
+                messages.first == sent.first || (any_expired && messages.first > sent.first),
                 "{key:?} begins at {} instead of {}",
                 messages.first,
                 sent.first
@@ -447,7 +447,7 @@ impl Run {
         for (key, &end) in &promised {
             let sent = &self.sent[key];
             let deleted = end <= sent.perhaps_deleted.unwrap_or(sent.first);
-            let expired = store.status().min_offset > 0 && !found.contains_key(key);
+            let expired = any_expired && !found.contains_key(key);
             assert!(
                 deleted || expired || found.get(key).map_or(0, Messages::end) >= end,
                 "{key:?} lost acknowledged messages"
@@ -461,7 +461,7 @@ impl Run {
         for (key, sent) in &mut self.sent {
             let Some(messages) = found.get(key) else {
                 // Expired, deleted or lost.
-                let perhaps_expired = store.status().min_offset > 0 && !sent.bodies.is_empty();
+                let perhaps_expired = any_expired && !sent.bodies.is_empty();
                 let perhaps_deleted = sent.perhaps_deleted.take();
                 if perhaps_expired || perhaps_deleted.is_some() {
                     let most = sent.end().max(perhaps_deleted.unwrap_or(0));

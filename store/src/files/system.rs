@@ -172,11 +172,15 @@ impl FileSystem for SystemFiles {
         if dir.is_dir() {
             return Ok(());
         }
-        fs::create_dir_all(dir)?;
-        match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => Ok(()),
+        let parent = dir.parent().filter(|dir| !dir.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            self.create_dir_all(parent)?;
         }
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        parent.map_or(Ok(()), |parent| self.sync_dir(parent))
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
