@@ -214,7 +214,8 @@ impl CommitLog {
         Ok(segment)
     }
 
-    /// Forgets and removes the oldest file, or the files from `start` on.
+    /// Removes files one after another and forgets each once it is gone: a file that cannot be
+    /// removed must stay known, or the log would get a hole behind it.
     pub(crate) fn remove(&self, doomed: impl Fn(&Segment) -> bool) -> Result<(), StoreError> {
         let gone: Vec<Segment> = self
             .segments
@@ -223,11 +224,12 @@ impl CommitLog {
             .filter(|s| doomed(s))
             .cloned()
             .collect();
-        self.segments.write().retain(|segment| !doomed(segment));
         for segment in &gone {
             self.files
                 .remove_file(&segment.path)
                 .at("remove", &segment.path)?;
+            let mut segments = self.segments.write();
+            segments.retain(|other| other.start != segment.start);
         }
         if !gone.is_empty() {
             self.files.sync_dir(&self.dir).at("sync", &self.dir)?;

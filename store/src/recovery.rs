@@ -612,7 +612,9 @@ fn cut(store: &Store, end: i64, durable: Option<i64>) -> Result<(), StoreError> 
         }
         segment.file.sync().at("sync", &segment.path)?;
     }
-    log.remove(|segment| segment.start >= end && segment.start > 0)?;
+    // The first file stays though it be empty: it tells where the log goes on.
+    let min = log.min();
+    log.remove(|segment| segment.start >= end && segment.start > min)?;
     // A file may have been made by a process that was killed before it made the entry durable.
     store.files().sync_dir(&log.dir).at("sync", &log.dir)
 }

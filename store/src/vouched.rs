@@ -5,7 +5,7 @@
 //! behind it. Clients may put a NUL there, though, and queue 0 has messages. Such a record is
 //! vouched for in a file beside the log, which is synced with it; all others cost nothing.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -61,7 +61,8 @@ struct State {
 pub(crate) struct Vouched {
     files: Arc<dyn FileSystem>,
     path: PathBuf,
-    known: HashMap<i64, u32>,
+    /// Several may speak of one offset: entries of a cut log stay until they are overwritten.
+    known: HashSet<(i64, u32)>,
     state: Mutex<State>,
 }
 
@@ -72,7 +73,7 @@ impl Vouched {
             false => Vec::new(),
         };
         let whole = |entry: &&[u8]| crc32fast::hash(&entry[..12]) == be32(entry, 12) as u32;
-        let known: HashMap<i64, u32> = bytes
+        let known: HashSet<(i64, u32)> = bytes
             .chunks_exact(ENTRY)
             .filter(whole)
             .map(|entry| (be64(entry, 0), be32(entry, 8) as u32))
@@ -80,7 +81,7 @@ impl Vouched {
         let state = State {
             file: None,
             next: (bytes.len() / ENTRY * ENTRY) as u64,
-            newest: known.keys().copied().max().unwrap_or(0),
+            newest: known.iter().map(|(offset, _)| *offset).max().unwrap_or(0),
             dirty: false,
         };
         Ok(Vouched {
@@ -93,7 +94,7 @@ impl Vouched {
 
     /// Whether exactly these bytes were appended at `offset` before the store was opened.
     pub(crate) fn knows(&self, offset: i64, record: &[u8]) -> bool {
-        self.known.get(&offset) == Some(&crc32fast::hash(record))
+        self.known.contains(&(offset, crc32fast::hash(record)))
     }
 
     /// Vouches for the records of one append that look torn; `offset` is where the first lies.
