@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::commit_log::{be32, be64, file_name, file_start};
 use crate::error::{At, StoreError};
 use crate::file_cache::FileCache;
-use crate::files::Open;
+use crate::files::{File, Open};
 
 /// Bytes of a unit.
 pub(crate) const UNIT: i64 = 20;
@@ -429,7 +429,9 @@ impl ConsumeQueue {
             .at("create", &path)?;
         let mut bytes = Vec::with_capacity(units.len() * UNIT as usize);
         let mut at = from * UNIT - start;
-        if from == self.bounds().0 && at > 0 {
+        let first = from == self.bounds().0 && at > 0;
+        if first && is_empty(&*file, at - UNIT).at("read", &path)? {
+            // The queue's first file does not begin with its first unit: Java wants filler there.
             (0..at / UNIT).for_each(|_| ConsumeQueueUnit::BLANK.encode(&mut bytes));
             at = 0;
         }
@@ -479,6 +481,13 @@ impl ConsumeQueue {
         let last = self.unit(self.bounds().1 - 1)?;
         Ok(last.is_some_and(|unit| unit.physical_offset < physical_offset))
     }
+}
+
+/// Whether no unit lies at a position of a file.
+fn is_empty(file: &dyn File, at: i64) -> io::Result<bool> {
+    let mut unit = [0; UNIT as usize];
+    file.read_at(at as u64, &mut unit)?;
+    Ok(ConsumeQueueUnit::decode(&unit).size == 0)
 }
 
 #[cfg(test)]
