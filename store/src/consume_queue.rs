@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::commit_log::{be32, be64, file_name, file_start};
 use crate::error::{At, StoreError};
 use crate::file_cache::FileCache;
-use crate::files::{File, Open};
+use crate::files::Open;
 
 /// Bytes of a unit.
 pub(crate) const UNIT: i64 = 20;
@@ -70,6 +70,8 @@ struct State {
     min: i64,
     /// Units below are in files (perhaps unsynced).
     written: i64,
+    /// No file has a unit yet.
+    unwritten: bool,
     /// Offset of `tail`'s first unit; `tail` reaches the queue's end.
     tail_start: i64,
     tail: VecDeque<ConsumeQueueUnit>,
@@ -82,6 +84,7 @@ impl State {
     }
     fn restart_at(&mut self, offset: i64) {
         (self.min, self.written, self.tail_start) = (offset, offset, offset);
+        self.unwritten = true;
         self.tail.clear();
     }
 }
@@ -101,6 +104,7 @@ impl ConsumeQueue {
         let state = State {
             min: begin,
             written: begin,
+            unwritten: true,
             tail_start: begin,
             tail: VecDeque::new(),
             dirty: BTreeSet::new(),
@@ -170,6 +174,8 @@ impl ConsumeQueue {
                 let path = self.dir.join(file_name(start));
                 self.cache.forget(&path);
                 self.cache.files.remove_file(&path).at("remove", &path)?;
+                // Its units must not come back once the log has grown past them.
+                self.cache.files.sync_dir(&self.dir).at("sync", &self.dir)?;
             }
         }
         if first == end {
@@ -181,6 +187,7 @@ impl ConsumeQueue {
             let mut state = self.state.lock();
             state.restart_at(end);
             state.min = first;
+            state.unwritten = first == end;
         }
         self.state.lock().min = self.first_real(first)?;
         self.zero_behind(end)
@@ -205,6 +212,7 @@ impl ConsumeQueue {
             let mut state = self.state.lock();
             state.restart_at(end);
             state.min = first;
+            state.unwritten = first == end;
         }
         self.state.lock().min = self.first_real(first)?;
         Ok(())
@@ -429,15 +437,16 @@ impl ConsumeQueue {
             .at("create", &path)?;
         let mut bytes = Vec::with_capacity(units.len() * UNIT as usize);
         let mut at = from * UNIT - start;
-        let first = from == self.bounds().0 && at > 0;
-        if first && is_empty(&*file, at - UNIT).at("read", &path)? {
-            // The queue's first file does not begin with its first unit: Java wants filler there.
+        if self.state.lock().unwritten {
+            // The queue's first file may not begin with its first unit: Java wants filler there.
             (0..at / UNIT).for_each(|_| ConsumeQueueUnit::BLANK.encode(&mut bytes));
             at = 0;
         }
         units.iter().for_each(|unit| unit.encode(&mut bytes));
         file.write_at(at as u64, &bytes).at("write", &path)?;
-        self.state.lock().dirty.insert(start);
+        let mut state = self.state.lock();
+        state.unwritten = false;
+        state.dirty.insert(start);
         Ok(())
     }
 
@@ -481,13 +490,6 @@ impl ConsumeQueue {
         let last = self.unit(self.bounds().1 - 1)?;
         Ok(last.is_some_and(|unit| unit.physical_offset < physical_offset))
     }
-}
-
-/// Whether no unit lies at a position of a file.
-fn is_empty(file: &dyn File, at: i64) -> io::Result<bool> {
-    let mut unit = [0; UNIT as usize];
-    file.read_at(at as u64, &mut unit)?;
-    Ok(ConsumeQueueUnit::decode(&unit).size == 0)
 }
 
 #[cfg(test)]
