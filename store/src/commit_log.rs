@@ -11,7 +11,7 @@ use sluice_protocol::message::record::{
 };
 use sluice_protocol::message::{Record, RecordError, sys_flag};
 
-use crate::error::{AppendError, At, StoreError};
+use crate::error::{At, StoreError};
 use crate::files::{File, FileSystem, Open};
 
 /// Bytes of the blank record's header; so many always stay free at a file's end.
@@ -195,7 +195,7 @@ impl CommitLog {
     }
 
     /// The file that starts at `start`, made if it is missing.
-    pub(crate) fn segment_or_create(&self, start: i64) -> Result<Segment, AppendError> {
+    pub(crate) fn segment_or_create(&self, start: i64) -> Result<Segment, StoreError> {
         if let Some(segment) = self.segment(start) {
             return Ok(segment);
         }
@@ -203,10 +203,7 @@ impl CommitLog {
         let file = self
             .files
             .open(&path, Open::Log(self.file_size))
-            .map_err(|error| AppendError::CreateFile {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
+            .at("create", &path)?;
         let segment = Segment { start, path, file };
         let mut segments = self.segments.write();
         let at = segments.partition_point(|other| other.start < start);
@@ -317,11 +314,17 @@ impl CommitLog {
         same.then_some(bytes)
     }
 
-    /// Store time of the first record of the file, if it begins with one.
+    /// Store time of the first record of the file; recovery's fillers have none of their own.
     pub(crate) fn first_time(&self, segment: &Segment) -> Option<i64> {
-        match self.item(segment.start) {
-            Ok(Item::Record(bytes)) => Record::parse(&bytes).ok().map(|r| r.store_timestamp()),
-            _ => None,
+        let mut at = segment.start;
+        loop {
+            match self.item(at) {
+                Ok(Item::Record(bytes)) if is_filler(&bytes) => at += bytes.len() as i64,
+                Ok(Item::Record(bytes)) => {
+                    return Record::parse(&bytes).ok().map(|r| r.store_timestamp());
+                }
+                _ => return None,
+            }
         }
     }
 

@@ -88,6 +88,14 @@ pub enum StoreError {
         /// Length expected, bytes.
         expected: u64,
     },
+    /// The directory holds, or the settings name, what Java has and this store does not.
+    #[error("{path}: {what}", path = .path.display())]
+    Unsupported {
+        /// The file, directory or value.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// A setting makes no sense.
     #[error("setting {name} = {value} is out of range: {range}")]
     Setting {

@@ -460,9 +460,7 @@ fn goes_on(log: &CommitLog, at: i64, last_time: i64, ours: bool) -> bool {
 /// Replaces `from..to` by a record nobody queues or indexes, and keeps the bytes aside.
 fn quarantine(store: &Store, from: i64, to: i64, time: i64) -> Result<(), StoreError> {
     let log = &store.log;
-    let segment = log
-        .segment_or_create(log.segment_start(from))
-        .map_err(|error| StoreError::Unflushed(error.to_string()))?;
+    let segment = log.segment_or_create(log.segment_start(from))?;
     let end = segment.start + log.file_size as i64;
     let stop = to.min(end);
     keep_aside(store, &segment, from, stop)?;

@@ -1,37 +1,60 @@
 //! What is deleted, and when.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use sluice_protocol::message::Record;
-
 use crate::clock;
-use crate::commit_log::{Item, Segment};
 use crate::error::{AppendError, StoreError};
 use crate::removed_queues::RemovedQueue;
 use crate::store::Store;
 
 /// Sets or clears the disk-full refusal: set above the warning level, cleared at or below the
-/// forcible-clean level. Answers the used share in percent.
+/// forcible-clean level. Answers the used share of the fuller disk in percent.
 pub(crate) fn check_disk(store: &Store) -> u8 {
-    let Ok(space) = store.files().space(&store.log.dir) else {
+    let Some((path, used)) = fuller_disk(store) else {
         return 0;
     };
-    let used = space.used_percent();
-    let limit = store.config.disk_warning_percent;
-    let mut full = store.disk_full.lock();
-    if used > limit {
-        if full.is_none() {
-            tracing::error!(used, limit, path = %store.log.dir.display(), "disk full, messages are refused");
-        }
-        *full = Some(AppendError::DiskFull {
-            path: store.log.dir.clone(),
-            used_percent: used,
-            limit_percent: limit,
-        });
-    } else if used <= store.config.disk_clean_forcibly_percent && full.take().is_some() {
+    if used > store.config.disk_warning_percent {
+        refuse(store, path, used);
+    } else if used <= store.config.disk_clean_forcibly_percent
+        && store.disk_full.lock().take().is_some()
+    {
         tracing::info!(used, "disk has room again, messages are accepted");
     }
     used
+}
+
+/// Refuses messages because a file could not be made or grow, whatever the used share; the next round of
+/// retention tries again.
+pub(crate) fn refuse_for_space(store: &Store) -> AppendError {
+    let space = store.files().space(&store.log.dir);
+    let used = space.map_or(100, |space| space.used_percent());
+    refuse(store, store.log.dir.clone(), used)
+}
+
+fn refuse(store: &Store, path: PathBuf, used_percent: u8) -> AppendError {
+    let limit_percent = store.config.disk_warning_percent;
+    let mut full = store.disk_full.lock();
+    if full.is_none() {
+        tracing::error!(used_percent, limit_percent, path = %path.display(), "disk full, messages are refused");
+    }
+    let refusal = AppendError::DiskFull {
+        path,
+        used_percent,
+        limit_percent,
+    };
+    *full = Some(refusal.clone());
+    refusal
+}
+
+/// Of the commit log's disk and that of queues and index the one with the larger share in use.
+fn fuller_disk(store: &Store) -> Option<(PathBuf, u8)> {
+    let used = |path: &PathBuf| {
+        let space = store.files().space(path).ok()?;
+        Some((path.clone(), space.used_percent()))
+    };
+    let disks = [&store.config.root, &store.log.dir].map(used);
+    disks.into_iter().flatten().max_by_key(|(_, used)| *used)
 }
 
 impl Store {
@@ -57,7 +80,8 @@ impl Store {
     }
 
     fn delete_files(&self, forced: bool) {
-        let horizon = self.env.clock.now_ms() - self.config.file_reserved_time_ms as i64;
+        let reserved = i64::try_from(self.config.file_reserved_time_ms).unwrap_or(i64::MAX);
+        let horizon = self.env.clock.now_ms().saturating_sub(reserved);
         let before = self.log.min();
         let dispatched = self.status().checkpoint_offset;
         for _ in 0..self.config.delete_batch_max {
@@ -66,8 +90,10 @@ impl Store {
                 break;
             };
             let end = first.start + self.log.file_size as i64;
-            // The next file's first record is hardly younger than this one's last.
-            let expired = || self.last_time(first).is_some_and(|time| time < horizon);
+            // The first record behind a file is hardly younger than its last.
+            let mut behind = segments[1..].iter();
+            let mut next = || behind.find_map(|segment| self.log.first_time(segment));
+            let mut expired = || next().is_some_and(|time| time < horizon);
             if end > dispatched || !(forced || expired()) {
                 break;
             }
@@ -81,23 +107,6 @@ impl Store {
         if self.log.min() != before {
             self.follow_log();
         }
-    }
-
-    fn last_time(&self, segment: &Segment) -> Option<i64> {
-        let end = segment.start + self.log.file_size as i64;
-        let (mut at, mut last) = (segment.start, None);
-        while at < end {
-            match self.log.item(at) {
-                Ok(Item::Record(bytes)) => {
-                    last = Record::parse(&bytes)
-                        .ok()
-                        .map(|record| record.store_timestamp());
-                    at += bytes.len() as i64;
-                }
-                Ok(Item::Blank(_)) | Err(_) => break,
-            }
-        }
-        last
     }
 
     fn follow_log(&self) {

@@ -1,7 +1,7 @@
 //! The store as a whole: append, dispatch, flush.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -225,6 +225,7 @@ impl Store {
             .at("write", &abort)?;
         files.sync_dir(&config.root).at("sync", &config.root)?;
         let log_dir = config.commit_log_path();
+        refuse_unsupported(&config, &**files)?;
         files.create_dir_all(&log_dir).at("create", &log_dir)?;
         CommitLog::remove_unfinished(&**files, &log_dir, config.commit_log_file_size)?;
         let log = CommitLog::load(Arc::clone(files), log_dir, config.commit_log_file_size)?;
@@ -471,14 +472,13 @@ impl Store {
             queue_offset += i64::from(queued);
             at += size;
         }
+        if torn {
+            self.vouch(position, records)?;
+        }
         let segment = state.segment.as_ref().expect("make_room sets it");
         let written = segment
             .file
             .write_at((position - segment.start) as u64, records);
-        let written = match torn {
-            true => written.and_then(|()| self.vouched.add(position, records)),
-            false => written,
-        };
         if let Err(error) = written {
             let reason = format!("cannot write {}: {error}", segment.path.display());
             self.log.stop(reason.clone());
@@ -504,10 +504,8 @@ impl Store {
         let start = self.log.segment_start(position);
         let left = self.log.file_size - (position - start) as u64;
         if size + BLANK_SIZE > left {
-            let old = self.log.segment_or_create(start)?;
-            let next = self
-                .log
-                .segment_or_create(start + self.log.file_size as i64)?;
+            let old = self.log_file(start)?;
+            let next = self.log_file(start + self.log.file_size as i64)?;
             let mut blank = [0; BLANK_SIZE as usize];
             blank[..4].copy_from_slice(&(left as i32).to_be_bytes());
             blank[4..].copy_from_slice(&record::MAGIC_BLANK.to_be_bytes());
@@ -525,12 +523,41 @@ impl Store {
             .as_ref()
             .is_none_or(|segment| segment.start != self.log.segment_start(position))
         {
-            state.segment = Some(
-                self.log
-                    .segment_or_create(self.log.segment_start(position))?,
-            );
+            state.segment = Some(self.log_file(self.log.segment_start(position))?);
         }
         Ok(position)
+    }
+
+    /// Vouches for records before they are written, so that a full disk refuses them whole.
+    fn vouch(&self, position: i64, records: &[u8]) -> Result<(), AppendError> {
+        let added = self.vouched.add(position, records);
+        added.map_err(|error| match error.kind() {
+            ErrorKind::StorageFull => retention::refuse_for_space(self),
+            _ => {
+                let reason = format!("cannot write beside {}: {error}", self.log.dir.display());
+                self.log.stop(reason.clone());
+                AppendError::LogStopped { reason }
+            }
+        })
+    }
+
+    /// The log file that starts at `start`, made if it is missing.
+    fn log_file(&self, start: i64) -> Result<Segment, AppendError> {
+        self.log
+            .segment_or_create(start)
+            .map_err(|error| match error {
+                StoreError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                    retention::refuse_for_space(self)
+                }
+                StoreError::Io { path, source, .. } => AppendError::CreateFile {
+                    path,
+                    reason: source.to_string(),
+                },
+                other => AppendError::CreateFile {
+                    path: self.log.dir.clone(),
+                    reason: other.to_string(),
+                },
+            })
     }
 
     /// Calls `done` once everything below `end_offset` is as durable as the flush mode promises.
@@ -877,6 +904,25 @@ impl Store {
         file.write_at(0, bytes).at("write", path)?;
         file.sync().at("sync", path)
     }
+}
+
+/// Refuses what would otherwise be left out in silence.
+fn refuse_unsupported(config: &StoreConfig, files: &dyn FileSystem) -> Result<(), StoreError> {
+    let log_dir = config.commit_log_path();
+    if log_dir.as_os_str().as_encoded_bytes().contains(&b',') {
+        return Err(StoreError::Unsupported {
+            path: log_dir,
+            what: "storePathCommitLog names several directories, one is supported",
+        });
+    }
+    let batch = config.root.join("batchconsumequeue");
+    if !files.list(&batch).at("list", &batch)?.is_empty() {
+        return Err(StoreError::Unsupported {
+            path: batch,
+            what: "topics with queue.type=BatchCQ are not supported",
+        });
+    }
+    Ok(())
 }
 
 /// Whether a record gets a queue unit: ordinary and committed ones do.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use sluice_protocol::message::{Record, RecordFields};
 use sluice_store::{
-    Boundary, Durability, Environment, FileSystem, FlushMode, Open, ReadRequest, ReadStatus,
-    RecordFilter, SimulatedFiles, Store, StoreConfig, StoreError, TestClock,
+    AppendError, Boundary, Durability, Environment, Fault, FileSystem, FlushMode, Open,
+    ReadRequest, ReadStatus, RecordFilter, SimulatedFiles, Space, Store, StoreConfig, StoreError,
+    TestClock,
 };
 
 struct All;
@@ -60,6 +61,10 @@ impl Bench {
 }
 
 fn append(store: &Store, topic: &str, body: &str) -> i64 {
+    try_append(store, topic, body).unwrap()
+}
+
+fn try_append(store: &Store, topic: &str, body: &str) -> Result<i64, AppendError> {
     let mut bytes = Vec::new();
     let properties = format!("KEYS\u{1}{body}\u{2}");
     RecordFields {
@@ -77,7 +82,8 @@ fn append(store: &Store, topic: &str, body: &str) -> i64 {
     }
     .encode(&mut bytes)
     .unwrap();
-    store.append(topic, 0, &mut bytes).unwrap().queue_offset
+    let appended = store.append(topic, 0, &mut bytes)?;
+    Ok(appended.queue_offset)
 }
 
 fn append_some(store: &Store, topic: &str, count: usize) -> i64 {
@@ -420,4 +426,89 @@ fn a_durable_waiter_is_never_told_it_was_too_slow() {
     store.expire_waiters();
     let answers: Vec<_> = told.try_iter().collect();
     assert_eq!(answers, [Durability::Durable, Durability::TimedOut]);
+}
+
+#[test]
+fn a_file_set_aside_whole_does_not_stop_retention() {
+    let bench = Bench::new();
+    let store = bench.open();
+    append_some(&store, "T", 400);
+    store.shutdown().unwrap();
+    drop(store);
+    let log = bench.config.commit_log_path();
+    for number in [0, 1] {
+        let path = log.join(format!("{:020}", number * 16384));
+        let file = bench.files.open(&path, Open::Existing).unwrap();
+        file.write_at(0, &[0xEE; 16384]).unwrap();
+    }
+    let store = bench.open_without_checkpoint();
+    bench.clock.advance(100 * 3_600_000);
+    store.delete_expired_files();
+    assert_eq!(store.status().min_offset, 2 * 16384);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn messages_are_kept_for_ever_if_the_time_is_long_enough() {
+    let mut bench = Bench::new();
+    bench.config.file_reserved_time_ms = u64::MAX;
+    let store = bench.open();
+    append_some(&store, "T", 400);
+    while store.dispatch_once() {}
+    store.flush_queues_once().unwrap();
+    store.delete_expired_files();
+    assert_eq!(store.status().min_offset, 0);
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_messages_until_there_is_room() {
+    let bench = Bench::new();
+    let space = |free| Space { total: 100, free };
+    let store = bench.open();
+    bench.files.set_space(space(5));
+    store.clean_once();
+    match store.status().writable {
+        Err(AppendError::DiskFull {
+            used_percent,
+            limit_percent,
+            ..
+        }) => assert_eq!((used_percent, limit_percent), (95, 90)),
+        other => panic!("{other:?}"),
+    }
+    bench.files.set_space(space(50));
+    store.clean_once();
+    assert_eq!(append(&store, "T", "one"), 0);
+
+    // The next file finds no room although the share in use looks harmless.
+    let before = store.status().max_offset;
+    append(&store, "T", "more");
+    let size = store.status().max_offset - before;
+    let left = || 16384 - store.status().max_offset % 16384;
+    while left() >= size + 8 {
+        append(&store, "T", "more");
+    }
+    bench.files.fail_at(1, Fault::NoSpace);
+    let refused = try_append(&store, "T", "more").err();
+    assert!(
+        matches!(refused, Some(AppendError::DiskFull { .. })),
+        "{refused:?}"
+    );
+    assert!(store.status().writable.is_err());
+    store.clean_once();
+    append(&store, "T", "more");
+    store.shutdown().unwrap();
+}
+
+#[test]
+fn what_this_store_does_not_have_is_refused_by_name() {
+    let bench = Bench::new();
+    let batch = bench.config.root.join("batchconsumequeue/T/0/0");
+    bench.files.open(&batch, Open::Sparse(1)).unwrap();
+    let refused = bench.try_open().map(drop).unwrap_err().to_string();
+    assert!(refused.contains("BatchCQ"), "{refused}");
+    let mut bench = Bench::new();
+    bench.config.commit_log_dir = Some(PathBuf::from("/a,/b"));
+    let refused = bench.try_open().map(drop).unwrap_err().to_string();
+    assert!(refused.contains("storePathCommitLog"), "{refused}");
 }
