@@ -167,7 +167,8 @@ impl ConsumeQueue {
                 break;
             }
         }
-        for &start in &starts {
+        // The newest first: whatever a crash leaves then begins where the queue begins.
+        for &start in starts.iter().rev() {
             // One without units may have been made by a process that was killed before it made
             // the entry durable: it is made anew when it is needed.
             if start / UNIT >= end {

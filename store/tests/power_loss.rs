@@ -29,6 +29,8 @@ struct Messages {
     /// Queue offset of the first.
     first: i64,
     bodies: Vec<Vec<u8>>,
+    /// Where each of them lies in the log, as far as the append told; 0 where it did not.
+    places: Vec<i64>,
     /// Those below this offset may or may not have been deleted: the call failed.
     perhaps_deleted: Option<i64>,
     /// All has expired or was lost with the rest: the next offset is one of these.
@@ -39,9 +41,15 @@ impl Messages {
     fn end(&self) -> i64 {
         self.first + self.bodies.len() as i64
     }
+    /// Whether all messages below `offset` lie in the part of the log that ends at `place`.
+    fn lie_below(&self, offset: i64, place: i64) -> bool {
+        let count = (offset - self.first).clamp(0, self.places.len() as i64);
+        self.places[..count as usize].iter().all(|at| *at < place)
+    }
     fn delete_below(&mut self, offset: i64) {
         let gone = (offset - self.first).clamp(0, self.bodies.len() as i64);
         self.bodies.drain(..gone as usize);
+        self.places.drain(..gone as usize);
         self.first = offset;
         self.perhaps_deleted = None;
     }
@@ -338,10 +346,14 @@ impl Run {
                 }
                 assert_eq!(next, queue.end());
                 queue.bodies.extend(bodies);
+                queue.places.extend(appended.physical_offsets);
                 self.await_durability(store, key, appended.end_offset);
             }
             // The write that failed may have reached the disk in part.
-            Err(AppendError::LogStopped { .. }) if was_writable => queue.bodies.extend(bodies),
+            Err(AppendError::LogStopped { .. }) if was_writable => {
+                queue.places.extend(bodies.iter().map(|_| 0));
+                queue.bodies.extend(bodies);
+            }
             Err(_) => {}
         }
     }
@@ -419,7 +431,8 @@ impl Run {
 
     fn check_recovered(&mut self, store: &Store, power_lost: bool) {
         let found = read_all(store, store.status().flushed_offset);
-        let any_expired = self.expired_below.max(store.status().min_offset) > 0;
+        // A file of the log may come back after its queue files have expired with it.
+        let expired = self.expired_below.max(store.status().min_offset);
         for (key, messages) in &found {
             let sent = self.sent.get_mut(key).expect("sent");
             if let Some(offset) = sent.perhaps_deleted.take()
@@ -428,10 +441,12 @@ impl Run {
                 sent.delete_below(offset);
             }
             assert!(
-                messages.first == sent.first || (any_expired && messages.first > sent.first),
-                "{key:?} begins at {} instead of {}",
+                messages.first >= sent.first && sent.lie_below(messages.first, expired),
+                "{key:?} begins at {} instead of {}: {:?} expired below {expired}, log from {}",
                 messages.first,
-                sent.first
+                sent.first,
+                sent.places,
+                store.status().min_offset
             );
             assert!(
                 sent.bodies[(messages.first - sent.first) as usize..].starts_with(&messages.bodies),
@@ -447,9 +462,9 @@ impl Run {
         for (key, &end) in &promised {
             let sent = &self.sent[key];
             let deleted = end <= sent.perhaps_deleted.unwrap_or(sent.first);
-            let expired = any_expired && !found.contains_key(key);
+            let gone = !found.contains_key(key) && sent.lie_below(end, expired);
             assert!(
-                deleted || expired || found.get(key).map_or(0, Messages::end) >= end,
+                deleted || gone || found.get(key).map_or(0, Messages::end) >= end,
                 "{key:?} lost acknowledged messages"
             );
         }
@@ -461,7 +476,7 @@ impl Run {
         for (key, sent) in &mut self.sent {
             let Some(messages) = found.get(key) else {
                 // Expired, deleted or lost.
-                let perhaps_expired = any_expired && !sent.bodies.is_empty();
+                let perhaps_expired = expired > 0 && !sent.bodies.is_empty();
                 let perhaps_deleted = sent.perhaps_deleted.take();
                 if perhaps_expired || perhaps_deleted.is_some() {
                     let most = sent.end().max(perhaps_deleted.unwrap_or(0));
@@ -473,11 +488,13 @@ impl Run {
                     sent.restarts_within = Some(least.max(sent.first).min(room)..=most);
                 }
                 sent.bodies.clear();
+                sent.places.clear();
                 sent.first = sent.first.min(room);
                 continue;
             };
             let kept = messages.end() - sent.first;
             sent.bodies.truncate(kept as usize);
+            sent.places.truncate(kept as usize);
         }
         self.promise_all_sent();
     }
