@@ -1,7 +1,7 @@
 //! Sending.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -13,6 +13,7 @@ use sluice_remoting::tls::TlsClientOptions;
 use tokio::task::JoinSet;
 
 use crate::compression;
+use crate::ending::Ending;
 use crate::error::ClientError;
 use crate::fault::Faults;
 use crate::instance::{Connect, Instance, Member};
@@ -128,7 +129,7 @@ impl ProducerBuilder {
             settings: self,
             instance: instance.clone(),
             next_queue: AtomicUsize::new(rand::random_range(0..1 << 20)),
-            shut_down: AtomicBool::new(false),
+            ending: Ending::default(),
         });
         let member: Arc<dyn Member> = core.clone();
         instance.serve(Arc::downgrade(&member));
@@ -288,17 +289,21 @@ impl Producer {
 
     /// Takes leave of the brokers. Sends that are under way may still succeed; later ones fail with
     /// [`ClientError::ShutDown`].
+    ///
+    /// It goes on when the future is dropped, as long as the runtime lives; a second call waits for
+    /// the same end.
     pub async fn shutdown(&self) {
-        if self.core.shut_down.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        self.tasks.lock().abort_all();
-        self.core
-            .instance
-            .unregister("producerGroup", &self.core.settings.group)
-            .await;
-        tracing::info!(group = self.core.settings.group, "producer shut down");
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        self.core.ending.run(end(self.core.clone(), tasks)).await;
     }
+}
+
+async fn end(core: Arc<Core>, mut tasks: JoinSet<()>) {
+    // No heartbeat makes us known again.
+    tasks.shutdown().await;
+    let group = &core.settings.group;
+    core.instance.unregister("producerGroup", group).await;
+    tracing::info!(group, "producer shut down");
 }
 
 struct Core {
@@ -306,7 +311,7 @@ struct Core {
     instance: Arc<Instance>,
     faults: Faults,
     next_queue: AtomicUsize,
-    shut_down: AtomicBool,
+    ending: Ending,
 }
 
 impl Member for Core {
@@ -340,7 +345,7 @@ impl Core {
     }
 
     fn check_running(&self) -> Result<(), ClientError> {
-        if self.shut_down.load(Ordering::Relaxed) {
+        if self.ending.has_begun() {
             return Err(ClientError::ShutDown);
         }
         Ok(())
