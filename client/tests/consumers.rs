@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use common::{Cluster, PATIENCE, let_things_happen, queue, until, within};
 use sluice_client::{ConsumeResult, LitePullConsumer, LitePullConsumerBuilder, ReceivedMessage};
@@ -84,7 +86,7 @@ async fn an_assignment_is_made_though_its_caller_gives_up() {
     assigned.expect("assigned");
     cluster.hold(request::QUERY_CONSUMER_OFFSET, None);
     let second_only = consumer.assign(std::slice::from_ref(&second));
-    let given_up = tokio::time::timeout(std::time::Duration::from_millis(100), second_only).await;
+    let given_up = tokio::time::timeout(Duration::from_millis(100), second_only).await;
     assert!(
         given_up.is_err(),
         "assigned though the broker does not answer"
@@ -163,4 +165,19 @@ async fn what_is_pulled_ahead_is_bounded_over_all_queues() {
         assert!(!messages.is_empty(), "only {polled} messages came");
         polled += messages.len();
     }
+}
+
+#[tokio::test]
+async fn a_body_compressed_by_lz4_is_handed_out_unfolded() {
+    const COMPRESSED_BY_LZ4: i32 = 0x101;
+    let body = "sluice ".repeat(1000);
+    let mut compressed = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    compressed.write_all(body.as_bytes()).expect("compressed");
+    let compressed = compressed.finish().expect("compressed");
+    let cluster = Cluster::start(&[("T", 1)]).await;
+    cluster.put_as("T", 0, &compressed, COMPRESSED_BY_LZ4);
+    let builder = lite(&cluster).subscribe("T", "*");
+    let consumer = builder.build().await.expect("a consumer");
+    let polled = consumer.poll(PATIENCE).await.expect("a poll");
+    assert_eq!(text(&polled[0]), body);
 }
