@@ -8,6 +8,7 @@
 //! ```
 
 mod assigned;
+mod backlog;
 mod concurrent;
 mod group;
 mod listener;

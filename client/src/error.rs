@@ -128,10 +128,7 @@ impl ClientError {
     }
 
     pub(crate) fn is_timeout(&self) -> bool {
-        matches!(
-            self,
-            ClientError::Timeout { .. } | ClientError::Remoting(RemotingError::Timeout { .. })
-        )
+        matches!(self, ClientError::Remoting(RemotingError::Timeout { .. }))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Which broker to avoid, and for how long: slow and failing ones rest in proportion.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use sluice_allocation::MessageQueue;
+use tokio::time::Instant;
 
 /// From this latency on a broker is avoided for this long (Java 5.1.4 and later).
 const REST_BY_LATENCY_MS: [(u64, u64); 7] = [

@@ -1,7 +1,7 @@
 //! One client in its cluster: connections, routes, and the heartbeat that keeps it known.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use sluice_remoting::tls::TlsClientOptions;
 use sluice_remoting::{Client, ClientOptions, CloseReason, Connection, Handler, Responder};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::body;
 use crate::error::ClientError;
@@ -81,6 +81,15 @@ pub(crate) struct KnownRoute {
     pub publish: Vec<MessageQueue>,
     /// Taken from the template of topics yet to be created.
     is_template: bool,
+    /// Whose turn it is among the queues; routes that replace this one go on from here.
+    next_turn: AtomicUsize,
+}
+
+impl KnownRoute {
+    /// Counts up, so that sends take the queues in turn.
+    pub fn take_turn(&self) -> usize {
+        self.next_turn.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 /// One client in its cluster.
@@ -192,19 +201,28 @@ impl Instance {
 
     /// As [`Instance::route`], but a topic that does not exist yet gets the route it will have.
     pub async fn publish_route(&self, topic: &str) -> Result<Arc<KnownRoute>, ClientError> {
-        match self.route(topic).await {
-            Err(ClientError::NoRoute { .. }) => {
-                let template = self.name_servers.route(&self.remoting, DEFAULT_TOPIC).await;
-                let template = template.map_err(|error| match error {
-                    ClientError::NoRoute { .. } => ClientError::NoRoute {
-                        topic: topic.to_owned(),
-                    },
-                    other => other,
-                })?;
-                Ok(self.remember(topic, as_template(template, DEFAULT_TOPIC_QUEUES), true))
-            }
+        if let Some(known) = self.known_route(topic) {
+            return Ok(known);
+        }
+        let _one_at_a_time = self.fetching.lock().await;
+        if let Some(known) = self.known_route(topic) {
+            return Ok(known);
+        }
+        match self.fetch_route(topic).await {
+            Err(ClientError::NoRoute { .. }) => self.fetch_template(topic).await,
             other => other,
         }
+    }
+
+    async fn fetch_template(&self, topic: &str) -> Result<Arc<KnownRoute>, ClientError> {
+        let template = self.name_servers.route(&self.remoting, DEFAULT_TOPIC).await;
+        let template = template.map_err(|error| match error {
+            ClientError::NoRoute { .. } => ClientError::NoRoute {
+                topic: topic.to_owned(),
+            },
+            other => other,
+        })?;
+        Ok(self.remember(topic, as_template(template, DEFAULT_TOPIC_QUEUES), true))
     }
 
     /// Asks the name servers anew. An error leaves the route that is known as it is.
@@ -223,12 +241,18 @@ impl Instance {
     }
 
     fn remember(&self, topic: &str, route: TopicRouteData, is_template: bool) -> Arc<KnownRoute> {
+        let publish = publish_queues(&route, topic);
+        let mut routes = self.routes.write();
+        let turn = routes.get(topic).map_or_else(
+            || rand::random_range(0..1 << 20),
+            |known| known.next_turn.load(Ordering::Relaxed),
+        );
         let known = Arc::new(KnownRoute {
-            publish: publish_queues(&route, topic),
+            publish,
             route,
             is_template,
+            next_turn: AtomicUsize::new(turn),
         });
-        let mut routes = self.routes.write();
         routes.insert(topic.to_owned(), known.clone());
         self.brokers
             .write()
@@ -242,8 +266,12 @@ impl Instance {
             .is_some_and(|known| known.is_template)
     }
 
-    /// The topic has its first message: its real route replaces the template.
+    /// The topic has its first message: its real route replaces the template. Of many that say so
+    /// one asks.
     pub async fn confirm_route(&self, topic: &str) {
+        let Ok(_one_at_a_time) = self.fetching.try_lock() else {
+            return;
+        };
         if self.has_template_route(topic)
             && let Err(error) = self.fetch_route(topic).await
         {
@@ -267,7 +295,7 @@ impl Instance {
         })
     }
 
-    pub fn broker_addresses(&self, masters_only: bool) -> Vec<String> {
+    pub fn broker_addresses(&self, masters_only: bool) -> BTreeSet<String> {
         self.brokers.read().addresses(masters_only)
     }
 
@@ -339,16 +367,32 @@ impl Instance {
         self.heartbeat_wanted.notify_one();
     }
 
-    /// Keeps routes fresh and brokers informed; never ends.
+    /// Keeps routes fresh and brokers informed; never ends. A name server that does not answer
+    /// holds no heartbeat up.
     pub async fn keep(self: Arc<Self>) {
-        let mut tick = interval_at(Instant::now() + KEEP_INTERVAL, KEEP_INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::join!(self.keep_known(), self.keep_routes());
+    }
+
+    async fn keep_known(self: &Arc<Self>) {
+        let mut tick = keep_interval();
         loop {
             tokio::select! {
-                _ = tick.tick() => self.refresh_routes().await,
+                _ = tick.tick() => {}
                 () = self.heartbeat_wanted.notified() => tokio::time::sleep(RECONNECT_DELAY).await,
             }
             self.heartbeat().await;
+        }
+    }
+
+    async fn keep_routes(&self) {
+        let mut tick = keep_interval();
+        loop {
+            tick.tick().await;
+            let before = self.broker_addresses(false);
+            self.refresh_routes().await;
+            if self.broker_addresses(false) != before {
+                self.want_heartbeat();
+            }
         }
     }
 
@@ -416,6 +460,12 @@ impl Instance {
     ) -> Result<RemotingCommand, ClientError> {
         Ok(self.remoting.call(address, request, timeout).await?)
     }
+}
+
+fn keep_interval() -> Interval {
+    let mut interval = interval_at(Instant::now() + KEEP_INTERVAL, KEEP_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// The response, unless it is a refusal.

@@ -55,6 +55,7 @@ mod body;
 mod calls;
 mod compression;
 mod consumer;
+mod ending;
 mod error;
 mod fault;
 mod instance;

@@ -165,6 +165,8 @@ pub struct ReceivedMessage {
     broker_name: Arc<str>,
     queue_offset: i64,
     reconsume_times: i32,
+    /// Bytes it takes: the record, and beside it the body if that was compressed.
+    held_size: usize,
 }
 
 impl ReceivedMessage {
@@ -179,16 +181,14 @@ impl ReceivedMessage {
     ) -> Result<(Self, usize), RecordError> {
         let record = Record::parse(bytes)?;
         let size = record.size();
-        let body = bytes.slice_ref(record.body());
-        let body = match inflated(&record) {
-            Ok(inflated) => inflated.unwrap_or(body),
-            Err(what) => {
-                let message_id = MessageExt::from(record).message_id();
-                let error = ClientError::Compression { message_id, what };
-                tracing::warn!(%error, "message is delivered with its body as it came");
-                body
-            }
-        };
+        let inflated = inflated(&record).unwrap_or_else(|what| {
+            let message_id = MessageExt::from(record).message_id();
+            let error = ClientError::Compression { message_id, what };
+            tracing::warn!(%error, "message is delivered with its body as it came");
+            None
+        });
+        let held_size = size + inflated.as_ref().map_or(0, Bytes::len);
+        let body = inflated.unwrap_or_else(|| bytes.slice_ref(record.body()));
         let topic = ByteString::try_from(bytes.slice_ref(record.topic().as_bytes()));
         let message = ReceivedMessage {
             body,
@@ -197,6 +197,7 @@ impl ReceivedMessage {
             queue_offset: record.queue_offset() + offset_delta,
             reconsume_times: record.reconsume_times(),
             record: bytes.slice(..size),
+            held_size,
         };
         Ok((message, size))
     }
@@ -205,7 +206,7 @@ impl ReceivedMessage {
     pub fn topic(&self) -> &str {
         &self.topic
     }
-    /// Body, decompressed.
+    /// Body, decompressed; one that does not decompress, or to more than 64 MiB, is as it came.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
@@ -287,6 +288,11 @@ impl ReceivedMessage {
     /// Size of the stored record, bytes.
     pub fn stored_size(&self) -> usize {
         self.record.len()
+    }
+
+    /// Memory it takes, bytes: more than [`ReceivedMessage::stored_size`] if it was compressed.
+    pub(crate) fn held_size(&self) -> usize {
+        self.held_size
     }
 
     #[cfg(test)]
@@ -381,7 +387,8 @@ pub(crate) mod tests {
         message
     }
 
-    const COMPRESS: i32 = 77;
+    /// As a flag of a message: its body is compressed.
+    pub(crate) const COMPRESS: i32 = 77;
 
     #[test]
     fn a_received_message_shows_its_parts() {

@@ -67,9 +67,13 @@ impl NameServers {
         for step in 0..self.addresses.len() {
             let index = (start + step) % self.addresses.len();
             let address = &self.addresses[index];
+            let asked = Asked {
+                servers: self,
+                index,
+            };
             match remoting.call(address, request.clone(), TIMEOUT).await {
                 Ok(response) => {
-                    self.current.store(index, Ordering::Relaxed);
+                    asked.answered();
                     return Ok((address.clone(), response));
                 }
                 Err(error) => {
@@ -111,9 +115,56 @@ impl NameServers {
     }
 }
 
+/// A server that is being asked. Unless it answers, the next call begins with the one behind it,
+/// also when the caller has stopped waiting: else one with little time would never get past it.
+struct Asked<'a> {
+    servers: &'a NameServers,
+    index: usize,
+}
+
+impl Asked<'_> {
+    fn answered(self) {
+        self.servers.current.store(self.index, Ordering::Relaxed);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let next = (self.index + 1) % self.servers.addresses.len();
+        self.servers.current.store(next, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use sluice_protocol::RemotingCommand;
+    use sluice_remoting::{Client, ClientOptions, Connection, Handler, Responder};
+
     use super::NameServers;
+
+    struct NoRequests;
+
+    impl Handler for NoRequests {
+        fn handle(&self, _: &Arc<Connection>, _: RemotingCommand, _: Responder) {}
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_passed_over_though_nobody_waited_for_it() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = silent.local_addr().unwrap();
+        let servers = NameServers::parse(&format!("{silent};127.0.0.1:1")).unwrap();
+        servers.current.store(0, Ordering::Relaxed);
+        let remoting = Client::new(ClientOptions::default(), Arc::new(NoRequests)).unwrap();
+        let route = servers.route(&remoting, "T");
+        let given_up = tokio::time::timeout(Duration::from_millis(50), route).await;
+        assert!(given_up.is_err(), "it is silent");
+        assert_eq!(servers.current.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn lists_are_split_and_checked() {

@@ -1,8 +1,7 @@
 //! Sending.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use sluice_allocation::MessageQueue;
@@ -11,11 +10,13 @@ use sluice_protocol::body::{HeartbeatData, ProducerData};
 use sluice_protocol::code::response;
 use sluice_remoting::tls::TlsClientOptions;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::compression;
+use crate::ending::Ending;
 use crate::error::ClientError;
 use crate::fault::Faults;
-use crate::instance::{Connect, Instance, Member};
+use crate::instance::{Connect, Instance, KnownRoute, Member};
 use crate::message::{Message, SendResult, SendStatus};
 use crate::outgoing::{Outgoing, encode_batch, send_request, send_result};
 use crate::route::DEFAULT_TOPIC;
@@ -64,7 +65,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// Time for one whole send call with all its attempts; 3 s.
+    /// Time for one whole send call with all its attempts, the search for the topic's route and
+    /// connecting included; 3 s.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
         self.send_timeout = timeout;
         self
@@ -127,8 +129,7 @@ impl ProducerBuilder {
             faults: Faults::new(self.avoid_slow_brokers),
             settings: self,
             instance: instance.clone(),
-            next_queue: AtomicUsize::new(rand::random_range(0..1 << 20)),
-            shut_down: AtomicBool::new(false),
+            ending: Ending::default(),
         });
         let member: Arc<dyn Member> = core.clone();
         instance.serve(Arc::downgrade(&member));
@@ -200,16 +201,8 @@ impl Producer {
     /// No route, no connection, or an illegal message.
     pub async fn send_one_way(&self, message: Message) -> Result<(), ClientError> {
         let outgoing = self.core.outgoing(message)?;
-        let route = self.core.instance.publish_route(&outgoing.topic).await?;
-        let queue = self.core.choose(&outgoing.topic, &route.publish, None)?;
-        let address = self.core.instance.master(&queue.broker_name)?;
-        let request = self.core.request(&outgoing, queue);
-        Ok(self
-            .core
-            .instance
-            .remoting
-            .one_way(&address, request)
-            .await?)
+        let budget = self.core.budget();
+        budget.within(self.core.send_one_way(&outgoing)).await
     }
 
     /// Sends several messages of one topic to one queue, in order; they are stored together or not
@@ -231,6 +224,16 @@ impl Producer {
         queue: &MessageQueue,
         message: Message,
     ) -> Result<SendResult, ClientError> {
+        self.send_to_within(self.core.budget(), queue, message)
+            .await
+    }
+
+    async fn send_to_within(
+        &self,
+        budget: Budget,
+        queue: &MessageQueue,
+        message: Message,
+    ) -> Result<SendResult, ClientError> {
         if queue.topic != message.topic {
             return Err(ClientError::invalid(
                 format!("queue of topic {:?}", queue.topic),
@@ -238,10 +241,9 @@ impl Producer {
             ));
         }
         let outgoing = self.core.outgoing(message)?;
-        self.core.instance.publish_route(&outgoing.topic).await?;
-        self.core
-            .send_once(&outgoing, queue, self.core.settings.send_timeout)
-            .await
+        let route = self.core.instance.publish_route(&outgoing.topic);
+        budget.within(route).await?;
+        self.core.send_once(&outgoing, queue, budget).await
     }
 
     /// Sends a message to the queue that `select` chooses among all writable ones, which are sorted
@@ -262,8 +264,9 @@ impl Producer {
     where
         F: for<'a> FnOnce(&'a [MessageQueue]) -> &'a MessageQueue,
     {
-        let queues = self.publish_queues(&message.topic).await?;
-        self.send_to(select(&queues), message).await
+        let budget = self.core.budget();
+        let queues = budget.within(self.publish_queues(&message.topic)).await?;
+        self.send_to_within(budget, select(&queues), message).await
     }
 
     /// The queues of a topic that can be written, sorted by broker name and queue id; never empty.
@@ -288,25 +291,28 @@ impl Producer {
 
     /// Takes leave of the brokers. Sends that are under way may still succeed; later ones fail with
     /// [`ClientError::ShutDown`].
+    ///
+    /// It goes on when the future is dropped, as long as the runtime lives; a second call waits for
+    /// the same end.
     pub async fn shutdown(&self) {
-        if self.core.shut_down.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        self.tasks.lock().abort_all();
-        self.core
-            .instance
-            .unregister("producerGroup", &self.core.settings.group)
-            .await;
-        tracing::info!(group = self.core.settings.group, "producer shut down");
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        self.core.ending.run(end(self.core.clone(), tasks)).await;
     }
+}
+
+async fn end(core: Arc<Core>, mut tasks: JoinSet<()>) {
+    // No heartbeat makes us known again.
+    tasks.shutdown().await;
+    let group = &core.settings.group;
+    core.instance.unregister("producerGroup", group).await;
+    tracing::info!(group, "producer shut down");
 }
 
 struct Core {
     settings: ProducerBuilder,
     instance: Arc<Instance>,
     faults: Faults,
-    next_queue: AtomicUsize,
-    shut_down: AtomicBool,
+    ending: Ending,
 }
 
 impl Member for Core {
@@ -327,7 +333,36 @@ impl Member for Core {
     }
 }
 
+/// The time of one send call; all that it does draws on it.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    start: Instant,
+    timeout: Duration,
+}
+
+impl Budget {
+    fn left(self) -> Duration {
+        self.timeout.saturating_sub(self.start.elapsed())
+    }
+
+    async fn within<T>(
+        self,
+        step: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let timeout = self.timeout;
+        let done = timeout_at(self.start + timeout, step).await;
+        done.unwrap_or(Err(ClientError::Timeout { timeout }))
+    }
+}
+
 impl Core {
+    fn budget(&self) -> Budget {
+        Budget {
+            start: Instant::now(),
+            timeout: self.settings.send_timeout,
+        }
+    }
+
     fn outgoing(&self, message: Message) -> Result<Outgoing, ClientError> {
         self.check_running()?;
         validate::message(&message, self.settings.message_size_max)?;
@@ -340,35 +375,31 @@ impl Core {
     }
 
     fn check_running(&self) -> Result<(), ClientError> {
-        if self.shut_down.load(Ordering::Relaxed) {
+        if self.ending.has_begun() {
             return Err(ClientError::ShutDown);
         }
         Ok(())
     }
 
     async fn send_retrying(&self, outgoing: &Outgoing) -> Result<SendResult, ClientError> {
-        let start = Instant::now();
-        let timeout = self.settings.send_timeout;
+        let budget = self.budget();
+        let timeout = budget.timeout;
         let mut failed_broker = None;
         let mut last: Option<ClientError> = None;
         for attempt in 0..=self.settings.retries {
-            let left = timeout.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                return Err(exhausted(
-                    attempt,
-                    start,
-                    last.unwrap_or(ClientError::Timeout { timeout }),
-                ));
+            if budget.left().is_zero() {
+                let last = last.unwrap_or(ClientError::Timeout { timeout });
+                return Err(exhausted(attempt, budget, last));
             }
-            let (broker_name, error) =
-                match self.attempt(outgoing, failed_broker.as_deref(), left).await {
-                    Ok(result) if !self.is_to_be_repeated(&result, attempt) => return Ok(result),
-                    Ok(result) => {
-                        failed_broker = Some(result.queue.broker_name);
-                        continue;
-                    }
-                    Err(failure) => failure,
-                };
+            let attempted = self.attempt(outgoing, failed_broker.as_deref(), budget);
+            let (broker_name, error) = match attempted.await {
+                Ok(result) if !self.is_to_be_repeated(&result, attempt) => return Ok(result),
+                Ok(result) => {
+                    failed_broker = Some(result.queue.broker_name);
+                    continue;
+                }
+                Err(failure) => failure,
+            };
             if !is_worth_retrying(&error) {
                 return Err(error);
             }
@@ -377,11 +408,11 @@ impl Core {
             last = Some(error);
             if attempt < self.settings.retries {
                 let pause = RETRY_PAUSE * 4u32.saturating_pow(attempt);
-                tokio::time::sleep(pause.min(timeout.saturating_sub(start.elapsed()))).await;
+                tokio::time::sleep(pause.min(budget.left())).await;
             }
         }
         let last = last.unwrap_or(ClientError::Timeout { timeout });
-        Err(exhausted(self.settings.retries + 1, start, last))
+        Err(exhausted(self.settings.retries + 1, budget, last))
     }
 
     fn is_to_be_repeated(&self, result: &SendResult, attempt: u32) -> bool {
@@ -395,48 +426,53 @@ impl Core {
         &self,
         outgoing: &Outgoing,
         failed_broker: Option<&str>,
-        left: Duration,
+        budget: Budget,
     ) -> Result<SendResult, (Option<String>, ClientError)> {
-        let route = tokio::time::timeout(left, self.instance.publish_route(&outgoing.topic)).await;
-        let route = route
-            .unwrap_or(Err(ClientError::Timeout { timeout: left }))
-            .map_err(|error| (None, error))?;
+        let route = budget.within(self.instance.publish_route(&outgoing.topic));
+        let route = route.await.map_err(|error| (None, error))?;
         let queue = self
-            .choose(&outgoing.topic, &route.publish, failed_broker)
+            .choose(&outgoing.topic, &route, failed_broker)
             .map_err(|error| (None, error))?;
-        let sent = self.send_once(outgoing, queue, left).await;
+        let sent = self.send_once(outgoing, queue, budget).await;
         sent.map_err(|error| (Some(queue.broker_name.clone()), error))
     }
 
     fn choose<'a>(
         &self,
         topic: &str,
-        queues: &'a [MessageQueue],
+        route: &'a KnownRoute,
         failed_broker: Option<&str>,
     ) -> Result<&'a MessageQueue, ClientError> {
-        let index = self.next_queue.fetch_add(1, Ordering::Relaxed);
-        let chosen = self
-            .faults
-            .choose(queues, index, failed_broker, Instant::now());
+        let (queues, turn) = (&route.publish, route.take_turn());
+        let now = Instant::now();
+        let chosen = self.faults.choose(queues, turn, failed_broker, now);
         chosen.ok_or_else(|| ClientError::NotWritable {
             topic: topic.to_owned(),
         })
+    }
+
+    async fn send_one_way(&self, outgoing: &Outgoing) -> Result<(), ClientError> {
+        let route = self.instance.publish_route(&outgoing.topic).await?;
+        let queue = self.choose(&outgoing.topic, &route, None)?;
+        let address = self.instance.master(&queue.broker_name)?;
+        let request = self.request(outgoing, queue);
+        Ok(self.instance.remoting.one_way(&address, request).await?)
     }
 
     async fn send_once(
         &self,
         outgoing: &Outgoing,
         queue: &MessageQueue,
-        timeout: Duration,
+        budget: Budget,
     ) -> Result<SendResult, ClientError> {
         let address = self.instance.master(&queue.broker_name)?;
         let request = self.request(outgoing, queue);
         let code = request.code;
         let start = Instant::now();
-        let within =
-            tokio::time::timeout(timeout, self.instance.call_any(&address, request, timeout)).await;
-        let answered = within.unwrap_or(Err(ClientError::Timeout { timeout }));
-        let result = match answered {
+        // The call itself keeps the time: a second clock beside it would decide by chance which
+        // error there is.
+        let answered = self.instance.call_any(&address, request, budget.left());
+        let result = match answered.await {
             Ok(response) => send_result(&address, code, outgoing, queue, &response),
             Err(error) => Err(error),
         };
@@ -487,10 +523,10 @@ fn is_worth_retrying(error: &ClientError) -> bool {
     }
 }
 
-fn exhausted(attempts: u32, start: Instant, last: ClientError) -> ClientError {
+fn exhausted(attempts: u32, budget: Budget, last: ClientError) -> ClientError {
     ClientError::Exhausted {
         attempts,
-        elapsed: start.elapsed(),
+        elapsed: budget.start.elapsed(),
         last: Box::new(last),
     }
 }

@@ -1,6 +1,6 @@
 //! From a route to queues and addresses.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sluice_allocation::{MessageQueue, compare_queues};
 
@@ -120,8 +120,8 @@ impl Brokers {
         Some((*found.0, found.1.clone()))
     }
 
-    /// Every address, or only the masters'.
-    pub fn addresses(&self, masters_only: bool) -> Vec<String> {
+    /// Every address, or only the masters', sorted.
+    pub fn addresses(&self, masters_only: bool) -> BTreeSet<String> {
         let of = self
             .0
             .values()
@@ -215,7 +215,10 @@ mod tests {
         assert_eq!(brokers.reader("a", 9), Some((0, "a-0:1".to_owned())));
         assert_eq!(brokers.reader("s", 0), Some((1, "s-1:1".to_owned())));
         assert_eq!(brokers.reader("x", 0), None);
-        assert_eq!(brokers.addresses(true), ["a-0:1"]);
+        assert_eq!(
+            brokers.addresses(true),
+            BTreeSet::from(["a-0:1".to_owned()])
+        );
         assert_eq!(brokers.addresses(false).len(), 3);
     }
 }

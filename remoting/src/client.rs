@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::response;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::Handler;
@@ -19,6 +20,8 @@ use crate::error::{CloseReason, RemotingError};
 use crate::stream::Stream;
 use crate::tls::{self, TlsClientOptions};
 
+/// A peer that is silent for less is not taken for dead, however little time a call has.
+const SILENCE_MIN: Duration = Duration::from_millis(50);
 const CLOSED_BY_OWNER: CloseReason = CloseReason::Local("closed by its owner");
 
 /// Settings of the dialling side.
@@ -95,21 +98,39 @@ impl Client {
     /// One from which nothing at all comes within `timeout` is taken for dead, its connection closed.
     ///
     /// # Errors
-    /// No connection, or no response within `timeout` (which counts from the moment of sending).
+    /// No connection, or no response, within `timeout`, connecting included.
     pub async fn call(
         &self,
         address: &str,
         request: RemotingCommand,
         timeout: Duration,
     ) -> Result<RemotingCommand, RemotingError> {
-        let connection = self.connection(address).await?;
-        let response = call_living(&connection, request.clone(), timeout).await?;
+        let start = Instant::now();
+        let (connection, response) = self.call_once(address, request.clone(), timeout).await?;
         if response.code != response::GO_AWAY {
             return Ok(response);
         }
         connection.close(CloseReason::Local("the peer said that it goes away"));
-        let connection = self.connection(address).await?;
-        call_living(&connection, request, timeout).await
+        let left = timeout.saturating_sub(start.elapsed());
+        let (_, response) = self.call_once(address, request, left).await?;
+        Ok(response)
+    }
+
+    async fn call_once(
+        &self,
+        address: &str,
+        request: RemotingCommand,
+        timeout: Duration,
+    ) -> Result<(Arc<Connection>, RemotingCommand), RemotingError> {
+        let start = Instant::now();
+        let connected = tokio::time::timeout(timeout, self.connection(address)).await;
+        let connection = connected.map_err(|_| RemotingError::ConnectTimeout {
+            address: address.to_owned(),
+            timeout,
+        })??;
+        let left = timeout.saturating_sub(start.elapsed());
+        let response = call_living(&connection, request, left).await?;
+        Ok((connection, response))
     }
 
     /// Sends a request to `address` and forgets it.
@@ -240,7 +261,8 @@ async fn call_living(
 ) -> Result<RemotingCommand, RemotingError> {
     let before = connection.bytes_read();
     let outcome = connection.call(request, timeout).await;
-    if matches!(outcome, Err(RemotingError::Timeout { .. })) && connection.bytes_read() == before {
+    let is_late = matches!(outcome, Err(RemotingError::Timeout { .. }));
+    if is_late && timeout >= SILENCE_MIN && connection.bytes_read() == before {
         connection.close(CloseReason::Silent(timeout));
     }
     outcome

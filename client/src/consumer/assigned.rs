@@ -16,6 +16,10 @@ const LOCK_LIFE_MS: u64 = 30_000;
 /// A queue that was not pulled this long is given up and taken anew.
 const PULL_IDLE_MS: u64 = 120_000;
 
+/// What keeps a second ordered listener off a queue: the same at every assignment of the queue, so
+/// that a listener which outlives one holds up the next.
+pub(crate) type Consuming = Arc<tokio::sync::Mutex<()>>;
+
 /// One queue that this consumer works on, from its assignment until it is dropped; never used again
 /// after that.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub(crate) struct Assigned {
     /// Messages have arrived, or a lock: the ordered listener may go on.
     pub listener_may_go_on: Notify,
     /// Held while an ordered listener runs, and by who gives the lock back.
-    pub consuming: tokio::sync::Mutex<()>,
+    pub consuming: Consuming,
     pub last_consume_ms: AtomicU64,
     dropped: AtomicBool,
     paused: AtomicBool,
@@ -48,7 +52,7 @@ pub(crate) struct Assigned {
 }
 
 impl Assigned {
-    pub fn new(queue: MessageQueue, next_offset: i64) -> Arc<Self> {
+    pub fn new(queue: MessageQueue, next_offset: i64, consuming: Consuming) -> Arc<Self> {
         Arc::new(Assigned {
             broker_name: queue.broker_name.as_str().into(),
             queue,
@@ -58,7 +62,7 @@ impl Assigned {
             consumed: AtomicI64::new(-1),
             pull_may_go_on: Notify::new(),
             listener_may_go_on: Notify::new(),
-            consuming: tokio::sync::Mutex::default(),
+            consuming,
             last_consume_ms: AtomicU64::new(0),
             dropped: AtomicBool::new(false),
             paused: AtomicBool::new(false),

@@ -1,8 +1,8 @@
 //! One consumer: what it subscribes to, which queues it has, and what it knows of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
@@ -17,7 +17,8 @@ use sluice_remoting::Responder;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::assigned::Assigned;
+use super::assigned::{Assigned, Consuming};
+use super::backlog::Backlog;
 use super::listener::Listener;
 use super::offsets::Offsets;
 use crate::instance::{Instance, Member};
@@ -102,6 +103,7 @@ pub(crate) struct ConsumeSettings {
 }
 
 /// Some messages of one queue.
+#[derive(Debug)]
 pub(crate) struct Chunk {
     pub assigned: Arc<Assigned>,
     pub messages: Vec<ReceivedMessage>,
@@ -114,7 +116,7 @@ pub(crate) enum Intake {
     /// To one listener at a time per queue, in order.
     Ordered(Listener, Semaphore),
     /// To whoever polls.
-    Poll(mpsc::UnboundedSender<Chunk>),
+    Poll(Backlog),
 }
 
 /// Counts of what listeners said, since the start.
@@ -135,14 +137,18 @@ pub(crate) struct Group {
     pub pull: PullSettings,
     pub consume: ConsumeSettings,
     pub intake: Intake,
-    pub offsets: Offsets,
+    pub offsets: Arc<Offsets>,
     pub subscriptions: RwLock<BTreeMap<String, SubscriptionData>>,
     /// Filters of queues that the application assigns itself; never told to brokers.
     pub assigned_filters: RwLock<BTreeMap<String, SubscriptionData>>,
     pub assigned: RwLock<HashMap<MessageQueue, Arc<Assigned>>>,
+    /// Outlived by what it names while an assignment or a listener has it.
+    pub consuming: Mutex<HashMap<MessageQueue, Weak<tokio::sync::Mutex<()>>>>,
     pub rebalance_wanted: Notify,
+    /// Nothing is pulled of any queue.
+    pub paused: AtomicBool,
     /// One rebalance at a time, and none while queues are being reset.
-    pub rebalancing: tokio::sync::Mutex<()>,
+    pub rebalancing: Arc<tokio::sync::Mutex<()>>,
     /// True once the consumer is to end.
     pub stop: watch::Sender<bool>,
     /// Tasks that run listeners.
@@ -175,6 +181,19 @@ impl Group {
         *self.stop.borrow()
     }
 
+    /// Stops pulling of all queues, those taken later included, or goes on with it.
+    pub fn pause(&self, pause: bool) {
+        self.paused.store(pause, Ordering::Release);
+        self.pulls_may_go_on();
+    }
+
+    /// What held pulls back may be gone: each of them looks again.
+    pub fn pulls_may_go_on(&self) {
+        for assigned in self.assigned.read().values() {
+            assigned.pull_may_go_on.notify_one();
+        }
+    }
+
     pub fn assigned(&self, queue: &MessageQueue) -> Option<Arc<Assigned>> {
         self.assigned.read().get(queue).cloned()
     }
@@ -185,6 +204,18 @@ impl Group {
 
     pub fn assigned_queues(&self) -> Vec<MessageQueue> {
         self.assigned.read().keys().cloned().collect()
+    }
+
+    /// The queue's own, shared by all its assignments.
+    pub fn consuming(&self, queue: &MessageQueue) -> Consuming {
+        let mut table = self.consuming.lock();
+        if let Some(consuming) = table.get(queue).and_then(Weak::upgrade) {
+            return consuming;
+        }
+        table.retain(|_, consuming| consuming.strong_count() > 0);
+        let consuming = Consuming::default();
+        table.insert(queue.clone(), Arc::downgrade(&consuming));
+        consuming
     }
 
     pub fn subscription(&self, topic: &str) -> Option<SubscriptionData> {

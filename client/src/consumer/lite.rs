@@ -1,7 +1,8 @@
 //! The consumer that is polled.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -12,6 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::assigned::Assigned;
+use super::backlog::Backlog;
 use super::group::{Chunk, ConsumeSettings, Group, Intake, PullSettings, StartAt, Tally, unix_ms};
 use super::offsets::Update;
 use super::run::{Running, instance, offsets, subscriptions};
@@ -38,6 +40,7 @@ pub struct LitePullConsumerBuilder {
     start_at: StartAt,
     strategy: Arc<dyn AllocateStrategy>,
     pull: PullSettings,
+    count_total_max: usize,
     auto_commit: Option<Duration>,
 }
 
@@ -102,6 +105,13 @@ impl LitePullConsumerBuilder {
         self
     }
 
+    /// Pulling of all queues pauses while more than this many messages wait to be polled, 1 to
+    /// 10,000,000; 10,000 (`pullThresholdForAll`).
+    pub fn cached_messages_total_max(mut self, messages: usize) -> Self {
+        self.count_total_max = messages;
+        self
+    }
+
     /// How often [`LitePullConsumer::poll`] commits what earlier polls returned, at least 1 s; 5 s.
     /// With `None` only [`LitePullConsumer::commit`] does.
     pub fn auto_commit(mut self, interval: Option<Duration>) -> Self {
@@ -118,6 +128,11 @@ impl LitePullConsumerBuilder {
         validate::group(&self.group)?;
         validate::setting("pull_batch_size", self.pull.batch_size, 1..=1024)?;
         validate::setting("cached_messages_max", self.pull.count_max, 1..=65_535)?;
+        validate::setting(
+            "cached_messages_total_max",
+            self.count_total_max,
+            1..=10_000_000,
+        )?;
         if let Some(interval) = self.auto_commit {
             validate::setting(
                 "auto_commit",
@@ -127,7 +142,7 @@ impl LitePullConsumerBuilder {
         }
         let model = MessageModel::Clustering;
         let instance = instance(&self.connect, model)?;
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (backlog, receiver) = Backlog::new(self.count_total_max);
         let group = Arc::new(Group {
             offsets: offsets(model, &self.group, &instance, None)?,
             name: self.group,
@@ -143,12 +158,14 @@ impl LitePullConsumerBuilder {
                 suspend: Duration::from_secs(1),
                 timeout: Duration::from_secs(15 * 60),
             },
-            intake: Intake::Poll(sender),
+            intake: Intake::Poll(backlog),
             subscriptions: RwLock::new(subscriptions(&self.topics)?.collect()),
             assigned_filters: RwLock::default(),
             assigned: RwLock::default(),
+            consuming: Mutex::default(),
+            paused: AtomicBool::new(false),
             rebalance_wanted: Notify::new(),
-            rebalancing: tokio::sync::Mutex::default(),
+            rebalancing: Arc::default(),
             stop: watch::Sender::new(false),
             listeners: Mutex::default(),
             tally: Tally::default(),
@@ -203,6 +220,7 @@ impl LitePullConsumer {
                 suspend: SUSPEND,
                 ..PullSettings::default()
             },
+            count_total_max: 10_000,
             auto_commit: Some(Duration::from_secs(5)),
         }
     }
@@ -237,12 +255,24 @@ impl LitePullConsumer {
                 chunk = timeout_at(deadline, chunks.recv()) => chunk,
                 () = self.group().stopped() => return Err(ClientError::ShutDown),
             };
-            match chunk {
-                Ok(Some(chunk)) if chunk.assigned.is_dropped() => {} // sought or given up since
-                Ok(Some(chunk)) => return Ok(take(chunk)),
+            let chunk = match chunk {
+                Ok(Some(chunk)) => chunk,
                 Ok(None) => return Err(ClientError::ShutDown),
                 Err(_) => return Ok(Vec::new()),
+            };
+            self.note_taken(&chunk);
+            // Else it was sought or given up since.
+            if !chunk.assigned.is_dropped() {
+                return Ok(consume(chunk));
             }
+        }
+    }
+
+    fn note_taken(&self, chunk: &Chunk) {
+        if let Intake::Poll(backlog) = &self.group().intake
+            && backlog.note_taken(chunk)
+        {
+            self.group().pulls_may_go_on();
         }
     }
 
@@ -279,12 +309,8 @@ impl LitePullConsumer {
     /// The first queue's that was not committed; the others are tried all the same.
     pub async fn commit(&self) -> Result<(), ClientError> {
         self.note_consumed();
-        let mut first = Ok(());
-        for queue in self.group().assigned_queues() {
-            let committed = self.group().offsets.persist_now(&queue).await;
-            first = first.and(committed);
-        }
-        first
+        let queues = self.group().assigned_queues();
+        self.group().offsets.persist_now(&queues).await
     }
 
     /// What the group has committed on a queue, if anything.
@@ -330,36 +356,26 @@ impl LitePullConsumer {
                 "needs a consumer without subscriptions",
             ));
         }
-        let group = self.group();
-        let _no_rebalance = group.rebalancing.lock().await;
         let version = now_ms() as i64;
+        let mut filters = BTreeMap::new();
         for queue in queues {
             let subscription = filter.subscription(&queue.topic, version)?;
-            group
-                .assigned_filters
-                .write()
-                .insert(queue.topic.clone(), subscription);
+            filters.insert(queue.topic.clone(), subscription);
         }
-        for assigned in group.all_assigned() {
-            // What a call that was given up has left behind is dropped, but still there.
-            if !queues.contains(&assigned.queue) || assigned.is_dropped() {
-                group.give_up(&assigned).await;
-            }
+        let (group, queues) = (self.group().clone(), queues.to_vec());
+        let no_rebalance = group.rebalancing.clone().lock_owned().await;
+        if group.is_stopping() {
+            return Err(ClientError::ShutDown);
         }
-        let mut first = Ok(());
-        for queue in queues {
-            if group.assigned(queue).is_none() {
-                first = first.and(self.take(queue).await);
-            }
-        }
-        first
-    }
-
-    async fn take(&self, queue: &MessageQueue) -> Result<(), ClientError> {
-        self.group().instance.route(&queue.topic).await?;
-        let start = self.group().start_offset(queue).await?;
-        self.group().begin(queue.clone(), start);
-        Ok(())
+        // What has begun is done, even if the caller stops waiting: no queue is left half given up.
+        let assigned = tokio::spawn(async move {
+            group.assigned_filters.write().append(&mut filters);
+            let assigned = assign(&group, &queues).await;
+            drop(no_rebalance);
+            assigned
+        });
+        // Else the runtime ends.
+        assigned.await.unwrap_or(Err(ClientError::ShutDown))
     }
 
     /// The queues this consumer works on now.
@@ -423,7 +439,8 @@ impl LitePullConsumer {
         self.group().instance.offset_at(queue, unix_ms(time)).await
     }
 
-    /// Stops pulling of these queues; what was pulled already is still returned.
+    /// Stops pulling of these queues until [`LitePullConsumer::resume`] or until they are given up;
+    /// what was pulled already is still returned.
     pub fn pause(&self, queues: &[MessageQueue]) {
         self.set_paused(queues, true);
     }
@@ -449,6 +466,9 @@ impl LitePullConsumer {
 
     /// Ends in order: with auto-commit what the polls returned is committed, and the brokers and
     /// with them the other members are told.
+    ///
+    /// It goes on when the future is dropped, as long as the runtime lives; a second call waits for
+    /// the same end.
     pub async fn shutdown(&self) {
         if self.auto_commit.is_some() {
             self.note_consumed();
@@ -457,8 +477,31 @@ impl LitePullConsumer {
     }
 }
 
+/// Gives up what is not among `queues`, and takes what is.
+async fn assign(group: &Arc<Group>, queues: &[MessageQueue]) -> Result<(), ClientError> {
+    for assigned in group.all_assigned() {
+        if !queues.contains(&assigned.queue) {
+            group.give_up(&assigned).await;
+        }
+    }
+    let mut first = Ok(());
+    for queue in queues {
+        if group.assigned(queue).is_none() {
+            first = first.and(take(group, queue).await);
+        }
+    }
+    first
+}
+
+async fn take(group: &Arc<Group>, queue: &MessageQueue) -> Result<(), ClientError> {
+    group.instance.route(&queue.topic).await?;
+    let start = group.start_offset(queue).await?;
+    group.begin(queue.clone(), start);
+    Ok(())
+}
+
 /// What a poll returns counts as consumed.
-fn take(chunk: Chunk) -> Vec<ReceivedMessage> {
+fn consume(chunk: Chunk) -> Vec<ReceivedMessage> {
     let offsets = chunk.messages.iter().map(ReceivedMessage::queue_offset);
     if let Some(offset) = chunk.assigned.process.remove(offsets) {
         chunk.assigned.consumed.store(offset, Ordering::Release);

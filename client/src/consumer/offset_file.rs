@@ -12,7 +12,7 @@ use crate::body;
 use crate::error::ClientError;
 
 /// `offsets.json` in the directory of one client and group, with `offsets.json.bak` beside it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct OffsetFile {
     directory: PathBuf,
 }

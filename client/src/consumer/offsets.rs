@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sluice_allocation::MessageQueue;
+use tokio::task::JoinSet;
 
 use super::offset_file::OffsetFile;
 use crate::error::ClientError;
@@ -16,8 +17,9 @@ pub(crate) struct Offsets {
     group: String,
     instance: Arc<Instance>,
     table: Mutex<BTreeMap<MessageQueue, i64>>,
-    /// Where a broadcasting consumer keeps its own; a clustering one's are the broker's.
-    file: Option<OffsetFile>,
+    /// Where a broadcasting consumer keeps its own; a clustering one's are the broker's. Locked
+    /// while it is written.
+    file: Option<Mutex<OffsetFile>>,
 }
 
 /// How a new position relates to the one there is.
@@ -30,13 +32,8 @@ pub(crate) enum Update {
 }
 
 impl Offsets {
-    pub fn at_broker(group: &str, instance: &Arc<Instance>) -> Self {
-        Offsets {
-            group: group.to_owned(),
-            instance: instance.clone(),
-            table: Mutex::default(),
-            file: None,
-        }
+    pub fn at_broker(group: &str, instance: &Arc<Instance>) -> Arc<Self> {
+        Offsets::new(group, instance, BTreeMap::new(), None)
     }
 
     /// `<root>/<client id>/<group>/offsets.json`.
@@ -44,13 +41,23 @@ impl Offsets {
         group: &str,
         instance: &Arc<Instance>,
         root: PathBuf,
-    ) -> Result<Self, ClientError> {
+    ) -> Result<Arc<Self>, ClientError> {
         let file = OffsetFile::new(root.join(&instance.client_id).join(group));
         let table = file.load()?;
-        Ok(Offsets {
+        Ok(Offsets::new(group, instance, table, Some(file)))
+    }
+
+    fn new(
+        group: &str,
+        instance: &Arc<Instance>,
+        table: BTreeMap<MessageQueue, i64>,
+        file: Option<OffsetFile>,
+    ) -> Arc<Self> {
+        Arc::new(Offsets {
+            group: group.to_owned(),
+            instance: instance.clone(),
             table: Mutex::new(table),
-            file: Some(file),
-            ..Offsets::at_broker(group, instance)
+            file: file.map(Mutex::new),
         })
     }
 
@@ -78,7 +85,7 @@ impl Offsets {
     }
 
     /// Keeps the positions of `queues`; one-way, failures are logged and repaired the next time.
-    pub async fn persist(&self, queues: &[MessageQueue]) {
+    pub async fn persist(self: &Arc<Self>, queues: &[MessageQueue]) {
         if self.file.is_some() {
             return self.write_file().await;
         }
@@ -96,20 +103,35 @@ impl Offsets {
         }
     }
 
-    /// Keeps the position of one queue and waits until that is done.
-    pub async fn persist_now(&self, queue: &MessageQueue) -> Result<(), ClientError> {
+    /// Keeps the positions of `queues`, all at once, and waits until that is done. Failures are
+    /// logged.
+    ///
+    /// # Errors
+    /// The first failure; the others are tried all the same.
+    pub async fn persist_now(self: &Arc<Self>, queues: &[MessageQueue]) -> Result<(), ClientError> {
         if self.file.is_some() {
             self.write_file().await;
             return Ok(());
         }
-        match self.known(queue) {
-            Some(offset) => {
-                self.instance
-                    .commit_offset(&self.group, queue, offset)
-                    .await
+        let mut commits = JoinSet::new();
+        for queue in queues {
+            if let Some(offset) = self.known(queue) {
+                commits.spawn(self.clone().commit(queue.clone(), offset));
             }
-            None => Ok(()),
         }
+        let mut first = Ok(());
+        while let Some(committed) = commits.join_next().await {
+            // A commit does not panic, and nobody aborts it but the runtime's end.
+            first = first.and(committed.unwrap_or(Err(ClientError::ShutDown)));
+        }
+        first
+    }
+
+    async fn commit(self: Arc<Self>, queue: MessageQueue, offset: i64) -> Result<(), ClientError> {
+        let committed = self.instance.commit_offset(&self.group, &queue, offset);
+        committed.await.inspect_err(|error| {
+            tracing::warn!(group = self.group, %queue, offset, %error, "offset not committed");
+        })
     }
 
     /// The queue belongs to somebody else now. A local file keeps its entry.
@@ -119,17 +141,25 @@ impl Offsets {
         }
     }
 
-    async fn write_file(&self) {
-        let Some(file) = self.file.clone() else {
-            return;
-        };
-        let table = self.table.lock().clone();
-        let written = tokio::task::spawn_blocking(move || file.save(table)).await;
+    async fn write_file(self: &Arc<Self>) {
+        let offsets = self.clone();
+        // It ends also when nobody waits for it any more.
+        let written = tokio::task::spawn_blocking(move || offsets.save()).await;
         match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(group = self.group, %error, "offsets not saved"),
             Err(error) => tracing::warn!(group = self.group, %error, "offsets not saved"),
         }
+    }
+
+    /// One at a time, and each with the positions as they are when its turn comes.
+    fn save(&self) -> Result<(), ClientError> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let file = file.lock();
+        let table = self.table.lock().clone();
+        file.save(table)
     }
 }
 
@@ -176,7 +206,7 @@ mod tests {
         offsets.forget(&queue(0));
         let offsets = open();
         offsets.update(&queue(1), 7, Update::Increase);
-        offsets.persist_now(&queue(1)).await.unwrap();
+        offsets.persist_now(&[queue(1)]).await.unwrap();
         let offsets = open();
         assert_eq!(offsets.stored(&queue(0)).await.unwrap(), Some(5));
         assert_eq!(offsets.stored(&queue(1)).await.unwrap(), Some(7));

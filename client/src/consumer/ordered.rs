@@ -64,6 +64,8 @@ async fn step(group: &Arc<Group>, assigned: &Arc<Assigned>, listener: &Listener)
     let Intake::Ordered(_, permits) = &group.intake else {
         return Step::Empty;
     };
+    // A listener left over from before a reset is waited for without taking others their turn.
+    drop(assigned.consuming.lock().await);
     let Ok(_permit) = permits.acquire().await else {
         return Step::Empty;
     };

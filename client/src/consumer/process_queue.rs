@@ -21,7 +21,7 @@ struct State {
     taken: BTreeMap<i64, Entry>,
     /// Behind the largest offset ever put.
     end: i64,
-    /// Stored size of all messages, bytes.
+    /// Memory that all messages take, bytes.
     size: usize,
 }
 
@@ -57,9 +57,9 @@ impl ProcessQueue {
                 message: message.clone(),
                 started_ms: None,
             };
-            state.size += message.stored_size();
+            state.size += message.held_size();
             if let Some(replaced) = state.waiting.insert(offset, entry) {
-                state.size -= replaced.message.stored_size();
+                state.size -= replaced.message.held_size();
             }
             state.end = state.end.max(offset + 1);
         }
@@ -92,7 +92,7 @@ impl ProcessQueue {
         }
         for offset in offsets {
             if let Some(entry) = state.waiting.remove(&offset) {
-                state.size -= entry.message.stored_size();
+                state.size -= entry.message.held_size();
             }
         }
         Some(state.waiting.keys().next().copied().unwrap_or(state.end))
@@ -119,7 +119,7 @@ impl ProcessQueue {
         let taken = std::mem::take(&mut state.taken);
         state.size -= taken
             .values()
-            .map(|entry| entry.message.stored_size())
+            .map(|entry| entry.message.held_size())
             .sum::<usize>();
         Some(last + 1)
     }
@@ -173,7 +173,7 @@ impl ProcessQueue {
 mod tests {
     use super::*;
     use crate::message::Message;
-    use crate::message::tests::received;
+    use crate::message::tests::{COMPRESS, received};
 
     fn queue(offsets: impl IntoIterator<Item = i64>) -> ProcessQueue {
         let queue = ProcessQueue::default();
@@ -210,6 +210,20 @@ mod tests {
         queue.put(&[received("T", 2, &Message::new("T", "body"))]);
         assert_eq!((queue.fill().count, queue.fill().size), (2, size));
         assert_eq!(queue.fill().span, 1);
+    }
+
+    #[test]
+    fn compressed_messages_count_with_their_body_as_it_is_held() {
+        let queue = ProcessQueue::default();
+        let message = received(
+            "T",
+            0,
+            &Message::new("T", vec![b'x'; 100_000]).flag(COMPRESS),
+        );
+        queue.put(&[message]);
+        assert!(queue.fill().size > 100_000);
+        queue.remove([0].into_iter());
+        assert_eq!(queue.fill().size, 0);
     }
 
     #[test]

@@ -75,7 +75,8 @@ pub(crate) async fn pull(group: Arc<Group>, assigned: Arc<Assigned>) {
 /// Waits while the queue is paused, full, or not locked; who changes that wakes us.
 async fn wait_until_allowed(group: &Group, assigned: &Assigned) {
     loop {
-        let waits = assigned.is_paused() || is_full(group, assigned);
+        let paused = assigned.is_paused() || group.paused.load(Ordering::Acquire);
+        let waits = paused || is_full(group, assigned);
         if assigned.is_dropped() || !(waits || lacks_lock(group, assigned)) {
             return;
         }
@@ -91,6 +92,11 @@ fn lacks_lock(group: &Group, assigned: &Assigned) -> bool {
 }
 
 fn is_full(group: &Group, assigned: &Assigned) -> bool {
+    if let Intake::Poll(backlog) = &group.intake
+        && backlog.is_full()
+    {
+        return true;
+    }
     let fill = assigned.process.fill();
     fill.count > group.pull.count_max
         || fill.size > group.pull.size_max
@@ -259,22 +265,20 @@ fn hand_on(group: &Arc<Group>, assigned: &Arc<Assigned>, mut messages: Vec<Recei
         .iter_mut()
         .for_each(|message| message.show_original_topic(&retry_topic));
     assigned.process.put(&messages);
-    let chunk_size = match &group.intake {
-        Intake::Concurrent(..) => group.consume.batch_size,
-        Intake::Ordered(..) => return assigned.listener_may_go_on.notify_one(),
-        Intake::Poll(_) => messages.len(),
+    let chunk = |messages| Chunk {
+        assigned: assigned.clone(),
+        messages,
     };
-    let (Intake::Concurrent(_, chunks) | Intake::Poll(chunks)) = &group.intake else {
-        return;
-    };
-    while !messages.is_empty() {
-        let rest = messages.split_off(chunk_size.min(messages.len()));
-        let chunk = Chunk {
-            assigned: assigned.clone(),
-            messages: std::mem::replace(&mut messages, rest),
-        };
-        // The receiver is gone only when the consumer is.
-        let _ = chunks.send(chunk);
+    match &group.intake {
+        Intake::Ordered(..) => assigned.listener_may_go_on.notify_one(),
+        Intake::Poll(backlog) => backlog.put(chunk(messages)),
+        Intake::Concurrent(_, chunks) => {
+            while !messages.is_empty() {
+                let rest = messages.split_off(group.consume.batch_size.min(messages.len()));
+                // The receiver is gone only when the consumer is.
+                let _ = chunks.send(chunk(std::mem::replace(&mut messages, rest)));
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -239,8 +240,10 @@ impl PushConsumerBuilder {
             subscriptions: RwLock::new(subscriptions(&wanted)?.collect()),
             assigned_filters: RwLock::default(),
             assigned: RwLock::default(),
+            consuming: parking_lot::Mutex::default(),
+            paused: AtomicBool::new(false),
             rebalance_wanted: Notify::new(),
-            rebalancing: tokio::sync::Mutex::default(),
+            rebalancing: Arc::default(),
             stop: watch::Sender::new(false),
             listeners: parking_lot::Mutex::default(),
             tally: Tally::default(),
@@ -355,28 +358,22 @@ impl PushConsumer {
         queues
     }
 
-    /// Stops pulling until [`PushConsumer::resume`]; what was pulled already is still consumed.
+    /// Stops pulling until [`PushConsumer::resume`], of queues taken meanwhile too; what was pulled
+    /// already is still consumed.
     pub fn pause(&self) {
-        self.running
-            .group
-            .all_assigned()
-            .iter()
-            .for_each(|assigned| assigned.pause(true));
+        self.running.group.pause(true);
     }
 
     /// Pulls again.
     pub fn resume(&self) {
-        self.running
-            .group
-            .all_assigned()
-            .iter()
-            .for_each(|assigned| assigned.pause(false));
+        self.running.group.pause(false);
     }
 
     /// Ends in order: pulling stops, listeners that run come to their end, offsets are committed,
     /// locks are given back, and the brokers and with them the other members are told.
     ///
-    /// Dropped half-way, what was not done yet is not done. A second call does nothing.
+    /// It goes on when the future is dropped, as long as the runtime lives; a second call waits for
+    /// the same end.
     pub async fn shutdown(&self) {
         self.running.shut_down(self.shutdown_wait).await;
     }

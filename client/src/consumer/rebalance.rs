@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sluice_allocation::{MessageQueue, sort};
 use sluice_protocol::body::{MessageModel, TopicRouteData};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::assigned::Assigned;
@@ -215,7 +216,7 @@ impl Group {
 
     /// Works on a queue from `start` on.
     pub fn begin(self: &Arc<Self>, queue: MessageQueue, start: i64) -> Arc<Assigned> {
-        let assigned = Assigned::new(queue.clone(), start);
+        let assigned = Assigned::new(queue.clone(), start, self.consuming(&queue));
         if self.needs_locks() {
             assigned.set_locked(true);
         }
@@ -232,6 +233,10 @@ impl Group {
         }
         let pull = tokio::spawn(pull::pull(self.clone(), assigned.clone()));
         assigned.pulled_by(pull.abort_handle());
+        if self.is_stopping() {
+            // Taken too late for the end to see it.
+            assigned.drop_now();
+        }
         assigned
     }
 
@@ -278,19 +283,14 @@ impl Group {
     }
 
     /// Makes `offset` the group's position on the queue and drops it; the next round takes it anew.
-    /// While an ordered listener still has it, it stays, dropped, and that round gives it up first:
-    /// taken anew at once, it would have two listeners.
+    /// An ordered listener that still runs holds the new one up.
     pub async fn reset(self: &Arc<Self>, assigned: &Arc<Assigned>, offset: i64) {
         let _no_rebalance = self.rebalancing.lock().await;
         assigned.drop_and_clear();
         let queue = &assigned.queue;
         self.offsets.update(queue, offset, Update::Set);
-        if let Err(error) = self.offsets.persist_now(queue).await {
-            tracing::warn!(group = self.name, %queue, offset, %error, "reset offset not committed");
-        }
-        if self.needs_locks() && assigned.consuming.try_lock().is_err() {
-            return;
-        }
+        // A failure is logged, and repaired when offsets are next kept.
+        let _ = self.offsets.persist_now(std::slice::from_ref(queue)).await;
         let mut table = self.assigned.write();
         if table
             .get(queue)
@@ -301,12 +301,17 @@ impl Group {
     }
 
     /// Gives all locks back.
-    pub async fn unlock_all(&self) {
+    pub async fn unlock_all(self: &Arc<Self>) {
+        let mut calls = JoinSet::new();
         for (broker, queues) in by_broker(&self.assigned_queues()) {
-            if let Err(error) = self.instance.unlock(&broker, &self.name, &queues).await {
-                tracing::debug!(group = self.name, broker, %error, "queues not unlocked");
-            }
+            let group = self.clone();
+            calls.spawn(async move {
+                if let Err(error) = group.instance.unlock(&broker, &group.name, &queues).await {
+                    tracing::debug!(group = group.name, broker, %error, "queues not unlocked");
+                }
+            });
         }
+        while calls.join_next().await.is_some() {}
     }
 
     /// Renews the locks of all queues that are not given up; what is not granted may no longer be

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,6 +13,7 @@ use super::concurrent;
 use super::group::Group;
 use super::offsets::Offsets;
 use super::rebalance::keep_balanced;
+use crate::ending::Ending;
 use crate::error::ClientError;
 use crate::instance::{Connect, Instance, Member};
 use crate::subscription::Filter;
@@ -24,13 +24,15 @@ const PERSIST_INTERVAL: Duration = Duration::from_secs(5);
 /// Order locks are renewed this often.
 const LOCK_INTERVAL: Duration = Duration::from_secs(20);
 const LOCK_FIRST: Duration = Duration::from_secs(1);
+/// Time for the last commits of all queues together.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// A consumer at work. Dropped, it stops at once and leaves offsets as they were last kept.
 pub(crate) struct Running {
     pub group: Arc<Group>,
     /// Housekeeping; listeners are the group's.
     tasks: Mutex<JoinSet<()>>,
-    shut_down: AtomicBool,
+    ending: Ending,
 }
 
 /// The client id's name half: a broadcasting consumer's must stay the same, its file is named so.
@@ -47,7 +49,7 @@ pub(crate) fn offsets(
     group: &str,
     instance: &Arc<Instance>,
     directory: Option<PathBuf>,
-) -> Result<Offsets, ClientError> {
+) -> Result<Arc<Offsets>, ClientError> {
     if model == MessageModel::Clustering {
         return Ok(Offsets::at_broker(group, instance));
     }
@@ -80,7 +82,7 @@ impl Running {
         let running = Running {
             group: group.clone(),
             tasks: Mutex::default(),
-            shut_down: AtomicBool::new(false),
+            ending: Ending::default(),
         };
         find_routes(&group).await?;
         check_expressions(&group).await?;
@@ -101,54 +103,56 @@ impl Running {
 
     /// Stops pulling, lets listeners that run come to their end for up to `wait`, keeps all
     /// offsets, gives locks back and takes leave of the brokers.
+    ///
+    /// That goes on when the caller stops waiting; whoever calls later waits for the same end.
     pub async fn shut_down(&self, wait: Duration) {
-        if self.shut_down.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let group = &self.group;
-        self.tasks.lock().abort_all();
-        group.stop.send_replace(true);
-        for assigned in group.all_assigned() {
-            assigned.pause(true);
-        }
-        let mut listeners = std::mem::take(&mut *group.listeners.lock());
-        let ended = timeout(wait, async {
-            while listeners.join_next().await.is_some() {}
-        })
-        .await;
-        if ended.is_err() {
-            tracing::warn!(
-                group = group.name,
-                ?wait,
-                "listeners still run, their messages will be delivered again"
-            );
-        }
-        let assigned = group.all_assigned();
-        assigned.iter().for_each(|assigned| assigned.drop_now());
-        for queue in group.assigned_queues() {
-            if let Err(error) = group.offsets.persist_now(&queue).await {
-                tracing::warn!(group = group.name, %queue, %error, "offset not committed at shutdown");
-            }
-        }
-        if group.needs_locks() {
-            group.unlock_all().await;
-        }
-        group
-            .instance
-            .unregister("consumerGroup", &group.name)
-            .await;
-        group.assigned.write().clear();
-        tracing::info!(group = group.name, "consumer shut down");
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        self.ending.run(end(self.group.clone(), tasks, wait)).await;
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if self.ending.has_begun() {
+            return; // it comes to its end in order
+        }
         self.group.stop.send_replace(true);
         for assigned in self.group.all_assigned() {
             assigned.drop_now();
         }
     }
+}
+
+async fn end(group: Arc<Group>, mut tasks: JoinSet<()>, wait: Duration) {
+    group.stop.send_replace(true);
+    // Nobody takes queues from here on.
+    tasks.shutdown().await;
+    group.pause(true);
+    let mut listeners = std::mem::take(&mut *group.listeners.lock());
+    let ended = async { while listeners.join_next().await.is_some() {} };
+    if timeout(wait, ended).await.is_err() {
+        tracing::warn!(
+            group = group.name,
+            ?wait,
+            "listeners still run, their messages will be delivered again"
+        );
+    }
+    let assigned = group.all_assigned();
+    assigned.iter().for_each(|assigned| assigned.drop_now());
+    let queues = group.assigned_queues();
+    let committed = timeout(COMMIT_WAIT, group.offsets.persist_now(&queues)).await;
+    if committed.is_err() {
+        tracing::warn!(group = group.name, wait = ?COMMIT_WAIT, "not all offsets were committed");
+    }
+    if group.needs_locks() {
+        group.unlock_all().await;
+    }
+    group
+        .instance
+        .unregister("consumerGroup", &group.name)
+        .await;
+    group.assigned.write().clear();
+    tracing::info!(group = group.name, "consumer shut down");
 }
 
 /// Asks for every topic's route; one that does not exist yet is waited for later.
