@@ -20,6 +20,7 @@ mod retention;
 mod store;
 mod threads;
 mod vouched;
+mod waiters;
 
 pub use clock::{Clock, SystemClock, TestClock};
 pub use config::{Environment, FlushMode, StoreConfig};
@@ -31,4 +32,5 @@ pub use files::{
 pub use read::{
     Boundary, QueryResult, QueueBounds, ReadRequest, ReadResult, ReadStatus, RecordFilter,
 };
-pub use store::{Appended, Arrival, ArrivalListener, Durability, Store, StoreStatus};
+pub use store::{Appended, Arrival, ArrivalListener, Store, StoreStatus};
+pub use waiters::Durability;

@@ -22,6 +22,7 @@ use crate::index::Index;
 use crate::removed_queues::RemovedQueues;
 use crate::threads::{self, Wake};
 use crate::vouched::{self, Vouched};
+use crate::waiters::Waiter;
 use crate::{recovery, retention};
 
 /// Where appended records came to lie.
@@ -35,17 +36,6 @@ pub struct Appended {
     pub store_timestamp: i64,
     /// Behind the last record.
     pub end_offset: i64,
-}
-
-/// What became of the promise to keep a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Durability {
-    /// As durable as the flush mode promises.
-    Durable,
-    /// Not within `syncFlushTimeout`; it may still become durable.
-    TimedOut,
-    /// The sync failed; the log has stopped.
-    Failed(String),
 }
 
 /// A message that has just become visible.
@@ -128,12 +118,6 @@ struct Checked {
     torn: bool,
 }
 
-struct Waiter {
-    end: i64,
-    deadline: i64,
-    done: Box<dyn FnOnce(Durability) + Send>,
-}
-
 /// A store directory, open.
 pub struct Store {
     pub(crate) config: StoreConfig,
@@ -148,7 +132,7 @@ pub struct Store {
     pub(crate) dispatched: AtomicI64,
     pub(crate) last_dispatched_time: AtomicI64,
     pub(crate) dispatching: Mutex<()>,
-    waiters: Mutex<VecDeque<Waiter>>,
+    pub(crate) waiters: Mutex<VecDeque<Waiter>>,
     pub(crate) checkpoint: Mutex<Checkpoint>,
     checkpointed: AtomicI64,
     /// The checkpoint speaks of queues that are no more.
@@ -558,55 +542,6 @@ impl Store {
                     reason: other.to_string(),
                 },
             })
-    }
-
-    /// Calls `done` once everything below `end_offset` is as durable as the flush mode promises.
-    pub fn when_durable(&self, end_offset: i64, done: Box<dyn FnOnce(Durability) + Send>) {
-        if self.config.flush_mode == FlushMode::Async || self.log.flushed() >= end_offset {
-            return done(Durability::Durable);
-        }
-        let deadline = self.env.clock.now_ms() + self.config.sync_flush_timeout_ms as i64;
-        self.waiters.lock().push_back(Waiter {
-            end: end_offset,
-            deadline,
-            done,
-        });
-        match self.log.stopped() {
-            Some(_) => self.answer_waiters(),
-            None => self.wake_flush.wake(),
-        }
-    }
-
-    pub(crate) fn answer_waiters(&self) {
-        let flushed = self.log.flushed();
-        let failed = self.log.stopped().map(str::to_owned);
-        for waiter in self.take_waiters(|waiter| failed.is_some() || waiter.end <= flushed) {
-            (waiter.done)(match &failed {
-                Some(reason) if waiter.end > flushed => Durability::Failed(reason.clone()),
-                _ => Durability::Durable,
-            });
-        }
-    }
-
-    /// Answers those who have waited too long. Call where no sync can hold it up.
-    pub fn expire_waiters(&self) {
-        let now = self.env.clock.now_ms();
-        let flushed = self.log.flushed();
-        for waiter in self.take_waiters(|waiter| waiter.deadline <= now) {
-            let durable = waiter.end <= flushed;
-            (waiter.done)(if durable {
-                Durability::Durable
-            } else {
-                Durability::TimedOut
-            });
-        }
-    }
-
-    fn take_waiters(&self, ready: impl Fn(&Waiter) -> bool) -> VecDeque<Waiter> {
-        let mut waiters = self.waiters.lock();
-        let (ready, waiting) = waiters.drain(..).partition(ready);
-        *waiters = waiting;
-        ready
     }
 
     /// Syncs the log once for all who wait. Answers whether it is synced as far as it was written.

@@ -24,6 +24,21 @@ pub fn wait_until<T>(
     }
 }
 
+/// A program of `client/examples`, built beside the running test.
+///
+/// # Panics
+/// If it is not there.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("path of the test program");
+    test.ancestors()
+        .nth(2)
+        .map(|dir| dir.join("examples").join(name))
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| {
+            panic!("no example {name} of the client: run `cargo test -p sluice-client --no-run`")
+        })
+}
+
 /// A running child; what it prints goes to a file. Killed on drop.
 pub struct Running {
     name: String,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sluice_tests::cluster::sluice_binary;
 use sluice_tests::java::JavaPeer;
 use sluice_tests::ports::{free_broker_port, free_port};
-use sluice_tests::process::Running;
+use sluice_tests::process::{Running, example};
 
 const BOOT: Duration = Duration::from_secs(30);
 /// Clients start, make a topic and consume from it; the JVM on a busy machine needs most of it.
@@ -203,13 +203,34 @@ fn the_examples_are_what_the_documents_show_and_work() {
 
     let mut go = go_example(dir.path(), &text("go"));
     Running::start("go", dir.path(), &mut go).wait_for("received hello from Go", FLOW);
+}
 
-    let example = fs::read_to_string(root().join("client/examples/quickstart.rs"));
-    let example = example.expect("client/examples/quickstart.rs");
+/// Where `sluice dev` listens when nothing else is said, and the examples look.
+const DEFAULT_PORTS: [u16; 2] = [9876, 10911];
+
+#[test]
+fn the_rust_example_is_what_the_documents_show_and_works_as_it_stands() {
+    let source = fs::read_to_string(root().join("client/examples/quickstart.rs"));
     assert!(
-        example.ends_with(&only_block(PAGE, "rust")),
-        "{PAGE} and client/examples/quickstart.rs differ"
+        source
+            .expect("client/examples/quickstart.rs")
+            .ends_with(&only_block("docs/getting-started.md", "rust")),
+        "docs/getting-started.md and client/examples/quickstart.rs differ"
     );
+    for port in DEFAULT_PORTS {
+        let free = std::net::TcpListener::bind(("127.0.0.1", port));
+        free.unwrap_or_else(|e| {
+            panic!("port {port} is needed by this test, end what uses it: {e}")
+        });
+    }
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut command = sluice("", &["dev"]);
+    command.env_remove("NAMESRV_ADDR").current_dir(dir.path());
+    let mut running = Running::start("dev", dir.path(), &mut command);
+    running.wait_for("Next: ", BOOT);
+    let mut example = Command::new(example("quickstart"));
+    Running::start("rust", dir.path(), &mut example).wait_for("received hello from Rust", FLOW);
+    assert!(running.terminate(STOP).success());
 }
 
 fn java_example(dir: &Path, source: &str) -> Command {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use sluice_tests::cluster::Cluster;
 use sluice_tests::compatibility::{Comparison, write_section};
+use sluice_tests::process::example;
 use sluice_tests::scenarios::{Outcome, outcomes};
 
 #[test]
@@ -39,13 +40,7 @@ fn the_node_client_finds_the_broker_it_knows() {
 
 #[test]
 fn the_rust_client_finds_the_broker_it_knows() {
-    let test = std::env::current_exe().expect("path of the test program");
-    let program = test
-        .ancestors()
-        .nth(2)
-        .map(|dir| dir.join("examples/scenarios"))
-        .filter(|path| path.is_file())
-        .expect("no scenarios of the Rust client: run `cargo test -p sluice-client --no-run`");
+    let program = example("scenarios");
     compare("Rust client", &|| Command::new(&program));
 }
 
