@@ -30,12 +30,6 @@ pub struct Compare {
 
 const FLUSH: [&str; 2] = ["ASYNC_FLUSH", "SYNC_FLUSH"];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    JavaProducer,
-    Ours,
-}
-
 /// Figures of one load on one broker.
 #[derive(Debug, Clone, Copy)]
 struct Figures {
@@ -101,17 +95,7 @@ fn both_loads(compare: &Compare, kind: Kind, flush: &str) -> Result<[Figures; 2]
         ..More::default()
     };
     let cluster = Cluster::start_with(kind, more);
-    Ok([
-        one_load(compare, &cluster, Source::JavaProducer)?,
-        one_load(compare, &cluster, Source::Ours)?,
-    ])
-}
-
-fn one_load(compare: &Compare, cluster: &Cluster, source: Source) -> Result<Figures> {
-    match source {
-        Source::JavaProducer => java_producer(compare, cluster),
-        Source::Ours => ours(compare, cluster),
-    }
+    Ok([java_producer(compare, &cluster)?, ours(compare, &cluster)?])
 }
 
 fn ours(compare: &Compare, cluster: &Cluster) -> Result<Figures> {
