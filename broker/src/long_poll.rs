@@ -76,9 +76,7 @@ impl LongPoll {
             return;
         };
         let wants = |pull: &mut ParkedPull| {
-            pull.offset <= queue_offset
-                && pull.filter.may_match_tags_code(tags_code)
-                && (!pull.filter.needs_properties() || pull.filter.matches_properties(properties))
+            !pull.held && pull.offset <= queue_offset && pull.filter.may_wake(tags_code, properties)
         };
         for pull in pulls.extract_if(.., wants) {
             self.wake(pull);

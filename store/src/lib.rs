@@ -30,7 +30,7 @@ pub use files::{
     Entry, Fault, File, FileSystem, Journal, LockGuard, Open, SimulatedFiles, Space, SystemFiles,
 };
 pub use read::{
-    Boundary, QueryResult, QueueBounds, ReadRequest, ReadResult, ReadStatus, RecordFilter,
+    Boundary, QueryResult, QueueBounds, RUN_MAX, ReadRequest, ReadResult, ReadStatus, RecordFilter,
 };
 pub use store::{Appended, Arrival, ArrivalListener, Store, StoreStatus};
 pub use waiters::Durability;

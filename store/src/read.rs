@@ -1,6 +1,6 @@
 //! Reading: by queue offset, time, key and physical offset.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -50,15 +50,20 @@ pub struct ReadRequest<'a> {
 pub trait RecordFilter {
     /// First test, on the unit.
     fn matches_tags_code(&self, tags_code: i64) -> bool;
-    /// Second test, on the stored record.
-    fn matches_record(&self, _record: &[u8]) -> bool {
-        true
-    }
     /// Whether the second test matters.
     fn needs_record(&self) -> bool {
         false
     }
+    /// Second test, on a run of at most [`RUN_MAX`] stored records in offset order: marks those that
+    /// are given, and says how many it judged. Fewer than all: the reader waits before the next one.
+    fn judge(&self, records: &[Bytes], given: &mut [bool]) -> usize {
+        given.fill(true);
+        records.len()
+    }
 }
+
+/// Most records that a filter is asked about at once.
+pub const RUN_MAX: usize = 64;
 
 /// How a read ended; names and meanings are Java's `GetMessageStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +88,8 @@ pub enum ReadStatus {
     NoMessageInQueue,
     /// The queue's file could not be read now; the offset stands. Java has no name for it.
     Unreadable,
+    /// The filter makes the reader wait before the message at the next offset. Not in Java.
+    Held,
 }
 
 /// What was read.
@@ -127,6 +134,136 @@ fn physical_memory() -> i64 {
         )
     };
     pages.max(0).saturating_mul(size.max(0))
+}
+
+/// Records that passed the first test and wait for the second.
+#[derive(Default)]
+struct Run {
+    records: Vec<Bytes>,
+    offsets: Vec<i64>,
+    bytes: usize,
+}
+
+/// One walk along a queue.
+struct Scan<'a> {
+    store: &'a Store,
+    request: &'a ReadRequest<'a>,
+    filter: &'a dyn RecordFilter,
+    /// Offset of the next unit.
+    at: i64,
+    /// Of the records given so far.
+    bytes: usize,
+    run: Run,
+    memory: i64,
+    end: i64,
+    last_physical: i64,
+    result: &'a mut ReadResult,
+}
+
+impl Scan<'_> {
+    /// Looks at the next unit; breaks before it when the answer is full or held.
+    fn take(&mut self, unit: &ConsumeQueueUnit) -> ControlFlow<()> {
+        while self.is_full(unit) {
+            // What waits for its verdict may make room again.
+            if self.run.records.is_empty() {
+                return ControlFlow::Break(());
+            }
+            self.judge()?;
+            if self.is_nearly_full() {
+                return ControlFlow::Break(());
+            }
+        }
+        self.at += 1;
+        if unit.is_blank() || unit.physical_offset < self.store.log.min() {
+            self.mark_removed();
+            return ControlFlow::Continue(());
+        }
+        self.last_physical = unit.physical_offset;
+        let (topic, queue_id) = (self.request.topic, self.request.queue_id);
+        let tags = self.store.resolve_tags(topic, queue_id, unit.tags_code);
+        if tags.is_some_and(|code| !self.filter.matches_tags_code(code)) {
+            return ControlFlow::Continue(());
+        }
+        let found = self.store.log.record_of(unit.physical_offset, unit.size);
+        match found.filter(|record| !is_filler(record)) {
+            None => self.mark_removed(),
+            Some(record) if self.filter.needs_record() => {
+                self.run.bytes += record.len();
+                self.run.offsets.push(self.at - 1);
+                self.run.records.push(record);
+                if self.run.records.len() == RUN_MAX {
+                    return self.judge();
+                }
+            }
+            Some(record) => self.give(record),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Asks the filter about the run; breaks when it makes the reader wait.
+    fn judge(&mut self) -> ControlFlow<()> {
+        let run = std::mem::take(&mut self.run);
+        if run.records.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let mut given = [false; RUN_MAX];
+        let judged = self
+            .filter
+            .judge(&run.records, &mut given[..run.records.len()]);
+        let held = run.offsets.get(judged).copied();
+        for (record, given) in run.records.into_iter().zip(given).take(judged) {
+            if given {
+                self.give(record);
+            }
+        }
+        let Some(held) = held else {
+            return ControlFlow::Continue(());
+        };
+        self.at = held;
+        if self.result.records.is_empty() {
+            self.result.status = ReadStatus::Held;
+        }
+        ControlFlow::Break(())
+    }
+
+    fn give(&mut self, record: Bytes) {
+        self.bytes += record.len();
+        self.result.records.push(record);
+        self.result.status = ReadStatus::Found;
+    }
+
+    fn mark_removed(&mut self) {
+        if self.result.records.is_empty() {
+            self.result.status = ReadStatus::MessageWasRemoving;
+        }
+    }
+
+    /// Whether the unit has no room any more beside what is given and what may be.
+    fn is_full(&self, unit: &ConsumeQueueUnit) -> bool {
+        let count = self.result.records.len() + self.run.records.len();
+        if count == 0 {
+            return false;
+        }
+        let cold = self.end - unit.physical_offset > self.memory;
+        let (byte_limit, count_limit) = if cold { (65_536, 7) } else { (262_144, 31) };
+        let total = self.bytes + self.run.bytes + unit.size.max(0) as usize;
+        count + 1 > self.request.max_messages
+            || total > self.request.max_bytes.max(100)
+            || total > byte_limit
+            || count > count_limit
+    }
+
+    /// Whether asking a filter about ever shorter runs, only to fill the answer, is not worth it.
+    fn is_nearly_full(&self) -> bool {
+        self.result.records.len() * 4 >= self.request.max_messages * 3
+    }
+
+    fn finish(mut self) {
+        // A run that is held here has set `at` to where it waits.
+        let _ = self.judge();
+        self.result.next_begin_offset = self.at;
+        self.result.suggest_slave = self.end - self.last_physical > self.memory;
+    }
 }
 
 impl Store {
@@ -191,82 +328,36 @@ impl Store {
                 (ReadStatus::OffsetFoundNull, queue.next_file(request.offset));
             return;
         }
-        let memory = self.memory_share();
         let end = self.log.written();
-        let (mut at, mut bytes, mut scanned) = (request.offset, 0, 0);
-        let mut last_physical = 0;
-        result.status = ReadStatus::NoMatchedMessage;
+        let mut scan = Scan {
+            store: self,
+            request,
+            filter,
+            at: request.offset,
+            bytes: 0,
+            run: Run::default(),
+            memory: self.memory_share(),
+            end,
+            last_physical: 0,
+            result,
+        };
+        scan.result.status = ReadStatus::NoMatchedMessage;
+        let mut scanned = 0;
         'all: loop {
-            for unit in &units {
-                let full = self.batch_full(
-                    unit,
-                    result.records.len(),
-                    bytes,
-                    request,
-                    end - unit.physical_offset > memory,
-                );
-                if full || scanned >= count {
+            for unit in units.iter().take(count - scanned) {
+                if scan.take(unit).is_break() {
                     break 'all;
                 }
-                (at, scanned) = (at + 1, scanned + 1);
-                if unit.is_blank() || unit.physical_offset < self.log.min() {
-                    self.mark_removed(result);
-                    continue;
-                }
-                last_physical = unit.physical_offset;
-                let tags = self.resolve_tags(request.topic, request.queue_id, unit.tags_code);
-                if tags.is_some_and(|code| !filter.matches_tags_code(code)) {
-                    continue;
-                }
-                let Some(found) = self
-                    .log
-                    .record_of(unit.physical_offset, unit.size)
-                    .filter(|r| !is_filler(r))
-                else {
-                    self.mark_removed(result);
-                    continue;
-                };
-                if filter.needs_record() && !filter.matches_record(&found) {
-                    continue;
-                }
-                bytes += found.len();
-                result.records.push(found);
-                result.status = ReadStatus::Found;
+                scanned += 1;
             }
             units.clear();
-            let more = queue.units(at, (count - scanned).min(256), &mut units);
+            let more = queue.units(scan.at, (count - scanned).min(256), &mut units);
             if more.is_err() || units.is_empty() {
                 // The next read begins there, and tells.
                 break;
             }
         }
-        result.next_begin_offset = at;
-        result.suggest_slave = end - last_physical > memory;
-    }
-
-    fn mark_removed(&self, result: &mut ReadResult) {
-        if result.records.is_empty() {
-            result.status = ReadStatus::MessageWasRemoving;
-        }
-    }
-
-    fn batch_full(
-        &self,
-        unit: &ConsumeQueueUnit,
-        count: usize,
-        bytes: usize,
-        request: &ReadRequest<'_>,
-        cold: bool,
-    ) -> bool {
-        if count == 0 {
-            return false;
-        }
-        let (byte_limit, count_limit) = if cold { (65_536, 7) } else { (262_144, 31) };
-        let total = bytes + unit.size.max(0) as usize;
-        count + 1 > request.max_messages
-            || total > request.max_bytes.max(100)
-            || total > byte_limit
-            || count > count_limit
+        scan.finish();
     }
 
     fn memory_share(&self) -> i64 {

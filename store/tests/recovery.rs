@@ -3,87 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sluice_protocol::message::{Record, RecordFields};
+use sluice_protocol::message::Record;
 use sluice_store::{
-    AppendError, Boundary, Durability, Environment, Fault, FileSystem, FlushMode, Open,
-    ReadRequest, ReadStatus, RecordFilter, SimulatedFiles, Space, Store, StoreConfig, StoreError,
-    TestClock,
+    AppendError, Boundary, Durability, Fault, FileSystem, FlushMode, Open, ReadRequest, ReadStatus,
+    RecordFilter, Space, Store, StoreError,
 };
+
+mod common;
+use common::{Bench, append, try_append};
 
 struct All;
 impl RecordFilter for All {
     fn matches_tags_code(&self, _: i64) -> bool {
         true
     }
-}
-
-/// A store directory and what is needed to open it again and again.
-struct Bench {
-    files: SimulatedFiles,
-    clock: Arc<TestClock>,
-    config: StoreConfig,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Bench {
-            files: SimulatedFiles::new(),
-            clock: Arc::new(TestClock::new(1_700_000_000_000)),
-            config: StoreConfig {
-                root: PathBuf::from("/s"),
-                commit_log_file_size: 16 * 1024,
-                consume_queue_file_size: 20 * 16,
-                index_slots: 64,
-                index_entries: 128,
-                flush_mode: FlushMode::Async,
-                ..StoreConfig::default()
-            },
-        }
-    }
-    fn try_open(&self) -> Result<Arc<Store>, StoreError> {
-        let environment = Environment {
-            files: Arc::new(self.files.clone()),
-            clock: self.clock.clone(),
-        };
-        Store::open(self.config.clone(), environment)
-    }
-    fn open(&self) -> Arc<Store> {
-        self.try_open().unwrap()
-    }
-    /// `kill -9`, then a start that believes nothing but the log.
-    fn open_without_checkpoint(&self) -> Arc<Store> {
-        self.files.kill_process();
-        self.files
-            .remove_file(&self.config.root.join("checkpoint"))
-            .unwrap();
-        self.open()
-    }
-}
-
-fn append(store: &Store, topic: &str, body: &str) -> i64 {
-    try_append(store, topic, body).unwrap()
-}
-
-fn try_append(store: &Store, topic: &str, body: &str) -> Result<i64, AppendError> {
-    let mut bytes = Vec::new();
-    let properties = format!("KEYS\u{1}{body}\u{2}");
-    RecordFields {
-        topic,
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: "10.0.0.1:1".parse().unwrap(),
-        store_host: "10.0.0.2:2".parse().unwrap(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: body.as_bytes(),
-        properties: properties.as_bytes(),
-    }
-    .encode(&mut bytes)
-    .unwrap();
-    let appended = store.append(topic, 0, &mut bytes)?;
-    Ok(appended.queue_offset)
 }
 
 fn append_some(store: &Store, topic: &str, count: usize) -> i64 {

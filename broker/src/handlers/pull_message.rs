@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_filters::{MessageFilter, TagFilter};
+use bytes::Bytes;
+use sluice_filters::{BLOCK_ROWS_MAX, MessageFilter, TagFilter, Verdict};
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::MessageModel;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::header::{PullMessageRequestHeader, PullMessageResponseHeader};
-use sluice_protocol::message::sys_flag;
+use sluice_protocol::message::{Record, sys_flag};
 use sluice_protocol::topic::perm;
 use sluice_remoting::Responder;
 use sluice_store::{ReadRequest, ReadResult, ReadStatus, RecordFilter};
@@ -21,6 +22,9 @@ use crate::error::Refusal;
 const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
 /// Longest a pull is held, whatever it asks for; clients ask for 20 s.
 const HOLD_MS_MAX: i64 = 60_000;
+
+/// Longest a pull waits that a plugin holds; then it asks the plugin again.
+const HELD_MS: i64 = 3_000;
 
 /// A pull whose checks are done: what is left is to read, and perhaps to wait.
 pub struct ParkedPull {
@@ -36,6 +40,8 @@ pub struct ParkedPull {
     pub filter: Arc<dyn MessageFilter>,
     /// Who asked.
     pub responder: Responder,
+    /// Waits for a plugin, not for a message.
+    pub held: bool,
     group: String,
     max_messages: usize,
     may_park: bool,
@@ -225,6 +231,7 @@ impl Admitted {
             offset: header.queue_offset,
             deadline_ms: broker.now_ms() + hold_ms.clamp(0, HOLD_MS_MAX),
             filter: self.filter,
+            held: false,
             max_messages: usize::try_from(header.max_msg_nums)
                 .unwrap_or(0)
                 .min(config.max_transfer_count_on_message_in_memory)
@@ -259,16 +266,22 @@ fn read_now(broker: &Arc<Broker>, pull: ParkedPull) {
     };
     let result = broker.store.read(&request, &StoreFilter(&*pull.filter));
     match response_code(result.status, pull.offset) {
-        response::PULL_NOT_FOUND if pull.may_park => park(broker, pull),
+        response::PULL_NOT_FOUND if pull.may_park => {
+            park(broker, pull, result.status == ReadStatus::Held);
+        }
         code => answer(broker, pull, code, &result),
     }
 }
 
 /// A message or a reset that came between the pull's read and its parking wakes it at once.
-fn park(broker: &Arc<Broker>, mut pull: ParkedPull) {
+fn park(broker: &Arc<Broker>, mut pull: ParkedPull, held: bool) {
     pull.responder.park();
+    pull.held = held;
+    if held {
+        pull.deadline_ms = pull.deadline_ms.min(broker.now_ms() + HELD_MS);
+    }
     broker.long_poll.park(pull, |pull| {
-        broker.bounds(&pull.topic, pull.queue_id).max > pull.offset
+        (!held && broker.bounds(&pull.topic, pull.queue_id).max > pull.offset)
             || broker
                 .offsets
                 .has_reset(&pull.group, &pull.topic, pull.queue_id)
@@ -290,6 +303,7 @@ fn response_code(status: ReadStatus, offset: i64) -> i32 {
         }
         ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
         ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+        ReadStatus::Held => response::PULL_NOT_FOUND,
         ReadStatus::Unreadable => response::SYSTEM_ERROR,
     }
 }
@@ -344,6 +358,7 @@ fn status_name(status: ReadStatus) -> &'static str {
         ReadStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
         ReadStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
         ReadStatus::Unreadable => "the consume queue can't be read",
+        ReadStatus::Held => "a plugin holds the queue",
     }
 }
 
@@ -355,11 +370,24 @@ impl RecordFilter for StoreFilter<'_> {
         self.0.may_match_tags_code(tags_code)
     }
     fn needs_record(&self) -> bool {
-        self.0.needs_properties()
+        self.0.needs_record()
     }
-    fn matches_record(&self, record: &[u8]) -> bool {
-        sluice_protocol::message::Record::parse(record)
-            .is_ok_and(|record| self.0.matches_properties(record.properties()))
+    fn judge(&self, records: &[Bytes], given: &mut [bool]) -> usize {
+        // What can't be parsed is not delivered; the store has checked what it hands out.
+        let parsed = records.iter().enumerate();
+        let (rows, parsed): (Vec<usize>, Vec<Record<'_>>) = parsed
+            .filter_map(|(row, bytes)| Some((row, Record::parse(bytes).ok()?)))
+            .unzip();
+        let mut verdicts = [Verdict::Drop; BLOCK_ROWS_MAX];
+        self.0.judge(&parsed, &mut verdicts[..parsed.len()]);
+        for (row, verdict) in rows.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Pass => given[row] = true,
+                Verdict::Drop => {}
+                Verdict::Hold => return row,
+            }
+        }
+        records.len()
     }
 }
 
