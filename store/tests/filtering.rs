@@ -63,6 +63,7 @@ fn with_messages(count: usize) -> Arc<Store> {
     for _ in 0..count {
         append(&store, "T", "x");
     }
+    while store.dispatch_once() {}
     store
 }
 
