@@ -53,7 +53,6 @@
 mod admin;
 mod body;
 mod calls;
-mod compression;
 mod consumer;
 mod ending;
 mod error;

@@ -10,7 +10,7 @@ use sluice_allocation::MessageQueue;
 use sluice_protocol::message::view::MessageExt;
 use sluice_protocol::message::{MessageId, Record, RecordError, properties, sys_flag};
 
-use crate::compression;
+use sluice_protocol::message::compression;
 use crate::error::ClientError;
 
 /// A message to send.

@@ -9,7 +9,7 @@ use sluice_protocol::message::batch::{self, BatchItem};
 use sluice_protocol::message::properties;
 
 use crate::calls::field;
-use crate::compression;
+use sluice_protocol::message::compression;
 use crate::error::ClientError;
 use crate::message::{Message, SendResult, SendStatus};
 use crate::route::DEFAULT_TOPIC;

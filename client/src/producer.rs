@@ -12,7 +12,7 @@ use sluice_remoting::tls::TlsClientOptions;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::compression;
+use sluice_protocol::message::compression;
 use crate::ending::Ending;
 use crate::error::ClientError;
 use crate::fault::Faults;

@@ -4,6 +4,7 @@
 //! consumers: see [`record`] for the drawing.
 
 pub mod batch;
+pub mod compression;
 pub mod id;
 pub mod properties;
 pub mod record;

@@ -8,36 +8,48 @@ use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use lz4_flex::frame::FrameDecoder;
 use ruzstd::decoding::StreamingDecoder;
-use sluice_protocol::message::sys_flag;
+
+use super::sys_flag;
 
 /// Types within `COMPRESSION_MASK`; 4.x producers set none and mean zlib.
 const LZ4: i32 = 0x100;
 const ZSTD: i32 = 0x200;
 const ZLIB: i32 = 0x300;
 /// Set on what we compress.
-pub(crate) const ZLIB_FLAGS: i32 = sys_flag::COMPRESSED | ZLIB;
+pub const ZLIB_FLAGS: i32 = sys_flag::COMPRESSED | ZLIB;
 /// Level of Java producers.
 const LEVEL: u32 = 5;
 /// Most bytes a body may unfold to; a bomb stops here.
-pub(crate) const INFLATED_SIZE_MAX: u64 = 64 * 1024 * 1024;
+pub const INFLATED_SIZE_MAX: u64 = 64 * 1024 * 1024;
 
 /// Zlib, at Java's level.
-pub(crate) fn deflate(body: &[u8]) -> Vec<u8> {
+pub fn deflate(body: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::with_capacity(body.len() / 2), Compression::new(LEVEL));
     let written = encoder.write_all(body).and_then(|()| encoder.finish());
     written.expect("a Vec takes everything")
 }
 
-/// The body behind the compression that `flags` names.
-pub(crate) fn inflate(body: &[u8], flags: i32) -> Result<Vec<u8>, String> {
+/// The body behind the compression that `flags` (a message's sysFlag) names.
+///
+/// # Errors
+/// A text: unknown type, damaged, or larger than [`INFLATED_SIZE_MAX`].
+pub fn inflate(body: &[u8], flags: i32) -> Result<Vec<u8>, String> {
+    inflate_up_to(body, flags, INFLATED_SIZE_MAX)
+}
+
+/// As [`inflate`], with a limit of the caller's own, bytes.
+///
+/// # Errors
+/// As [`inflate`].
+pub fn inflate_up_to(body: &[u8], flags: i32, max: u64) -> Result<Vec<u8>, String> {
     match flags & sys_flag::COMPRESSION_MASK {
-        0 | ZLIB => read_bounded(ZlibDecoder::new(body), body.len()),
+        0 | ZLIB => read_bounded(ZlibDecoder::new(body), body.len(), max),
         // A frame, and not a bare block.
-        LZ4 => read_bounded(FrameDecoder::new(Whole(body)), body.len()),
+        LZ4 => read_bounded(FrameDecoder::new(Whole(body)), body.len(), max),
         ZSTD => {
             let decoder = StreamingDecoder::new_with_max_window_size(body, INFLATED_SIZE_MAX);
             let decoder = decoder.map_err(|error| error.to_string())?;
-            read_bounded(decoder, body.len())
+            read_bounded(decoder, body.len(), max)
         }
         other => Err(format!("unknown compression type {other:#x}")),
     }
@@ -56,14 +68,18 @@ impl Read for Whole<'_> {
     }
 }
 
-fn read_bounded(decoder: impl Read, compressed_size: usize) -> Result<Vec<u8>, String> {
+fn read_bounded(
+    decoder: impl Read,
+    compressed_size: usize,
+    max: u64,
+) -> Result<Vec<u8>, String> {
     let mut inflated = Vec::with_capacity(compressed_size * 3);
     decoder
-        .take(INFLATED_SIZE_MAX + 1)
+        .take(max.saturating_add(1))
         .read_to_end(&mut inflated)
         .map_err(|error| error.to_string())?;
-    if inflated.len() as u64 > INFLATED_SIZE_MAX {
-        return Err(format!("it is larger than {INFLATED_SIZE_MAX} bytes"));
+    if inflated.len() as u64 > max {
+        return Err(format!("it is larger than {max} bytes"));
     }
     // It may be held for long, and its size is what counts.
     inflated.shrink_to_fit();

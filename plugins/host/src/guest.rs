@@ -1,0 +1,210 @@
+//! One version of a plugin, set up for one binding: its instances and its numbers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use crate::engine::Engine;
+use crate::error::CallError;
+use crate::instance::{AtHand, Instance, MessageQueue, Needs, Place, SetUp, Shared};
+use crate::limits::Limits;
+use crate::module::Module;
+use crate::stats::Stats;
+
+/// A binding whose recent blocks took longer is not called on threads that serve connections.
+const INLINE_MAX: Duration = Duration::from_micros(100);
+
+/// Instances of one module, all set up alike, one for each thread that calls at the same time.
+pub(crate) struct Guest {
+    engine: Arc<Engine>,
+    module: Module,
+    /// Name and version, for people.
+    pub(crate) label: String,
+    /// Version number.
+    pub(crate) version: u32,
+    place: Place,
+    set_up: SetUp,
+    pub(crate) needs: Needs,
+    limits: RwLock<Limits>,
+    shared: Shared,
+    slots: Box<[Slot]>,
+    /// Moving average of the time of a call, nanoseconds.
+    recent_ns: AtomicU64,
+}
+
+type Slot = Mutex<Option<Instance>>;
+
+/// What a guest is made of.
+pub(crate) struct Making {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) module: Module,
+    pub(crate) label: String,
+    pub(crate) version: u32,
+    pub(crate) place: Place,
+    pub(crate) set_up: SetUp,
+    pub(crate) limits: Limits,
+    pub(crate) shared: Shared,
+}
+
+impl Guest {
+    /// Starts a first instance: what does not start is never bound.
+    pub(crate) fn start(making: Making) -> Result<Guest, CallError> {
+        let Making {
+            engine,
+            module,
+            label,
+            version,
+            place,
+            set_up,
+            limits,
+            shared,
+        } = making;
+        let (first, needs) = Instance::start(&engine, &module, &place, &set_up, limits, &shared)?;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let mut slots: Vec<Slot> = (0..cores * 2).map(|_| Mutex::default()).collect();
+        slots[own_slot() % (cores * 2)] = Mutex::new(Some(first));
+        Ok(Guest {
+            engine,
+            module,
+            label,
+            version,
+            place,
+            set_up,
+            needs,
+            limits: RwLock::new(limits),
+            shared,
+            slots: slots.into_boxed_slice(),
+            recent_ns: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.read()
+    }
+
+    /// New limits hold from the next call on; instances made under the old ones go.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.limits.write() = limits;
+        self.drop_instances();
+    }
+
+    /// Frees the memory of instances that are not in a call.
+    pub(crate) fn drop_instances(&self) {
+        for slot in &self.slots {
+            if let Some(mut slot) = slot.try_lock() {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Whether its recent calls took too long for a thread that serves connections.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.recent_ns.load(Ordering::Relaxed) > INLINE_MAX.as_nanos() as u64
+    }
+
+    /// Calls the world's entry with a block of `rows` messages.
+    pub(crate) fn call(&self, block: &[u8], at_hand: AtHand<'_>) -> Result<Vec<u8>, CallError> {
+        let deadline = self.limits().deadline();
+        self.timed(at_hand.rows.len(), |instance| {
+            instance.call(&self.engine, block, at_hand, deadline)
+        })
+    }
+
+    /// Calls the world's function for what is done.
+    pub(crate) fn call_after(&self, block: &[u8], at_hand: AtHand<'_>) -> Result<(), CallError> {
+        let deadline = self.limits().deadline();
+        self.timed(at_hand.rows.len(), |instance| {
+            instance.call_after(&self.engine, block, at_hand, deadline)
+        })
+    }
+
+    /// Asks a strategy; the inner error is its own.
+    pub(crate) fn allocate(
+        &self,
+        group: &str,
+        current: &str,
+        queues: Vec<MessageQueue>,
+        clients: Vec<String>,
+    ) -> Result<Result<Vec<u32>, String>, CallError> {
+        let deadline = self.limits().deadline();
+        let params = (group.to_owned(), current.to_owned(), queues, clients);
+        self.timed(1, |instance| {
+            instance.allocate(&self.engine, params, deadline)
+        })
+    }
+
+    fn timed<T>(
+        &self,
+        rows: usize,
+        call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let mut slot = self.slot();
+        let mut instance = match slot.take() {
+            Some(instance) => instance,
+            None => self.fresh()?,
+        };
+        let began = Instant::now();
+        let result = call(&mut instance);
+        self.note(rows, began.elapsed(), result.as_ref().err());
+        // An instance that failed may be in any state.
+        if result.is_ok() {
+            *slot = Some(instance);
+        }
+        result
+    }
+
+    fn fresh(&self) -> Result<Instance, CallError> {
+        let started = Instance::start(
+            &self.engine,
+            &self.module,
+            &self.place,
+            &self.set_up,
+            self.limits(),
+            &self.shared,
+        );
+        started.map(|(instance, _)| instance)
+    }
+
+    fn note(&self, rows: usize, took: Duration, error: Option<&CallError>) {
+        let stats = self.stats();
+        stats.called(rows, took);
+        match error {
+            None => {}
+            Some(CallError::Timeout(_)) => stats.timed_out(),
+            Some(_) => stats.trapped(),
+        }
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX / 8);
+        let recent = self.recent_ns.load(Ordering::Relaxed);
+        let recent = if recent == 0 {
+            took
+        } else {
+            (recent * 7 + took) / 8
+        };
+        self.recent_ns.store(recent, Ordering::Relaxed);
+    }
+
+    /// This thread's slot, another free one, or this thread's when it is free again: a call is
+    /// short, and the number of slots bounds the instances.
+    fn slot(&self) -> MutexGuard<'_, Option<Instance>> {
+        let own = own_slot();
+        let count = self.slots.len();
+        (0..count)
+            .find_map(|step| self.slots[(own + step) % count].try_lock())
+            .unwrap_or_else(|| self.slots[own % count].lock())
+    }
+}
+
+/// A number for each thread, given in turn.
+fn own_slot() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    OWN.with(|own| *own)
+}

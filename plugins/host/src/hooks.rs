@@ -1,0 +1,110 @@
+//! Hooks: before and after a message is stored, before it leaves, when it is consumed.
+
+use std::cell::RefCell;
+
+pub use crate::edits::{Edit, Edits};
+
+use crate::binding::{Bound, Policy};
+use crate::block;
+use crate::edits;
+use crate::error::CallError;
+use crate::guest::Guest;
+use crate::instance::AtHand;
+use crate::row::Row;
+
+/// A hook that has no say about a message, and what its policy is then.
+#[derive(Debug, Clone)]
+pub struct NoAnswer {
+    /// What to do with the messages.
+    pub policy: Policy,
+    /// Plugin and cause.
+    pub cause: String,
+}
+
+thread_local! {
+    static BLOCK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Bound {
+    /// Asks what is to be changed about these messages, before they are stored or before they leave.
+    ///
+    /// # Errors
+    /// It failed, or is not called for now because it failed too often.
+    pub fn before(&self, rows: &[Row<'_>], now_ms: i64) -> Result<Edits, NoAnswer> {
+        let versions = self.versions();
+        let no_answer = |cause: String| NoAnswer {
+            policy: self.spec.read().policy,
+            cause,
+        };
+        let Some(current) = &versions.current else {
+            return Err(no_answer("the plugin could not be started".to_owned()));
+        };
+        if !self.admit() {
+            current.stats().by_policy(rows.len() as u64);
+            return Err(no_answer(format!(
+                "{} failed too often and is not asked for now",
+                current.label
+            )));
+        }
+        let canary = versions
+            .canary
+            .as_ref()
+            .filter(|(_, percent)| self.turn() < *percent);
+        let guest = canary.map_or(current, |(canary, _)| canary);
+        let answer = ask(guest, rows, now_ms);
+        self.note(answer.as_ref().err().map(CallError::to_string).as_deref());
+        if let Some(shadow) = &versions.shadow {
+            compare(shadow, rows, now_ms, answer.as_ref().ok());
+        }
+        answer.map_err(|error| no_answer(format!("{}: {error}", guest.label)))
+    }
+
+    /// Tells what is done; what a hook does about it changes nothing any more.
+    pub fn after(&self, rows: &[Row<'_>], now_ms: i64) {
+        let versions = self.versions();
+        let Some(current) = versions.current.as_ref().filter(|_| self.admit()) else {
+            return;
+        };
+        let told = BLOCK.with_borrow_mut(|block| {
+            block::pack(block, &current.needs, rows, &[]);
+            current.call_after(block, at_hand(rows, now_ms))
+        });
+        self.note(told.err().map(|error| error.to_string()).as_deref());
+    }
+}
+
+fn at_hand<'a>(rows: &'a [Row<'a>], now_ms: i64) -> AtHand<'a> {
+    AtHand {
+        now_ms: now_ms.max(0) as u64,
+        rows,
+    }
+}
+
+fn ask(guest: &Guest, rows: &[Row<'_>], now_ms: i64) -> Result<Edits, CallError> {
+    let answer = BLOCK.with_borrow_mut(|block| {
+        block::pack(block, &guest.needs, rows, &[]);
+        guest.call(block, at_hand(rows, now_ms))
+    })?;
+    let edits = edits::read(&answer, rows.len()).map_err(|why| {
+        guest.stats().trapped();
+        CallError::Answer(why)
+    })?;
+    note(guest, rows.len(), &edits);
+    Ok(edits)
+}
+
+fn note(guest: &Guest, rows: usize, edits: &Edits) {
+    let stopped = |(_, edit): &&(usize, Edit)| matches!(edit, Edit::Reject(..) | Edit::Drop);
+    let dropped = edits.iter().filter(stopped).count();
+    let changed = edits.len() - dropped;
+    guest
+        .stats()
+        .judged(rows.saturating_sub(dropped) as u64, dropped as u64, 0);
+    guest.stats().changed(changed as u64);
+}
+
+fn compare(shadow: &Guest, rows: &[Row<'_>], now_ms: i64, served: Option<&Edits>) {
+    if ask(shadow, rows, now_ms).ok().as_ref() != served {
+        shadow.stats().differed(rows.len() as u64);
+    }
+}

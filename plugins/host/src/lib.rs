@@ -1,0 +1,41 @@
+//! Loads, limits, runs, measures and rolls back plugins.
+//!
+//! An operator's view is [`Host`]: put, bind, shadow, canary, promote, roll back. The paths of
+//! messages ask [`Host::chain`] for what is bound to a topic and group and call it:
+//!
+//! - [`filter`]: messages on their way to a group, in blocks;
+//! - [`hooks`]: messages before and after they are stored, and before they leave;
+//!
+//! A guest can be slow, endless, hungry, wrong or hostile: a call ends at its deadline, memory and
+//! tables at their limits, and what a failure means for a message is its binding's [`Policy`].
+//! Nothing here knows a socket or the store.
+
+pub mod binding;
+mod block;
+pub mod breaker;
+mod edits;
+pub mod engine;
+pub mod error;
+pub mod filter;
+mod guest;
+pub mod hooks;
+mod host;
+mod imports;
+pub mod instance;
+mod kv;
+mod library;
+pub mod limits;
+pub mod logs;
+mod module;
+mod row;
+pub mod stats;
+mod table;
+mod world;
+
+pub use binding::{Binding, Bound, Canary, Policy};
+pub use error::{CallError, PluginError};
+pub use host::{Bind, Compile, Compiled, Host, Key, Listed, Put};
+pub use library::Version;
+pub use limits::Limits;
+pub use row::{BODY_MAX, Row};
+pub use world::World;

@@ -1,0 +1,212 @@
+//! What a guest may try: each attempt costs its own binding, by the policy chosen, and nobody else.
+
+use std::time::{Duration, Instant};
+
+use sluice_plugins::breaker::BreakerState;
+use sluice_plugins::filter::Thread::{Aside, Serving};
+use sluice_plugins::{Bind, Limits, Policy, World};
+
+mod common;
+use common::{VERDICT, bind, judge, key, open, with_verdict};
+
+fn with_policy(policy: Policy) -> (tempfile::TempDir, sluice_plugins::Host) {
+    let (dir, host) = with_verdict();
+    host.bind(Bind {
+        policy,
+        ..bind("verdict")
+    })
+    .unwrap();
+    (dir, host)
+}
+
+#[test]
+fn a_poison_message_costs_itself_and_not_its_neighbours() {
+    for poison in ["t", "e", "r", "f", "l"] {
+        let (_dir, host) = with_policy(Policy::DeadLetter);
+        let block = format!("pdp{poison}dpd");
+        assert_eq!(judge(&host, &block, Aside), "pdpxdpd", "{poison}");
+        assert_eq!(judge(&host, "pdp", Aside), "pdp", "{poison}");
+    }
+}
+
+#[test]
+fn every_policy_decides_what_becomes_of_it() {
+    let policies = [
+        (Policy::Accept, "ppp"),
+        (Policy::Reject, "pdp"),
+        (Policy::Suspend, "php"),
+        (Policy::DeadLetter, "pxp"),
+    ];
+    for (policy, expected) in policies {
+        let (_dir, host) = with_policy(policy);
+        assert_eq!(judge(&host, "ptp", Aside), expected);
+    }
+}
+
+#[test]
+fn an_endless_loop_on_a_serving_thread_is_asked_about_again_aside() {
+    let (_dir, host) = with_policy(Policy::Reject);
+    assert_eq!(judge(&host, "plp", Serving), "DDD");
+    assert!(host.bound(&key("verdict")).unwrap().is_slow());
+    assert_eq!(judge(&host, "plp", Aside), "pdp");
+}
+
+#[test]
+fn a_runaway_is_stopped() {
+    let (_dir, host) = with_policy(Policy::Reject);
+    let began = Instant::now();
+    assert_eq!(judge(&host, "l", Aside), "d");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn after_failures_the_policy_answers_until_a_probe_goes_well() {
+    let (_dir, host) = with_policy(Policy::Reject);
+    for _ in 0..5 {
+        judge(&host, "t", Aside);
+    }
+    let bound = host.bound(&key("verdict")).unwrap();
+    assert_eq!(bound.breaker_state(), BreakerState::Open);
+    let calls = || bound.readings()[0].1.calls;
+    let before = calls();
+    assert_eq!(judge(&host, "ppp", Aside), "ddd");
+    assert_eq!(calls(), before, "the guest is not called");
+    let began = Instant::now();
+    while judge(&host, "p", Aside) != "p" {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "it never closes again"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(bound.breaker_state(), BreakerState::Closed);
+}
+
+#[test]
+fn memory_stays_below_its_limit_and_is_seen() {
+    let (_dir, host) = with_policy(Policy::Reject);
+    judge(&host, "e", Aside);
+    let bound = host.bound(&key("verdict")).unwrap();
+    let high = bound.readings()[0].1.memory_high_water;
+    let limit = Limits::of(World::Filter).memory_bytes as u64;
+    assert!(high > limit / 2 && high <= limit, "{high}");
+}
+
+#[test]
+fn limits_change_while_it_runs() {
+    let (_dir, host) = with_policy(Policy::Reject);
+    judge(&host, "p", Aside);
+    let limits = Limits {
+        memory_bytes: 64 << 10,
+        ..Limits::of(World::Filter)
+    };
+    host.set_limits(&key("verdict"), limits).unwrap();
+    judge(&host, "e", Aside);
+    let bound = host.bound(&key("verdict")).unwrap();
+    assert_eq!(bound.readings()[0].1.memory_high_water, 64 << 10);
+    let refused = host.set_limits(
+        &key("verdict"),
+        Limits {
+            deadline_ms: 0,
+            ..limits
+        },
+    );
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("deadlineMs = 0: 1 to 10000")
+    );
+}
+
+/// The verdict guest with another end.
+fn answering(change: &str) -> String {
+    VERDICT.replace(
+        "(global.set $heap (i32.const 4096))\n    (i32.const 200)))",
+        change,
+    )
+}
+
+#[test]
+fn answers_that_are_none_are_failures() {
+    let wrong = [
+        // One verdict too few; a gigabyte that is not there; a verdict that is none.
+        "(i32.store (i32.const 204) (i32.sub (local.get $rows) (i32.const 1))) (i32.const 200)))",
+        "(i32.store (i32.const 204) (i32.const 0x40000000)) (i32.const 200)))",
+        "(i32.store8 (i32.const 1024) (i32.const 77)) (i32.const 200)))",
+        // An answer outside of memory.
+        "(i32.const -4)))",
+    ];
+    for end in wrong {
+        let dir = tempfile::tempdir().unwrap();
+        let host = open(&dir);
+        host.put("verdict", answering(end).as_bytes(), 0).unwrap();
+        host.bind(Bind {
+            policy: Policy::DeadLetter,
+            ..bind("verdict")
+        })
+        .unwrap();
+        assert_eq!(judge(&host, "pp", Aside), "xx", "{end}");
+    }
+}
+
+#[test]
+fn truncated_and_mutated_modules_are_refused_or_run_but_never_harm() {
+    let component = {
+        let (_dir, host) = with_verdict();
+        host.component("verdict", None).unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let host = open(&dir);
+    for size in (0..component.len()).step_by(7) {
+        assert!(
+            host.put("cut", &component[..size], 0).is_err(),
+            "cut to {size}"
+        );
+    }
+    let mut state = 1_u64;
+    for round in 0..300 {
+        let mut mutated = component.clone();
+        for _ in 0..3 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let at = (state >> 33) as usize % mutated.len();
+            mutated[at] ^= 1 << (state >> 20 & 7);
+        }
+        let name = format!("m{round}");
+        if host.put(&name, &mutated, 0).is_ok() && host.bind(bind(&name)).is_ok() {
+            judge(&host, "pd", Aside);
+            host.unbind(&key(&name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn versions_change_a_hundred_times_under_load_and_each_message_gets_one_verdict() {
+    let (_dir, host) = with_policy(Policy::Reject);
+    host.put(
+        "verdict",
+        VERDICT
+            .replace("for ever", "forever")
+            .replace("(i32.const 4096)", "(i32.const 8192)")
+            .as_bytes(),
+        0,
+    )
+    .unwrap();
+    std::thread::scope(|scope| {
+        let judging = scope.spawn(|| {
+            let mut rounds = 0;
+            let began = Instant::now();
+            while rounds < 2_000 && began.elapsed() < Duration::from_secs(20) {
+                assert_eq!(judge(&host, "pdpd", Aside), "pdpd");
+                rounds += 1;
+            }
+            rounds
+        });
+        for round in 0..100 {
+            host.promote(&key("verdict"), Some(round % 2 + 1)).unwrap();
+        }
+        assert!(judging.join().unwrap() > 0);
+    });
+}
