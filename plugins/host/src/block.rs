@@ -1,91 +1,90 @@
-//! Packs messages into the block that guests read; the layout stands in `sdk/wit/plugin.wit`.
+//! Packs messages into the block that guests read, only what they need of them.
 
 use memchr::memchr;
+use sluice_plugin_block::{BlockWriter, Field, Fields, Malformed};
 use sluice_protocol::message::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
 use crate::instance::Needs;
 use crate::row::Row;
 
-const VERSION: u16 = 1;
-const HEADER: usize = 24;
-const ABSENT: u32 = u32::MAX;
+/// Memory that a thread keeps for its next block.
+const KEPT: usize = 256 << 10;
 
-/// A column's value in one row.
-pub(crate) type Cell<'a> = Option<&'a [u8]>;
+/// A function's argument in one row.
+pub type Cell<'a> = Option<&'a [u8]>;
 
-/// Packs rows for a guest with these needs. `arguments` come before the needed properties: `cells`
-/// of a function's call, as many for each row; none for other guests.
-pub(crate) fn pack<'a>(
-    out: &mut Vec<u8>,
+thread_local! {
+    static WRITER: std::cell::RefCell<BlockWriter> =
+        const { std::cell::RefCell::new(BlockWriter::new()) };
+}
+
+/// Packs rows for a guest with these needs and hands the block to `call`. `arguments` come before
+/// the needed properties: as many cells for each row of a function's call; none for other guests.
+///
+/// # Errors
+/// The block would be too large.
+pub(crate) fn with_block<T>(
     needs: &Needs,
-    rows: &[Row<'a>],
-    arguments: &[Vec<Cell<'a>>],
-) {
+    rows: &[Row<'_>],
+    arguments: &[Vec<Cell<'_>>],
+    call: impl FnOnce(&[u8]) -> T,
+) -> Result<T, Malformed> {
+    WRITER.with_borrow_mut(|writer| {
+        pack(writer, needs, rows, arguments);
+        let block = writer.bytes()?;
+        let large = block.len() > KEPT;
+        let result = call(block);
+        if large {
+            writer.shrink_to(KEPT);
+        }
+        Ok(result)
+    })
+}
+
+fn pack(writer: &mut BlockWriter, needs: &Needs, rows: &[Row<'_>], arguments: &[Vec<Cell<'_>>]) {
     let given = arguments.first().map_or(0, Vec::len);
-    let columns = given + needs.properties.len();
-    out.clear();
-    header(out, needs, rows.len(), columns);
-    fields(out, needs.fields, rows);
-    let cells_at = out.len();
-    let body_cells = if needs.body { rows.len() } else { 0 };
-    out.resize(cells_at + (rows.len() * columns + body_cells) * 8, 0);
-    let mut cells: Vec<Cell<'a>> = vec![None; columns];
-    for (index, row) in rows.iter().enumerate() {
-        if let Some(arguments) = arguments.get(index) {
-            cells[..given].copy_from_slice(arguments);
+    // Bits that are no fields were refused when the guest was set up.
+    let fields = Fields::from_bits(needs.fields).unwrap_or_default();
+    writer.begin(
+        rows.len(),
+        given + needs.properties.len(),
+        fields,
+        needs.body,
+    );
+    for (at, row) in rows.iter().enumerate() {
+        for (column, cell) in arguments.get(at).into_iter().flatten().enumerate() {
+            if let Some(cell) = cell {
+                writer.cell(at, column, cell);
+            }
         }
-        columns_of(row.properties, &needs.properties, &mut cells[given..]);
-        for (column, cell) in cells.iter().enumerate() {
-            put(out, cells_at + (index * columns + column) * 8, *cell);
+        columns(row.properties, &needs.properties, |column, value| {
+            writer.cell(at, given + column, value);
+        });
+        for field in ALL.into_iter().filter(|field| fields.contains(*field)) {
+            writer.field(at, field, row.field(field));
         }
-    }
-    if needs.body {
-        let bodies_at = cells_at + rows.len() * columns * 8;
-        for (index, row) in rows.iter().enumerate() {
-            // A body that can't be unfolded is absent.
-            let body = row.plain_body().ok();
-            put(out, bodies_at + index * 8, body.as_deref());
-        }
-    }
-}
-
-fn header(out: &mut Vec<u8>, needs: &Needs, rows: usize, columns: usize) {
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&(HEADER as u16).to_le_bytes());
-    let words = [
-        rows as u32,
-        columns as u32,
-        needs.fields,
-        u32::from(needs.body),
-        0,
-    ];
-    for word in words {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-}
-
-fn fields(out: &mut Vec<u8>, bits: u32, rows: &[Row<'_>]) {
-    for bit in (0..32).map(|at| 1 << at).filter(|bit| bits & bit != 0) {
-        for row in rows {
-            out.extend_from_slice(&row.field(bit).to_le_bytes());
+        if needs.body
+            // A body that can't be unfolded is empty.
+            && let Ok(body) = row.plain_body()
+        {
+            writer.body(at, &body);
         }
     }
 }
 
-/// Appends a value and points the cell at it.
-fn put(out: &mut Vec<u8>, cell_at: usize, value: Cell<'_>) {
-    let (offset, length) = match value {
-        None => (0, ABSENT),
-        Some(value) => (out.len() as u32, value.len() as u32),
-    };
-    out[cell_at..cell_at + 4].copy_from_slice(&offset.to_le_bytes());
-    out[cell_at + 4..cell_at + 8].copy_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(value.unwrap_or_default());
-}
+const ALL: [Field; 7] = [
+    Field::QueueOffset,
+    Field::StoreTime,
+    Field::BornTime,
+    Field::QueueId,
+    Field::SysFlag,
+    Field::TagsCode,
+    Field::ReconsumeTimes,
+];
 
-/// The values of the named properties, in one walk along the string; of equal names the last counts.
-fn columns_of<'a>(properties: &'a [u8], names: &[String], cells: &mut [Cell<'a>]) {
-    cells.fill(None);
+/// Calls `found` with the values of the named properties, in one walk along the string; of equal
+/// names the last comes last.
+fn columns(properties: &[u8], names: &[String], mut found: impl FnMut(usize, &[u8])) {
     if names.is_empty() {
         return;
     }
@@ -101,9 +100,9 @@ fn columns_of<'a>(properties: &'a [u8], names: &[String], cells: &mut [Cell<'a>]
         if value.is_empty() {
             continue;
         }
-        for (wanted, cell) in names.iter().zip(cells.iter_mut()) {
+        for (column, wanted) in names.iter().enumerate() {
             if wanted.as_bytes() == name {
-                *cell = Some(value);
+                found(column, value);
             }
         }
     }
@@ -111,6 +110,8 @@ fn columns_of<'a>(properties: &'a [u8], names: &[String], cells: &mut [Cell<'a>]
 
 #[cfg(test)]
 mod tests {
+    use sluice_plugin_block::Block;
+
     use super::*;
 
     fn row(properties: &[u8]) -> Row<'_> {
@@ -126,41 +127,29 @@ mod tests {
         }
     }
 
-    fn word(block: &[u8], at: usize) -> u32 {
-        u32::from_le_bytes(block[at..at + 4].try_into().unwrap())
-    }
-
-    fn cell(block: &[u8], at: usize) -> Cell<'_> {
-        let (offset, length) = (word(block, at) as usize, word(block, at + 4));
-        (length != ABSENT).then(|| &block[offset..offset + length as usize])
-    }
-
     #[test]
-    fn a_block_is_laid_out_as_the_interface_says() {
+    fn a_block_holds_what_is_needed_and_the_last_of_equal_names() {
         let needs = Needs {
             properties: vec!["a".to_owned(), "b".to_owned()],
             body: true,
             fields: 1 | 8,
             pure: true,
         };
-        let rows = [row(b"a\x011\x02c\x019\x02a\x012"), row(b"b\x01x\x02")];
-        let mut block = vec![1, 2, 3];
-        pack(&mut block, &needs, &rows, &[]);
-        assert_eq!(block[..4], [1, 0, 24, 0]);
-        let words: Vec<u32> = (4..24).step_by(4).map(|at| word(&block, at)).collect();
-        assert_eq!(words, [2, 2, 9, 1, 0]);
-        assert_eq!((word(&block, 24), word(&block, 32)), (7, 7));
-        assert_eq!((word(&block, 40), word(&block, 48)), (3, 3));
-        let cells: Vec<Cell<'_>> = (56..104).step_by(8).map(|at| cell(&block, at)).collect();
-        let expected: [Cell<'_>; 6] = [
-            Some(b"2"),
-            None,
-            None,
-            Some(b"x"),
-            Some(b"body"),
-            Some(b"body"),
+        let rows = [
+            row(b"a\x011\x02c\x019\x02a\x012"),
+            row(b"b\x01x\x02a\x01\x02"),
         ];
-        assert_eq!(cells, expected);
+        with_block(&needs, &rows, &[], |block| {
+            let block = Block::parse(block).unwrap();
+            assert_eq!(block.cell(0, 0), Some(&b"2"[..]));
+            assert_eq!(block.cell(0, 1), None);
+            assert_eq!(block.cell(1, 0), None);
+            assert_eq!(block.cell(1, 1), Some(&b"x"[..]));
+            assert_eq!(block.body(1), Some(&b"body"[..]));
+            assert_eq!(block.field(0, Field::QueueOffset), Some(7));
+            assert_eq!(block.field(1, Field::QueueId), Some(3));
+        })
+        .unwrap();
     }
 
     #[test]
@@ -169,10 +158,12 @@ mod tests {
             properties: vec!["a".to_owned()],
             ..Needs::default()
         };
-        let mut block = Vec::new();
         let arguments = [vec![Some(&b"x"[..]), None]];
-        pack(&mut block, &needs, &[row(b"a\x011")], &arguments);
-        let cells: Vec<Cell<'_>> = (24..48).step_by(8).map(|at| cell(&block, at)).collect();
-        assert_eq!(cells, [Some(&b"x"[..]), None, Some(&b"1"[..])]);
+        with_block(&needs, &[row(b"a\x011")], &arguments, |block| {
+            let block = Block::parse(block).unwrap();
+            let cells: Vec<Cell<'_>> = (0..3).map(|column| block.cell(0, column)).collect();
+            assert_eq!(cells, [Some(&b"x"[..]), None, Some(&b"1"[..])]);
+        })
+        .unwrap();
     }
 }

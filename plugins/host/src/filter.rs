@@ -1,9 +1,9 @@
 //! Filters and languages: blocks of messages on their way to a group.
 
-use std::cell::RefCell;
 use std::time::Instant;
 
 use serde::Serialize;
+use sluice_plugin_block::{Verdict, Verdicts};
 
 use crate::binding::{Bound, Policy, Versions};
 use crate::block;
@@ -40,15 +40,11 @@ pub enum Thread {
     Aside,
 }
 
-thread_local! {
-    static BLOCK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// A guest's byte for a row.
-const DROP: u8 = 0;
-const PASS: u8 = 1;
-const HOLD: u8 = 2;
-const FAILED: u8 = 3;
+const DROP: u8 = Verdict::Drop as u8;
+const PASS: u8 = Verdict::Pass as u8;
+const HOLD: u8 = Verdict::Hold as u8;
+const FAILED: u8 = Verdict::Failed as u8;
 
 impl Bound {
     /// Judges at most [`BLOCK_ROWS_MAX`] messages of one queue, in offset order.
@@ -161,21 +157,15 @@ fn ask(guest: &Guest, rows: &[Row<'_>]) -> Result<Vec<u8>, CallError> {
         now_ms: now_ms.max(0) as u64,
         rows,
     };
-    let answer = BLOCK.with_borrow_mut(|block| {
-        block::pack(block, &guest.needs, rows, &[]);
-        guest.call(block, at_hand)
-    })?;
-    let wrong = |what: String| {
-        guest.stats().trapped();
-        Err(CallError::Answer(what))
-    };
-    if answer.len() != rows.len() {
-        return wrong(format!("{} verdicts for {} rows", answer.len(), rows.len()));
+    let called = block::with_block(&guest.needs, rows, &[], |block| guest.call(block, at_hand));
+    let answer = called.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())))?;
+    match Verdicts::parse(&answer, rows.len()) {
+        Ok(_) => Ok(answer),
+        Err(error) => {
+            guest.stats().trapped();
+            Err(CallError::Answer(error.to_string()))
+        }
     }
-    if let Some(byte) = answer.iter().find(|byte| **byte > FAILED) {
-        return wrong(format!("{byte} is no verdict"));
-    }
-    Ok(answer)
 }
 
 /// One judging of a block: its failures are those of one block, however often parts are retried.

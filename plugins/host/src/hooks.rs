@@ -1,7 +1,5 @@
 //! Hooks: before and after a message is stored, before it leaves, when it is consumed.
 
-use std::cell::RefCell;
-
 pub use crate::edits::{Edit, Edits};
 
 use crate::binding::{Bound, Policy};
@@ -19,10 +17,6 @@ pub struct NoAnswer {
     pub policy: Policy,
     /// Plugin and cause.
     pub cause: String,
-}
-
-thread_local! {
-    static BLOCK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Bound {
@@ -65,10 +59,10 @@ impl Bound {
         let Some(current) = versions.current.as_ref().filter(|_| self.admit()) else {
             return;
         };
-        let told = BLOCK.with_borrow_mut(|block| {
-            block::pack(block, &current.needs, rows, &[]);
+        let told = block::with_block(&current.needs, rows, &[], |block| {
             current.call_after(block, at_hand(rows, now_ms))
         });
+        let told = told.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())));
         self.note(told.err().map(|error| error.to_string()).as_deref());
     }
 }
@@ -81,10 +75,10 @@ fn at_hand<'a>(rows: &'a [Row<'a>], now_ms: i64) -> AtHand<'a> {
 }
 
 fn ask(guest: &Guest, rows: &[Row<'_>], now_ms: i64) -> Result<Edits, CallError> {
-    let answer = BLOCK.with_borrow_mut(|block| {
-        block::pack(block, &guest.needs, rows, &[]);
+    let called = block::with_block(&guest.needs, rows, &[], |block| {
         guest.call(block, at_hand(rows, now_ms))
-    })?;
+    });
+    let answer = called.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())))?;
     let edits = edits::read(&answer, rows.len()).map_err(|why| {
         guest.stats().trapped();
         CallError::Answer(why)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use sluice_plugin_block::Fields;
 use wasmtime::component::{
     ComponentNamedList, ComponentType, Func, Instance as WasmInstance, Lift, Lower, TypedFunc,
 };
@@ -16,7 +17,7 @@ use crate::kv::Kv;
 use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::module::Module;
-use crate::row::{FIELDS, Row};
+use crate::row::Row;
 use crate::stats::Stats;
 
 /// Columns a plugin may ask for.
@@ -312,10 +313,11 @@ fn check_needs(needs: &Needs) -> Result<(), CallError> {
             needs.properties.len()
         )));
     }
-    if needs.fields & !FIELDS != 0 {
+    if Fields::from_bits(needs.fields).is_none() {
         return Err(CallError::Start(format!(
-            "it needs the fields {:#x}, of which this broker knows {FIELDS:#x}",
-            needs.fields
+            "it needs the fields {:#x}, of which this broker knows {:#x}",
+            needs.fields,
+            Fields::ALL.bits()
         )));
     }
     Ok(())

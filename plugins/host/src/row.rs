@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use sluice_plugin_block::Field;
 use sluice_protocol::message::{Record, compression, properties, sys_flag, tags_code};
 
 /// Most bytes a body may unfold to for a plugin; a larger one is no body to it.
@@ -60,19 +61,16 @@ impl<'a> Row<'a> {
         properties::find(self.properties, name)
     }
 
-    /// A system field by its bit in the interface's `needs.fields`.
-    pub(crate) fn field(&self, bit: u32) -> i64 {
-        match bit {
-            1 => self.queue_offset,
-            2 => self.store_time_ms,
-            4 => self.born_time_ms,
-            8 => i64::from(self.queue_id),
-            16 => i64::from(self.sys_flag),
-            32 => tags_code(self.property(properties::TAGS)),
-            _ => i64::from(self.reconsume_times),
+    /// A system field.
+    pub(crate) fn field(&self, field: Field) -> i64 {
+        match field {
+            Field::QueueOffset => self.queue_offset,
+            Field::StoreTime => self.store_time_ms,
+            Field::BornTime => self.born_time_ms,
+            Field::QueueId => i64::from(self.queue_id),
+            Field::SysFlag => i64::from(self.sys_flag),
+            Field::TagsCode => tags_code(self.property(properties::TAGS)),
+            Field::ReconsumeTimes => i64::from(self.reconsume_times),
         }
     }
 }
-
-/// Bits of `needs.fields` that there are.
-pub(crate) const FIELDS: u32 = 127;
