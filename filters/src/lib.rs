@@ -2,8 +2,16 @@
 //!
 //! A filter sees borrowed records, never the store or a socket.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+pub mod language;
+pub mod sql92;
 pub mod tag;
 
+pub use error::{ExpressionError, Position, Rule};
+pub use language::{Language, Languages};
+pub use sql92::Sql92;
 pub use tag::TagFilter;
 
 use sluice_protocol::message::Record;

@@ -36,7 +36,9 @@ impl JavaPeer {
     pub fn client(version: &str) -> Self {
         cached(version, || {
             let jars = classpath(version, false);
-            let classes = compile(version, &jars);
+            let major = version.split('.').next().unwrap_or(version);
+            let parts = ["main".to_owned(), format!("compat-{major}")];
+            let classes = compile(version, &jars, &parts);
             let resources = java_dir().join("src/main/resources");
             format!("{}:{}:{jars}", resources.display(), classes.display())
         })
@@ -52,6 +54,18 @@ impl JavaPeer {
                 resources.display(),
                 classpath(SERVER_VERSION, true)
             )
+        })
+    }
+
+    /// Our programs that use the server's own classes.
+    pub fn server_classes() -> Self {
+        let key = format!("{SERVER_VERSION}-server-classes");
+        cached(&key, || {
+            let jars = classpath(SERVER_VERSION, true);
+            let name = format!("{SERVER_VERSION}-server");
+            let classes = compile(&name, &jars, &["server".to_owned()]);
+            let resources = java_dir().join("src/main/resources");
+            format!("{}:{}:{jars}", resources.display(), classes.display())
         })
     }
 
@@ -203,10 +217,10 @@ fn maven(arguments: &[String], offline: bool) -> bool {
     output.status.success()
 }
 
-/// Compiles the programs unless their classes are newer than every source.
-fn compile(version: &str, jars: &str) -> PathBuf {
-    let classes = cache_dir().join(format!("{version}-classes"));
-    let sources = sources(version);
+/// Compiles the programs of `parts` unless their classes are newer than every source.
+fn compile(name: &str, jars: &str, parts: &[String]) -> PathBuf {
+    let classes = cache_dir().join(format!("{name}-classes"));
+    let sources = sources(parts);
     let stamp = classes.join(".compiled");
     if modified(&stamp) > sources.iter().filter_map(|source| modified(source)).max() {
         return classes;
@@ -220,17 +234,16 @@ fn compile(version: &str, jars: &str) -> PathBuf {
         .unwrap_or_else(|error| panic!("javac does not start ({error}); install it: apt-get install -y openjdk-17-jdk-headless"));
     assert!(
         output.status.success(),
-        "javac for client {version}: {}",
+        "javac for {name}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     fs::write(&stamp, "").expect("stamp of the compilation");
     classes
 }
 
-fn sources(version: &str) -> Vec<PathBuf> {
-    let major = version.split('.').next().unwrap_or(version);
+fn sources(parts: &[String]) -> Vec<PathBuf> {
     let root = java_dir().join("src");
-    ["main".to_owned(), format!("compat-{major}")]
+    parts
         .iter()
         .map(|part| root.join(part).join("java/sluice/interop"))
         .flat_map(|dir| {

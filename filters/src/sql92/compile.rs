@@ -1,0 +1,443 @@
+//! From the grammar's pairs to a program, in one walk; the rules of `rules.rs` are checked on the way.
+
+use std::collections::HashMap;
+
+use pest::iterators::Pair;
+
+use super::evaluate::Cell;
+use super::functions::{Argument, Functions};
+use super::number::parse_f64;
+use super::outcomes::Outcomes;
+use super::parse::{Symbol, parse};
+use super::program::{Call, Op, Order, Place, Program};
+use super::rules::{Kind, Literal, Operand};
+use super::scan::scan;
+use crate::{ExpressionError, Position, Rule};
+
+/// Most parentheses open at a time of an expression that is compiled on the caller's stack.
+const NESTING_INLINE: usize = 32;
+/// Stack of a thread that compiles a deeper one: some KiB for each parenthesis, much more unoptimised.
+const DEEP_STACK_SIZE: usize = 32 * 1024 * 1024;
+
+/// Compiles `text`.
+pub(super) fn compile(text: &str, functions: &dyn Functions) -> Result<Program, ExpressionError> {
+    let scanned = scan(text)?;
+    if scanned.nesting <= NESTING_INLINE {
+        return walk(text, &scanned.text, functions);
+    }
+    // Grammar and walk recurse with every parenthesis; who calls may stand on a small stack.
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .stack_size(DEEP_STACK_SIZE)
+            .spawn_scoped(scope, || walk(text, &scanned.text, functions))
+            .map_err(|error| ExpressionError::NoStack(error.to_string()))?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn walk(text: &str, scanned: &str, functions: &dyn Functions) -> Result<Program, ExpressionError> {
+    let mut compiler = Compiler {
+        text,
+        functions,
+        program: Program::default(),
+        slots: HashMap::new(),
+    };
+    let whole = compiler.or(parse(text, scanned)?)?;
+    compiler.condition(&whole)?;
+    Ok(compiler.program)
+}
+
+struct Compiler<'t> {
+    text: &'t str,
+    functions: &'t dyn Functions,
+    program: Program,
+    slots: HashMap<Box<str>, u32>,
+}
+
+/// What a walk over a pair gives: its operand, the code of which stands at the program's end.
+type Walked = Result<Operand, ExpressionError>;
+
+/// Why a pair that the grammar demands is there.
+const GRAMMAR: &str = "the grammar has it there";
+
+impl Compiler<'_> {
+    fn or(&mut self, pair: Pair<'_, Symbol>) -> Walked {
+        self.joined(pair, Self::and, Op::JumpIfTrue, Op::Or)
+    }
+
+    fn and(&mut self, pair: Pair<'_, Symbol>) -> Walked {
+        self.joined(pair, Self::equality, Op::JumpIfFalse, Op::And)
+    }
+
+    /// Conditions from left to right. The first one that decides jumps behind the last.
+    fn joined(
+        &mut self,
+        pair: Pair<'_, Symbol>,
+        walk: fn(&mut Self, Pair<'_, Symbol>) -> Walked,
+        jump: fn(u32) -> Op,
+        join: Op,
+    ) -> Walked {
+        let start = pair.as_span().start();
+        let mut parts = pair
+            .into_inner()
+            .filter(|part| !matches!(part.as_rule(), Symbol::and_keyword | Symbol::or_keyword));
+        let mut whole = walk(self, parts.next().expect(GRAMMAR))?;
+        let mut jumps = Vec::new();
+        for part in parts {
+            self.condition(&whole)?;
+            jumps.push(self.emit(jump(0), start));
+            let right = walk(self, part)?;
+            self.condition(&right)?;
+            self.emit(join, start);
+            whole = whole.up_to(right.end, Kind::Condition);
+        }
+        for at in jumps {
+            self.program.ops[at] = jump(self.end());
+        }
+        Ok(whole)
+    }
+
+    fn equality(&mut self, pair: Pair<'_, Symbol>) -> Walked {
+        let mut parts = pair.into_inner();
+        let mut left = self.comparison(parts.next().expect(GRAMMAR))?;
+        for suffix in parts {
+            let (start, end) = (suffix.as_span().start(), suffix.as_span().end());
+            let rule = suffix.as_rule();
+            if let Symbol::equal | Symbol::differ = rule {
+                let operator = if rule == Symbol::equal { "=" } else { "<>" };
+                let right = self.comparison(suffix.into_inner().nth(1).expect(GRAMMAR))?;
+                left.check_equality(&right, operator, self.text)?;
+                self.emit(Op::Equal, start);
+            } else {
+                self.emit(Op::IsNull, start);
+            }
+            if let Symbol::differ | Symbol::is_not_null = rule {
+                self.emit(Op::Not, start);
+            }
+            left = left.up_to(end, Kind::Condition);
+        }
+        Ok(left)
+    }
+
+    fn comparison(&mut self, pair: Pair<'_, Symbol>) -> Walked {
+        let mut parts = pair.into_inner();
+        let mut left = self.unary(parts.next().expect(GRAMMAR))?;
+        for suffix in parts {
+            let end = suffix.as_span().end();
+            match suffix.as_rule() {
+                Symbol::order => self.order(&left, suffix)?,
+                Symbol::search => self.search(&left, suffix)?,
+                Symbol::between => self.between(&left, suffix)?,
+                _ => self.membership(&left, suffix)?,
+            }
+            left = left.up_to(end, Kind::Condition);
+        }
+        Ok(left)
+    }
+
+    fn order(&mut self, left: &Operand, pair: Pair<'_, Symbol>) -> Result<(), ExpressionError> {
+        let start = pair.as_span().start();
+        let mut parts = pair.into_inner();
+        let (order, operator) = match parts.next().map(|part| part.as_rule()) {
+            Some(Symbol::greater) => (Order::Greater, ">"),
+            Some(Symbol::greater_equal) => (Order::GreaterOrEqual, ">="),
+            Some(Symbol::less) => (Order::Less, "<"),
+            _ => (Order::LessOrEqual, "<="),
+        };
+        left.check_order(operator, self.text)?;
+        // With NULL on the left the right side is not looked at, and does not fail.
+        let jump = self.emit(Op::JumpIfNull(0), start);
+        let right = self.unary(parts.next().expect(GRAMMAR))?;
+        right.check_order(operator, self.text)?;
+        self.emit(Op::Order(order), start);
+        if let Kind::Literal(_) | Kind::Property = right.kind {
+            // It can't fail. No jump in the one instruction behind it, so nothing to mend.
+            self.program.ops.remove(jump);
+            self.program.offsets.remove(jump);
+        } else {
+            self.program.ops[jump] = Op::JumpIfNull(self.end());
+        }
+        Ok(())
+    }
+
+    /// `(x >= low) AND (x <= high)`, or with NOT `(x < low) OR (x > high)`, with `x` computed once.
+    fn between(&mut self, left: &Operand, pair: Pair<'_, Symbol>) -> Result<(), ExpressionError> {
+        let start = pair.as_span().start();
+        let mut parts = pair.into_inner().peekable();
+        let negated = parts
+            .next_if(|part| part.as_rule() == Symbol::not)
+            .is_some();
+        let mut bounds = parts.filter(|part| part.as_rule() == Symbol::unary);
+        let (orders, jump, join): (_, fn(u32) -> Op, _) = if negated {
+            ((Order::Less, Order::Greater), Op::JumpIfTrue, Op::Or)
+        } else {
+            (
+                (Order::GreaterOrEqual, Order::LessOrEqual),
+                Op::JumpIfFalse,
+                Op::And,
+            )
+        };
+        left.check_order("BETWEEN", self.text)?;
+        let null = self.emit(Op::JumpIfNull(0), start);
+        self.emit(Op::Duplicate, start);
+        let low = self.unary(bounds.next().expect(GRAMMAR))?;
+        self.emit(Op::Order(orders.0), start);
+        let decided = self.emit(jump(0), start);
+        self.emit(Op::Over, start);
+        let high = self.unary(bounds.next().expect(GRAMMAR))?;
+        self.emit(Op::Order(orders.1), start);
+        self.emit(join, start);
+        self.program.ops[decided] = jump(self.end());
+        self.emit(Op::Nip, start);
+        self.program.ops[null] = Op::JumpIfNull(self.end());
+        low.check_order("BETWEEN", self.text)?;
+        high.check_order("BETWEEN", self.text)?;
+        if negated {
+            Ok(())
+        } else {
+            low.check_bounds(&high, self.text)
+        }
+    }
+
+    fn membership(
+        &mut self,
+        left: &Operand,
+        pair: Pair<'_, Symbol>,
+    ) -> Result<(), ExpressionError> {
+        left.check_property(self.text)?;
+        let start = pair.as_span().start();
+        let mut elements = Vec::new();
+        let mut negated = false;
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Symbol::not => negated = true,
+                Symbol::string => elements.push(unquoted(part.as_str())),
+                _ => {}
+            }
+        }
+        elements.sort_unstable();
+        let set = self.program.sets.len() as u32;
+        self.program.sets.push(elements.into());
+        self.emit(Op::In { set, negated }, start);
+        Ok(())
+    }
+
+    fn search(&mut self, left: &Operand, pair: Pair<'_, Symbol>) -> Result<(), ExpressionError> {
+        let start = pair.as_span().start();
+        let (mut place, mut needle, mut negated) = (Place::Anywhere, Box::default(), false);
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Symbol::not => negated = true,
+                Symbol::starts_with => place = Place::Start,
+                Symbol::ends_with => place = Place::End,
+                Symbol::string => needle = unquoted(part.as_str()),
+                _ => {}
+            }
+        }
+        if needle.is_empty() {
+            // FALSE, with NOT or without, and whatever is before it is not looked at.
+            self.program.ops.truncate(left.code);
+            self.program.offsets.truncate(left.code);
+            self.emit(Op::Truth(Outcomes::FALSE), start);
+            return Ok(());
+        }
+        let needle = self.text_of(needle);
+        let op = Op::Search {
+            place,
+            needle,
+            negated,
+        };
+        self.emit(op, start);
+        Ok(())
+    }
+
+    fn unary(&mut self, pair: Pair<'_, Symbol>) -> Walked {
+        let mut parts = pair.into_inner();
+        let mut operand = self.primary(parts.next_back().expect(GRAMMAR))?;
+        for sign in parts.rev() {
+            let start = sign.as_span().start();
+            let kind = match sign.as_rule() {
+                Symbol::not => {
+                    self.condition(&operand)?;
+                    self.emit(Op::Not, start);
+                    Kind::Condition
+                }
+                Symbol::minus => {
+                    self.negate(start);
+                    Kind::Negation
+                }
+                // A plus sign disappears.
+                _ => operand.kind,
+            };
+            operand = Operand {
+                kind,
+                start,
+                ..operand
+            };
+        }
+        Ok(operand)
+    }
+
+    /// A number is negated here and now, which makes it no less a negation to the rules.
+    fn negate(&mut self, start: usize) {
+        match self.program.ops.last_mut() {
+            Some(Op::Int(value)) => *value = value.wrapping_neg(),
+            Some(Op::Long(value)) => *value = value.wrapping_neg(),
+            Some(Op::Double(value)) => *value = -*value,
+            _ => {
+                self.emit(Op::Negate, start);
+            }
+        }
+    }
+
+    fn primary(&mut self, pair: Pair<'_, Symbol>) -> Walked {
+        let span = pair.as_span();
+        let code = self.program.ops.len();
+        let kind = match pair.as_rule() {
+            Symbol::group => self.or(pair.into_inner().nth(1).expect(GRAMMAR))?.kind,
+            Symbol::call => {
+                self.call(pair)?;
+                Kind::Call
+            }
+            Symbol::property => {
+                let slot = self.slot(pair.into_inner().as_str());
+                self.emit(Op::Property(slot), span.start());
+                Kind::Property
+            }
+            _ => Kind::Literal(self.literal(&pair)?),
+        };
+        Ok(Operand {
+            kind,
+            start: span.start(),
+            end: span.end(),
+            code,
+        })
+    }
+
+    fn literal(&mut self, pair: &Pair<'_, Symbol>) -> Result<Literal, ExpressionError> {
+        let (op, literal) = match pair.as_rule() {
+            Symbol::string => {
+                let text = self.text_of(unquoted(pair.as_str()));
+                (Op::Text(text), Literal::Text)
+            }
+            Symbol::integer => self.integer(pair)?,
+            Symbol::float => self.float(pair)?,
+            Symbol::true_ => (Op::Truth(Outcomes::TRUE), Literal::Boolean),
+            Symbol::false_ => (Op::Truth(Outcomes::FALSE), Literal::Boolean),
+            _ => (Op::Truth(Outcomes::UNKNOWN), Literal::Null),
+        };
+        self.emit(op, pair.as_span().start());
+        Ok(literal)
+    }
+
+    /// 32 bits where it fits: that decides how a property beside it is read. The suffix widens
+    /// nothing.
+    fn integer(&self, pair: &Pair<'_, Symbol>) -> Result<(Op, Literal), ExpressionError> {
+        let digits = pair.as_str().trim_end_matches(['l', 'L']);
+        let value: i64 = digits
+            .parse()
+            .map_err(|_| self.refused(pair, Rule::IntegerRange))?;
+        Ok(match i32::try_from(value) {
+            Ok(value) => (Op::Int(value), Literal::Int(value)),
+            Err(_) => (Op::Long(value), Literal::Long(value)),
+        })
+    }
+
+    fn float(&self, pair: &Pair<'_, Symbol>) -> Result<(Op, Literal), ExpressionError> {
+        match parse_f64(pair.as_str()) {
+            Some(value) if value > 0.0 && value.is_finite() => {
+                Ok((Op::Double(value), Literal::Double(value)))
+            }
+            _ => Err(self.refused(pair, Rule::FloatRange)),
+        }
+    }
+
+    fn call(&mut self, pair: Pair<'_, Symbol>) -> Result<(), ExpressionError> {
+        let start = pair.as_span().start();
+        let mut parts = pair.into_inner();
+        let name = parts.next().expect(GRAMMAR).as_str();
+        let arguments = parts.nth(1).expect(GRAMMAR).into_inner();
+        // Where the code of each argument begins, and where the last one ends.
+        let mut borders = vec![self.program.ops.len()];
+        for argument in arguments.filter(|part| part.as_rule() == Symbol::unary) {
+            self.unary(argument)?;
+            borders.push(self.program.ops.len());
+        }
+        let known: Vec<Argument<'_>> = borders
+            .windows(2)
+            .map(|border| known(&self.program, &self.program.ops[border[0]..border[1]]))
+            .collect();
+        let function = self.functions.resolve(name, &known);
+        let function = function.map_err(|reason| ExpressionError::Function {
+            position: Position::of(self.text, start),
+            name: name.to_owned(),
+            reason,
+        })?;
+        let call = self.program.calls.len() as u32;
+        self.program.calls.push(Call {
+            function,
+            arguments: borders.len() - 1,
+        });
+        self.emit(Op::Call(call), start);
+        Ok(())
+    }
+
+    /// Makes a condition of an operand whose code has just been written.
+    fn condition(&mut self, operand: &Operand) -> Result<(), ExpressionError> {
+        if operand.check_condition(self.text)? {
+            self.emit(Op::Condition, operand.start);
+        }
+        Ok(())
+    }
+
+    fn refused(&self, pair: &Pair<'_, Symbol>, rule: Rule) -> ExpressionError {
+        ExpressionError::Refused {
+            position: Position::of(self.text, pair.as_span().start()),
+            operand: pair.as_str().to_owned(),
+            rule,
+        }
+    }
+
+    /// Adds an instruction; where.
+    fn emit(&mut self, op: Op, offset: usize) -> usize {
+        self.program.ops.push(op);
+        self.program.offsets.push(offset as u32);
+        self.program.ops.len() - 1
+    }
+
+    /// Where the next instruction will be.
+    fn end(&self) -> u32 {
+        self.program.ops.len() as u32
+    }
+
+    fn slot(&mut self, name: &str) -> u32 {
+        if let Some(&slot) = self.slots.get(name) {
+            return slot;
+        }
+        let slot = self.slots.len() as u32;
+        self.slots.insert(name.into(), slot);
+        self.program.slots.push(name.into());
+        slot
+    }
+
+    fn text_of(&mut self, text: Box<str>) -> u32 {
+        self.program.texts.push(text);
+        self.program.texts.len() as u32 - 1
+    }
+}
+
+/// What a string literal stands for: a doubled quote is one.
+fn unquoted(literal: &str) -> Box<str> {
+    literal[1..literal.len() - 1].replace("''", "'").into()
+}
+
+/// An argument as far as its code alone tells.
+fn known<'p>(program: &'p Program, code: &[Op]) -> Argument<'p> {
+    match code {
+        [op] => Cell::of_literal(program, *op).map_or(Argument::Varies, |literal| {
+            Argument::Literal(literal.into_text())
+        }),
+        _ => Argument::Varies,
+    }
+}
