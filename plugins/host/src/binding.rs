@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::{Breaker, BreakerState};
+use crate::error::CallError;
 use crate::guest::Guest;
 use crate::kv::Kv;
 use crate::limits::Limits;
@@ -223,6 +224,15 @@ impl Bound {
                 }
             }
         }
+    }
+
+    /// A guest of this function for so many arguments; its numbers are those of the binding.
+    pub(crate) fn function_guest(&self, args: u32) -> Result<Guest, CallError> {
+        let versions = self.versions();
+        let current = versions.current.as_ref();
+        let current = current
+            .ok_or_else(|| CallError::Start("the plugin could not be started".to_owned()))?;
+        current.with_arguments(args)
     }
 
     /// A block is asked about again elsewhere, and counted there; but a probe has failed.

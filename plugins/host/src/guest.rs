@@ -80,6 +80,20 @@ impl Guest {
         })
     }
 
+    /// The same guest for an expression that calls it with so many arguments.
+    pub(crate) fn with_arguments(&self, args: u32) -> Result<Guest, CallError> {
+        Guest::start(Making {
+            engine: self.engine.clone(),
+            module: self.module.clone(),
+            label: self.label.clone(),
+            version: self.version,
+            place: self.place.clone(),
+            set_up: SetUp::Function(args),
+            limits: self.limits(),
+            shared: self.shared.clone(),
+        })
+    }
+
     pub(crate) fn stats(&self) -> &Stats {
         &self.shared.stats
     }

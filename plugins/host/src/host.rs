@@ -119,6 +119,19 @@ pub struct Put {
     pub new: bool,
 }
 
+/// What the guests of a binding are told of it.
+fn place(binding: &Binding) -> Place {
+    let params = binding.params.iter();
+    Place {
+        topic: binding.topic.clone(),
+        group: binding.group.clone(),
+        params: params
+            .filter(|(name, _)| *name != EXPRESSION)
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    }
+}
+
 fn check_name(name: &str) -> Result<(), PluginError> {
     let good = name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -553,6 +566,7 @@ impl Host {
                 guest.set_limits(binding.limits);
             }
         }
+        bound.functions.lock().clear();
         *bound.spec.write() = Arc::new(binding.clone());
         *bound.versions.write() = Arc::new(versions);
         Ok(binding)
@@ -640,9 +654,11 @@ impl Host {
                 "{label} keeps state (it imports kv): bind it with --grant kv"
             )));
         }
-        let mut params = binding.params.clone();
         let set_up = match found.world {
-            World::Language => SetUp::Compile(params.remove(EXPRESSION).unwrap_or_default()),
+            World::Language => {
+                let expression = binding.params.get(EXPRESSION);
+                SetUp::Compile(expression.cloned().unwrap_or_default())
+            }
             World::Function => SetUp::Later,
             _ => SetUp::Configure,
         };
@@ -651,11 +667,7 @@ impl Host {
             module: self.module(found)?,
             label: label.clone(),
             version,
-            place: Place {
-                topic: binding.topic.clone(),
-                group: binding.group.clone(),
-                params: params.into_iter().collect(),
-            },
+            place: place(binding),
             set_up,
             limits: binding.limits,
             shared: Shared {

@@ -5,6 +5,8 @@
 //!
 //! - [`filter`]: messages on their way to a group, in blocks;
 //! - [`hooks`]: messages before and after they are stored, and before they leave;
+//! - [`functions`]: from within SQL92;
+//! - [`strategy`]: who gets which queue.
 //!
 //! A guest can be slow, endless, hungry, wrong or hostile: a call ends at its deadline, memory and
 //! tables at their limits, and what a failure means for a message is its binding's [`Policy`].
@@ -17,6 +19,7 @@ mod edits;
 pub mod engine;
 pub mod error;
 pub mod filter;
+pub mod functions;
 mod guest;
 pub mod hooks;
 mod host;
@@ -29,6 +32,7 @@ pub mod logs;
 mod module;
 mod row;
 pub mod stats;
+pub mod strategy;
 mod table;
 mod world;
 
