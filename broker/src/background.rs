@@ -36,10 +36,18 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
         every(broker, "sampling", 1_000, |broker| async move {
             broker.stats.sample()
         }),
+        every(broker, "state of plugins", 5_000, save_plugin_state),
         every(broker, "silent clients", 10_000, |broker| async move {
             drop_silent_clients(&broker)
         }),
     ]
+}
+
+async fn save_plugin_state(broker: Arc<Broker>) {
+    let saved = tokio::task::spawn_blocking(move || broker.plugins.save_state()).await;
+    if let Ok(Err(error)) = saved {
+        tracing::error!(%error, "the state of plugins can't be written");
+    }
 }
 
 /// Does something again and again, first after one period of milliseconds, until the broker is gone.

@@ -168,6 +168,10 @@ settings! {
     trace_topic_enable: bool = "traceTopicEnable", false;
     /// Name of the trace topic.
     msg_trace_topic_name: String = "msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC".to_owned();
+    /// Subscriptions other than by tag are served: SQL92 and the languages of plugins. Off in Java.
+    enable_property_filter: bool = "enablePropertyFilter" [live], true;
+    /// Where the administration of plugins is served over HTTP; empty: nowhere.
+    http_address: Option<String> = "httpAddress", Some("127.0.0.1:10915".to_owned());
     /// Lite pull consumers are served.
     lite_pull_message_enable: bool = "litePullMessageEnable" [live], true;
     /// Pulls that find nothing wait as long as they ask to.

@@ -32,6 +32,9 @@ pub enum BrokerError {
         /// Why not.
         source: io::Error,
     },
+    /// The plugins' files can't be read or written.
+    #[error(transparent)]
+    Plugins(#[from] sluice_plugins::PluginError),
     /// Settings that contradict each other or this machine.
     #[error("{0}")]
     Config(String),
@@ -80,6 +83,14 @@ pub enum Refusal {
     /// The message can't be stored as it is; sending it again is in vain.
     #[error("{0}")]
     MessageIllegal(String),
+    /// A send hook does not let the message in.
+    #[error("{reason}")]
+    Rejected {
+        /// Its response code; producers retry 1, 2, 14, 16, 17, 204 and 205.
+        code: i32,
+        /// What the producer is told.
+        reason: String,
+    },
     /// Too much of the same is under way; the text names it.
     #[error("{0}")]
     Busy(String),
@@ -117,6 +128,7 @@ impl Refusal {
                 response::SYSTEM_ERROR
             }
             Refusal::Busy(_) => response::SYSTEM_BUSY,
+            Refusal::Rejected { code, .. } => *code,
             Refusal::InvalidParameter(_) => response::INVALID_PARAMETER,
             Refusal::NoPermission(_) => response::NO_PERMISSION,
             Refusal::TopicNotExist(_) | Refusal::NoSuchTopic(_) => response::TOPIC_NOT_EXIST,

@@ -9,14 +9,20 @@ pub mod changes;
 pub mod clients;
 pub mod config;
 mod config_file;
+mod consume_hooks;
+mod dead_letters;
 pub mod dispatch;
 pub mod error;
+mod expressions;
+mod filtering;
 pub mod groups;
 pub mod handlers;
+mod http;
 pub mod locks;
 pub mod long_poll;
 pub mod offsets;
 mod registration;
+mod send_hooks;
 pub mod start;
 pub mod stats;
 mod topic_attributes;
@@ -31,6 +37,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sluice_plugins::Host;
 use sluice_protocol::body::SubscriptionGroupConfig;
 use sluice_protocol::code::response;
 use sluice_protocol::{ExtFields, RemotingCommand, fastjson};
@@ -44,7 +51,9 @@ pub use start::RunningBroker;
 use crate::aside::Aside;
 use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
+use crate::dead_letters::DeadLetters;
 use crate::error::Refusal;
+use crate::expressions::Expressions;
 use crate::groups::Groups;
 use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
@@ -69,6 +78,10 @@ pub struct Broker {
     pub(crate) locks: QueueLocks,
     pub(crate) long_poll: LongPoll,
     pub(crate) aside: Aside,
+    pub(crate) aside_for_plugins: Aside,
+    pub(crate) plugins: Arc<Host>,
+    pub(crate) expressions: Expressions,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) changes: Arc<Changes>,
     pub(crate) registration: Registration,
     pub(crate) stats: Stats,
@@ -114,6 +127,11 @@ impl Broker {
     /// Unix milliseconds, by the store's clock.
     pub fn now_ms(&self) -> i64 {
         self.store.clock().now_ms()
+    }
+
+    /// All plugins.
+    pub fn plugins(&self) -> &Arc<Host> {
+        &self.plugins
     }
 
     /// The address in stored messages and their ids.

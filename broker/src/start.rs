@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use sluice_plugins::{Compile, Host};
 use sluice_remoting::{Listener, Server};
 use sluice_store::{Arrival, ArrivalListener, Environment, Store};
 use tokio::task::JoinHandle;
@@ -14,8 +15,11 @@ use crate::aside::Aside;
 use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
 use crate::config_file::ConfigFile;
+use crate::dead_letters::DeadLetters;
 use crate::dispatch::Dispatch;
+use crate::expressions::Expressions;
 use crate::groups::Groups;
+use crate::http::Http;
 use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
@@ -30,6 +34,7 @@ pub struct RunningBroker {
     broker: Arc<Broker>,
     server: Server,
     fast: Option<Server>,
+    http: Option<Http>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -44,6 +49,7 @@ impl std::fmt::Debug for RunningBroker {
 impl Broker {
     /// Opens the store, listens, registers: when this returns, the first send is accepted. Changes
     /// of settings made while it runs are written to `config_file`, if it is a property file.
+    /// Uploaded plugins are compiled by `compile`, which should do it in another process.
     ///
     /// # Errors
     /// The store can't be opened (a second broker on the same directory is told who owns it), a
@@ -51,6 +57,7 @@ impl Broker {
     pub async fn start(
         config: BrokerConfig,
         config_file: Option<PathBuf>,
+        compile: Compile,
     ) -> Result<RunningBroker, BrokerError> {
         let environment = Environment::system();
         let store_config = config.store();
@@ -63,7 +70,8 @@ impl Broker {
         let listener = Listener::bind(bind_address(&config)?)?;
         let address = listener.address();
         let options = config.server();
-        let (broker, woken) = Broker::assemble(config, config_file, store, address.port())?;
+        let (broker, woken) =
+            Broker::assemble(config, config_file, store, address.port(), compile)?;
         broker
             .store
             .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
@@ -73,11 +81,13 @@ impl Broker {
         let dispatch = Arc::new(Dispatch(Arc::downgrade(&broker)));
         let server = Server::serve(listener, options, dispatch)?;
         let fast = listen_on_fast_port(&broker, address).await;
+        let http = Http::start(&broker).await?;
         broker.register().await;
         Ok(RunningBroker {
             broker,
             server,
             fast,
+            http,
             tasks,
         })
     }
@@ -87,6 +97,7 @@ impl Broker {
         config_file: Option<PathBuf>,
         store: Arc<Store>,
         port: u16,
+        compile: Compile,
     ) -> Result<
         (
             Arc<Broker>,
@@ -110,6 +121,8 @@ impl Broker {
         });
         let host = store_host(&config, port)?;
         let registration = Registration::new(&config, port)?;
+        let plugins = Host::open(&config.store_path_root_dir.join("plugins"), compile)?;
+        let plugins = Arc::new(plugins);
         let (long_poll, woken) = LongPoll::new();
         let broker = Broker {
             config: RwLock::new(Arc::new(config)),
@@ -123,7 +136,11 @@ impl Broker {
             producers: Producers::default(),
             locks: QueueLocks::default(),
             long_poll,
-            aside: Aside::default(),
+            aside: Aside::for_disks(),
+            aside_for_plugins: Aside::for_plugins(),
+            plugins,
+            expressions: Expressions::default(),
+            dead_letters: DeadLetters::default(),
             changes: Changes::new(),
             registration,
             stats: Stats::default(),
@@ -145,6 +162,11 @@ impl RunningBroker {
         self.broker.registration.broker_address()
     }
 
+    /// Where plugins are administered, if anywhere.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(Http::address)
+    }
+
     /// The broker itself.
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker
@@ -160,10 +182,14 @@ impl RunningBroker {
             broker,
             server,
             fast,
+            http,
             tasks,
         } = self;
         broker.registration.unregister(&broker.config()).await;
         server.shutdown(Duration::from_secs(1)).await;
+        if let Some(http) = http {
+            http.stop().await;
+        }
         if let Some(fast) = fast {
             fast.shutdown(Duration::from_secs(1)).await;
         }
@@ -173,6 +199,7 @@ impl RunningBroker {
                 broker.topics.save(),
                 broker.groups.save(),
                 broker.offsets.close(broker.now_ms()),
+                broker.plugins.save_state().map_err(BrokerError::from),
                 broker.store.shutdown().map_err(BrokerError::from),
             ];
             results.into_iter().collect()

@@ -22,6 +22,11 @@ const HOLD_MS: &str = "15000";
 const TOPIC: &str = "orders";
 const GROUP: &str = "billing";
 
+/// No plugin is put here.
+fn no_compiler() -> sluice_plugins::Compile {
+    Box::new(|_| Err("there is no compiler here".to_owned()))
+}
+
 struct Served {
     broker: RunningBroker,
     _directory: tempfile::TempDir,
@@ -43,7 +48,7 @@ impl Served {
             ..BrokerConfig::default()
         };
         change(&mut config);
-        let broker = Broker::start(config, None).await.unwrap();
+        let broker = Broker::start(config, None, no_compiler()).await.unwrap();
         Served {
             broker,
             _directory: directory,

@@ -10,8 +10,8 @@ use sluice_allocation::MessageQueue;
 use sluice_protocol::message::view::MessageExt;
 use sluice_protocol::message::{MessageId, Record, RecordError, properties, sys_flag};
 
-use sluice_protocol::message::compression;
 use crate::error::ClientError;
+use sluice_protocol::message::compression;
 
 /// A message to send.
 ///

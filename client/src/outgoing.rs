@@ -9,11 +9,11 @@ use sluice_protocol::message::batch::{self, BatchItem};
 use sluice_protocol::message::properties;
 
 use crate::calls::field;
-use sluice_protocol::message::compression;
 use crate::error::ClientError;
 use crate::message::{Message, SendResult, SendStatus};
 use crate::route::DEFAULT_TOPIC;
 use crate::{unique_id, validate};
+use sluice_protocol::message::compression;
 
 /// A message or batch, encoded once: every attempt sends the same bytes, so that duplicates can be
 /// told by their id.

@@ -12,7 +12,6 @@ use sluice_remoting::tls::TlsClientOptions;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use sluice_protocol::message::compression;
 use crate::ending::Ending;
 use crate::error::ClientError;
 use crate::fault::Faults;
@@ -21,6 +20,7 @@ use crate::message::{Message, SendResult, SendStatus};
 use crate::outgoing::{Outgoing, encode_batch, send_request, send_result};
 use crate::route::DEFAULT_TOPIC;
 use crate::validate;
+use sluice_protocol::message::compression;
 
 /// Before the second attempt; four times as long before each further one. A broker that restarts
 /// refuses connections at once: without a pause all attempts would be spent in a millisecond.

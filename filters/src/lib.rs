@@ -53,4 +53,10 @@ pub trait MessageFilter: Send + Sync {
         let _ = properties;
         self.may_match_tags_code(tags_code)
     }
+
+    /// Whether judging has lately taken so long that it should not be done on a thread that serves
+    /// connections; only what calls plugins is ever slow.
+    fn is_slow(&self) -> bool {
+        false
+    }
 }

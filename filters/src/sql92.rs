@@ -249,6 +249,11 @@ impl MessageFilter for Sql92 {
         });
     }
 
+    fn is_slow(&self) -> bool {
+        let mut calls = self.program.calls.iter();
+        calls.any(|call| call.function.is_slow())
+    }
+
     fn may_wake(&self, _: i64, properties: &[u8]) -> bool {
         self.calls_functions() || self.evaluate(properties) == Outcome::True
     }

@@ -93,6 +93,9 @@ pub struct Dev {
     /// Port of the name server; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 9876)]
     pub namesrv_port: u16,
+    /// Port on which plugins are administered, on this machine only; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 10915)]
+    pub http_port: u16,
     /// Port of the broker; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 10911)]
     pub broker_port: u16,

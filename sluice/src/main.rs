@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod plugin_compile;
 mod run;
 mod store;
 
@@ -13,6 +14,9 @@ const NOT_STARTED: u8 = 255;
 const ADDRESSES_ILLEGAL: u8 = 253;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(plugin_compile::COMMAND) {
+        return compile_plugin();
+    }
     let args = args::parse();
     run::raise_open_file_limit();
     run::log_to_stderr();
@@ -36,6 +40,17 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("sluice: {}", told_once(&error));
             ExitCode::from(NOT_STARTED)
+        }
+    }
+}
+
+/// The child that a broker starts for an upload; what is wrong with it goes to the uploader as it is.
+fn compile_plugin() -> ExitCode {
+    match plugin_compile::compile_standard_input() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Broker, Command, Dev, Namesrv, Sluice};
 use crate::demo;
+use crate::plugin_compile;
 use crate::store;
 
 /// Carries out a command; servers run until SIGTERM or SIGINT.
@@ -45,7 +46,8 @@ async fn run_dev(dev: Dev) -> Result<()> {
     let name_server = NameServer::start(namesrv).await?;
     let namesrv_address = reachable(name_server.address());
     let config = dev_broker(&dev, &root, namesrv_address);
-    let broker = sluice_broker::Broker::start(config, None).await?;
+    let compile = plugin_compile::in_child();
+    let broker = sluice_broker::Broker::start(config, None, compile).await?;
     if let Ok(address) = broker.address().parse() {
         name_server.set_broker_beside(address);
     }
@@ -56,6 +58,9 @@ async fn run_dev(dev: Dev) -> Result<()> {
         broker.address(),
     );
     println!("Messages are kept in {}", root.display());
+    if let Some(http) = broker.http_address() {
+        println!("Plugins are administered at http://{http}");
+    }
     let served = serve_dev(&dev, namesrv_address, stop).await;
     broker.shutdown().await?;
     name_server.shutdown().await;
@@ -92,6 +97,7 @@ fn dev_broker(dev: &Dev, root: &Path, name_server: SocketAddr) -> BrokerConfig {
         bind_address: dev.bind.to_string(),
         listen_port: dev.broker_port,
         namesrv_addr: Some(name_server.to_string()),
+        http_address: Some(SocketAddr::new(loopback(dev.bind), dev.http_port).to_string()),
         store_path_root_dir: root.to_owned(),
         // A developer's disk need not give a gibibyte for one message.
         mapped_file_size_commit_log: 64 << 20,
@@ -101,6 +107,14 @@ fn dev_broker(dev: &Dev, root: &Path, name_server: SocketAddr) -> BrokerConfig {
             FlushDiskType::AsyncFlush
         },
         ..defaults
+    }
+}
+
+/// This machine alone, in the family of `ip`.
+fn loopback(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     }
 }
 
@@ -217,7 +231,8 @@ async fn run_broker(args: Broker) -> Result<()> {
     if args.print_important {
         return print(&config.important());
     }
-    let broker = sluice_broker::Broker::start(config, args.config_file).await?;
+    let compile = plugin_compile::in_child();
+    let broker = sluice_broker::Broker::start(config, args.config_file, compile).await?;
     let config = broker.broker().config();
     let name_servers = config
         .namesrv_addr

@@ -147,7 +147,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "enablePopBufferMerge",
     "enablePopLog",
     "enablePopMessageThreshold",
-    "enablePropertyFilter",
     "enableReconnectForGoAway",
     "enableRegisterProducer",
     "enableRemoteEscape",

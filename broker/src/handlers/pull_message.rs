@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_filters::{BLOCK_ROWS_MAX, MessageFilter, TagFilter, Verdict};
+use sluice_filters::{MessageFilter, TagFilter};
+use sluice_plugins::filter::Thread;
+use sluice_plugins::{Bound, World};
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::MessageModel;
 use sluice_protocol::code::{request, response};
@@ -13,10 +15,12 @@ use sluice_protocol::header::{PullMessageRequestHeader, PullMessageResponseHeade
 use sluice_protocol::message::{Record, sys_flag};
 use sluice_protocol::topic::perm;
 use sluice_remoting::Responder;
-use sluice_store::{ReadRequest, ReadResult, ReadStatus, RecordFilter};
+use sluice_store::{ReadRequest, ReadResult, ReadStatus};
 
 use crate::Broker;
+use crate::consume_hooks;
 use crate::error::Refusal;
+use crate::filtering::Filtering;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
 const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
@@ -141,7 +145,9 @@ fn filter(
     broadcast_enabled: bool,
 ) -> Result<Arc<dyn MessageFilter>, Refusal> {
     if header.sys_flag & sys_flag::PULL_SUBSCRIPTION != 0 {
-        return compile(
+        return broker.expression(
+            &header.topic,
+            &header.consumer_group,
             header.expression_type.as_deref(),
             header.subscription.as_deref().unwrap_or_default(),
         );
@@ -166,7 +172,9 @@ fn filter(
         if subscription.sub_version < header.sub_version {
             return while_unknown(header);
         }
-        compile(
+        broker.expression(
+            &header.topic,
+            group,
             Some(&subscription.expression_type),
             &subscription.sub_string,
         )
@@ -186,24 +194,6 @@ fn while_unknown(header: &PullMessageRequestHeader) -> Result<Arc<dyn MessageFil
     match header.expression_type.as_deref() {
         None | Some("" | "TAG") => Ok(Arc::new(TagFilter::all())),
         Some(_) => Err(Refusal::SubscriptionNotLatest),
-    }
-}
-
-/// Compiles an expression; absent and empty types are tags.
-pub(super) fn compile(
-    expression_type: Option<&str>,
-    expression: &str,
-) -> Result<Arc<dyn MessageFilter>, Refusal> {
-    match expression_type {
-        None | Some("" | "TAG") => {
-            let filter = TagFilter::parse(expression).ok_or_else(|| {
-                Refusal::SubscriptionParse(format!("no tag is in {expression:?}"))
-            })?;
-            Ok(Arc::new(filter))
-        }
-        Some(other) => Err(Refusal::System(format!(
-            "The broker does not support consumer to filter message by {other}"
-        ))),
     }
 }
 
@@ -242,7 +232,8 @@ impl Admitted {
     }
 }
 
-/// Reads at once what lies in memory; older data is read aside, so that it holds nobody up.
+/// Reads at once what lies in memory and passes quick plugins; older data and slow plugins are left
+/// to other threads, so that they hold nobody up.
 fn read(broker: &Arc<Broker>, pull: ParkedPull) {
     if let Some(offset) = broker
         .offsets
@@ -250,13 +241,28 @@ fn read(broker: &Arc<Broker>, pull: ParkedPull) {
     {
         return answer_reset(broker, pull, offset);
     }
-    if broker.store.is_hot(&pull.topic, pull.queue_id, pull.offset) {
-        return read_now(broker, pull);
+    if has_slow_plugin(broker, &pull) {
+        return broker.aside_for_plugins(pull, read_aside);
     }
-    broker.aside(pull, read_now);
+    if broker.store.is_hot(&pull.topic, pull.queue_id, pull.offset) {
+        return read_now(broker, pull, Thread::Serving);
+    }
+    broker.aside(pull, read_aside);
 }
 
-fn read_now(broker: &Arc<Broker>, pull: ParkedPull) {
+fn has_slow_plugin(broker: &Broker, pull: &ParkedPull) -> bool {
+    let slow = |bound: Vec<Arc<Bound>>| bound.iter().any(|bound| bound.is_slow());
+    let (topic, group) = (&pull.topic, &pull.group);
+    pull.filter.is_slow()
+        || slow(broker.plugins.filters(topic, group))
+        || slow(broker.plugins.chain(World::ConsumeHook, topic, group))
+}
+
+fn read_aside(broker: &Arc<Broker>, pull: ParkedPull) {
+    read_now(broker, pull, Thread::Aside);
+}
+
+fn read_now(broker: &Arc<Broker>, pull: ParkedPull, thread: Thread) {
     let request = ReadRequest {
         topic: &pull.topic,
         queue_id: pull.queue_id,
@@ -264,13 +270,58 @@ fn read_now(broker: &Arc<Broker>, pull: ParkedPull) {
         max_messages: pull.max_messages,
         max_bytes: READ_SIZE_MAX,
     };
-    let result = broker.store.read(&request, &StoreFilter(&*pull.filter));
+    let bound = broker.plugins.filters(&pull.topic, &pull.group);
+    let filtering = Filtering::new(&*pull.filter, &bound, thread);
+    let mut result = broker.store.read(&request, &filtering);
+    let left = filtering.into_left();
+    if left.deferred {
+        return broker.aside_for_plugins(pull, read_aside);
+    }
+    let buried = bury(broker, &pull, left.dead)
+        .and_then(|()| pass_consume_hooks(broker, &pull, &mut result));
+    if let Err(refusal) = buried {
+        return broker.refuse(pull.responder, refusal);
+    }
     match response_code(result.status, pull.offset) {
         response::PULL_NOT_FOUND if pull.may_park => {
             park(broker, pull, result.status == ReadStatus::Held);
         }
         code => answer(broker, pull, code, &result),
     }
+}
+
+/// The group goes on past a message only when its letter is stored.
+fn bury(broker: &Broker, pull: &ParkedPull, dead: Vec<(Bytes, String)>) -> Result<(), Refusal> {
+    for (bytes, cause) in dead {
+        let record = Record::parse(&bytes).map_err(|error| Refusal::System(error.to_string()))?;
+        let reason = format!("plugin: {cause}");
+        broker.bury(&pull.group, &record, &reason)?;
+    }
+    Ok(())
+}
+
+fn pass_consume_hooks(
+    broker: &Broker,
+    pull: &ParkedPull,
+    result: &mut ReadResult,
+) -> Result<(), Refusal> {
+    if result.records.is_empty() || !consume_hooks::has_any(broker, &pull.topic) {
+        return Ok(());
+    }
+    let records = std::mem::take(&mut result.records);
+    let delivered = consume_hooks::before(broker, &pull.group, records);
+    bury(broker, pull, delivered.dead)?;
+    result.records = delivered.records;
+    if let Some(offset) = delivered.held_at {
+        result.next_begin_offset = offset;
+    }
+    if result.records.is_empty() {
+        result.status = match delivered.held_at {
+            Some(_) => ReadStatus::Held,
+            None => ReadStatus::NoMatchedMessage,
+        };
+    }
+    Ok(())
 }
 
 /// A message or a reset that came between the pull's read and its parking wakes it at once.
@@ -359,35 +410,6 @@ fn status_name(status: ReadStatus) -> &'static str {
         ReadStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
         ReadStatus::Unreadable => "the consume queue can't be read",
         ReadStatus::Held => "a plugin holds the queue",
-    }
-}
-
-/// A filter as the store asks it: tags code first, then the stored record.
-struct StoreFilter<'a>(&'a dyn MessageFilter);
-
-impl RecordFilter for StoreFilter<'_> {
-    fn matches_tags_code(&self, tags_code: i64) -> bool {
-        self.0.may_match_tags_code(tags_code)
-    }
-    fn needs_record(&self) -> bool {
-        self.0.needs_record()
-    }
-    fn judge(&self, records: &[Bytes], given: &mut [bool]) -> usize {
-        // What can't be parsed is not delivered; the store has checked what it hands out.
-        let parsed = records.iter().enumerate();
-        let (rows, parsed): (Vec<usize>, Vec<Record<'_>>) = parsed
-            .filter_map(|(row, bytes)| Some((row, Record::parse(bytes).ok()?)))
-            .unzip();
-        let mut verdicts = [Verdict::Drop; BLOCK_ROWS_MAX];
-        self.0.judge(&parsed, &mut verdicts[..parsed.len()]);
-        for (row, verdict) in rows.into_iter().zip(verdicts) {
-            match verdict {
-                Verdict::Pass => given[row] = true,
-                Verdict::Drop => {}
-                Verdict::Hold => return row,
-            }
-        }
-        records.len()
     }
 }
 

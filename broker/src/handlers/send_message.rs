@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sluice_plugins::Bound;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::TopicConfig;
 use sluice_protocol::code::response;
@@ -16,7 +17,11 @@ use sluice_store::{AppendError, Appended, Durability};
 
 use crate::Broker;
 use crate::error::Refusal;
+use crate::send_hooks::{self, Incoming};
 use crate::topics;
+
+/// The send hooks that a message has passed.
+type Hooks = Vec<Arc<Bound>>;
 
 /// A send that has passed all checks of its header.
 struct Send {
@@ -36,9 +41,38 @@ pub fn send_message(broker: &Arc<Broker>, request: RemotingCommand, responder: R
     if let Err(refusal) = check(broker, &header) {
         return broker.refuse(responder, refusal);
     }
-    match broker.topics.get(&header.topic) {
-        Some(topic) => store(broker, header, topic, request.body, responder),
-        None => create_topic_and_store(broker, header, request.body, responder),
+    let incoming = Incoming {
+        header,
+        body: request.body,
+    };
+    let hooks = send_hooks::chain(broker, &incoming.header.topic);
+    if hooks.is_empty() {
+        return admit(broker, incoming, hooks, responder);
+    }
+    if hooks.iter().any(|hook| hook.is_slow()) {
+        return broker.aside_for_plugins(responder, |broker, responder| {
+            pass_hooks(broker, incoming, hooks, responder);
+        });
+    }
+    pass_hooks(broker, incoming, hooks, responder);
+}
+
+fn pass_hooks(broker: &Arc<Broker>, incoming: Incoming, hooks: Hooks, responder: Responder) {
+    let passed = send_hooks::before(broker, &hooks, incoming).and_then(|incoming| {
+        // The topic may be another one now.
+        check(broker, &incoming.header)?;
+        Ok(incoming)
+    });
+    match passed {
+        Ok(incoming) => admit(broker, incoming, hooks, responder),
+        Err(refusal) => broker.refuse(responder, refusal),
+    }
+}
+
+fn admit(broker: &Arc<Broker>, incoming: Incoming, hooks: Hooks, responder: Responder) {
+    match broker.topics.get(&incoming.header.topic) {
+        Some(topic) => store(broker, incoming, topic, &hooks, responder),
+        None => create_topic_and_store(broker, incoming, hooks, responder),
     }
 }
 
@@ -70,12 +104,13 @@ fn check(broker: &Broker, header: &SendMessageRequestHeader) -> Result<(), Refus
 /// The first message of a topic: the topic is written and registered before the answer leaves.
 fn create_topic_and_store(
     broker: &Arc<Broker>,
-    header: SendMessageRequestHeader,
-    body: Bytes,
+    incoming: Incoming,
+    hooks: Hooks,
     responder: Responder,
 ) {
-    let Some(wanted) = wanted_topic(broker, &header) else {
-        return broker.refuse(responder, Refusal::TopicNotExist(header.topic.to_string()));
+    let Some(wanted) = wanted_topic(broker, &incoming.header) else {
+        let topic = incoming.header.topic.to_string();
+        return broker.refuse(responder, Refusal::TopicNotExist(topic));
     };
     let name = wanted.topic_name.clone();
     if broker.topics.create(wanted, broker.now_ms()) {
@@ -92,7 +127,7 @@ fn create_topic_and_store(
             return;
         }
         match broker.topics.get(&name) {
-            Some(topic) => store(&broker, header, topic, body, responder),
+            Some(topic) => store(&broker, incoming, topic, &hooks, responder),
             None => broker.refuse(responder, Refusal::TopicNotExist(name)),
         }
     });
@@ -118,17 +153,17 @@ fn wanted_topic(broker: &Broker, header: &SendMessageRequestHeader) -> Option<To
 
 fn store(
     broker: &Arc<Broker>,
-    header: SendMessageRequestHeader,
+    incoming: Incoming,
     topic: Arc<TopicConfig>,
-    body: Bytes,
+    hooks: &[Arc<Bound>],
     responder: Responder,
 ) {
     let born_host = responder.connection().peer();
-    let send = match place(header, topic, body, born_host) {
+    let send = match place(incoming, topic, born_host) {
         Ok(send) => send,
         Err(refusal) => return broker.refuse(responder, refusal),
     };
-    match append(broker, &send) {
+    match append(broker, &send, hooks) {
         Ok(stored) => answer(broker, &send, stored, responder),
         Err(refusal) => broker.refuse(responder, refusal),
     }
@@ -136,11 +171,11 @@ fn store(
 
 /// Checks or chooses the queue.
 fn place(
-    header: SendMessageRequestHeader,
+    incoming: Incoming,
     topic: Arc<TopicConfig>,
-    body: Bytes,
     born_host: SocketAddr,
 ) -> Result<Send, Refusal> {
+    let Incoming { header, body } = incoming;
     let queues = topic.write_queue_nums.max(topic.read_queue_nums);
     if header.queue_id >= queues {
         return Err(Refusal::InvalidParameter(format!(
@@ -182,10 +217,13 @@ struct Stored {
 }
 
 /// Lays the message out and appends it.
-fn append(broker: &Broker, send: &Send) -> Result<Stored, Refusal> {
+fn append(broker: &Broker, send: &Send, hooks: &[Arc<Bound>]) -> Result<Stored, Refusal> {
     RECORDS.with_borrow_mut(|records| {
         records.clear();
         let stored = lay_out_and_append(broker, send, records);
+        if stored.is_ok() {
+            send_hooks::after(broker, hooks, records);
+        }
         if records.capacity() > RECORDS_KEEP_MAX {
             *records = Vec::new();
         }

@@ -201,7 +201,9 @@ pub fn check_client_config(broker: &Arc<Broker>, request: RemotingCommand, respo
         let Some(subscription) = check.subscription_data else {
             return Ok(Default::default());
         };
-        super::pull_message::compile(
+        broker.expression(
+            &subscription.topic,
+            check.group.as_deref().unwrap_or_default(),
             Some(&subscription.expression_type),
             &subscription.sub_string,
         )?;

@@ -30,6 +30,11 @@ pub trait Function: Send + Sync {
     /// the answer are asked for. `results` has one place for each of `rows`, at first
     /// [`Value::Failed`].
     fn call(&self, records: &[Record<'_>], rows: &[Row<'_>], results: &mut [Value]);
+
+    /// See [`MessageFilter::is_slow`](crate::MessageFilter::is_slow).
+    fn is_slow(&self) -> bool {
+        false
+    }
 }
 
 /// One row that a function is asked for.

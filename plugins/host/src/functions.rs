@@ -174,6 +174,11 @@ impl Function for Called {
             }
         }
     }
+
+    fn is_slow(&self) -> bool {
+        let guests = self.bound.functions.lock();
+        guests.values().any(|guest| guest.is_slow())
+    }
 }
 
 impl Called {
@@ -211,5 +216,9 @@ impl Function for Named {
                 Judgement::Hold | Judgement::Defer | Judgement::DeadLetter => Value::Failed,
             };
         }
+    }
+
+    fn is_slow(&self) -> bool {
+        self.0.is_slow()
     }
 }

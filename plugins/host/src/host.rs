@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
+use sluice_filters::MessageFilter;
 
 use crate::World;
 use crate::binding::{Binding, Bound, Canary, Policy, Versions};
@@ -16,6 +17,7 @@ use crate::error::{CallError, PluginError};
 use crate::guest::{Guest, Making};
 use crate::instance::{Place, SetUp, Shared};
 use crate::kv::Kv;
+use crate::language::Spoken;
 use crate::library::{Library, Plugins, Version};
 use crate::limits::Limits;
 use crate::logs::Logs;
@@ -52,6 +54,8 @@ pub struct Host {
     plugins: Mutex<Plugins>,
     modules: RwLock<BTreeMap<String, Module>>,
     table: Table,
+    /// Counts changes of what is put and bound.
+    generation: AtomicU64,
 }
 
 impl std::fmt::Debug for Host {
@@ -186,6 +190,7 @@ impl Host {
             plugins: Mutex::new(plugins),
             modules: RwLock::default(),
             table: Table::default(),
+            generation: AtomicU64::new(0),
         };
         for binding in bindings {
             host.restore(binding)?;
@@ -268,6 +273,7 @@ impl Host {
         self.library.save_plugins(&changed)?;
         *plugins = changed;
         self.modules.write().insert(sha256, module);
+        self.changed();
         Ok(Put {
             name: name.to_owned(),
             version,
@@ -354,6 +360,7 @@ impl Host {
             self.library.remove_module(gone);
         }
         *plugins = changed;
+        self.changed();
         Ok(())
     }
 
@@ -397,6 +404,7 @@ impl Host {
         let bound = self.start(&plugins, binding.clone())?;
         self.save_with(&binding)?;
         self.table.insert(world, Arc::new(bound));
+        self.changed();
         Ok(binding)
     }
 
@@ -429,6 +437,7 @@ impl Host {
         bindings.retain(|binding| binding.key() != spec.key());
         self.library.save_bindings(&bindings)?;
         self.table.remove(world, &spec);
+        self.changed();
         Ok(())
     }
 
@@ -569,6 +578,7 @@ impl Host {
         bound.functions.lock().clear();
         *bound.spec.write() = Arc::new(binding.clone());
         *bound.versions.write() = Arc::new(versions);
+        self.changed();
         Ok(binding)
     }
 
@@ -731,10 +741,85 @@ impl Host {
         result
     }
 
+    /// Grows with every change of what is put and bound: what was compiled before may mean something
+    /// else now.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Lets a plugin compile an expression of its own language; the language's name is the plugin's.
+    ///
+    /// # Errors
+    /// A text for the subscriber: there is no such language, or what the plugin says of the expression.
+    pub fn compile(
+        &self,
+        language: &str,
+        expression: &str,
+        topic: &str,
+        group: &str,
+    ) -> Result<Arc<dyn MessageFilter>, String> {
+        let plugins = self.plugins.lock();
+        let found = plugins
+            .get(language)
+            .and_then(|versions| versions.last())
+            .filter(|version| version.world == World::Language);
+        let Some(found) = found else {
+            let others = plugins.iter().filter(|(_, versions)| {
+                versions.first().is_some_and(|v| v.world == World::Language)
+            });
+            let mut known = vec!["TAG", "SQL92"];
+            known.extend(others.map(|(name, _)| &**name));
+            return Err(format!(
+                "expression type `{language}` is unknown; known: {}",
+                known.join(", ")
+            ));
+        };
+        let binding = Binding {
+            plugin: language.to_owned(),
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            params: [(EXPRESSION.to_owned(), expression.to_owned())].into(),
+            policy: Policy::Accept,
+            order: 0,
+            kv: false,
+            limits: Limits::of(World::Language),
+            current: found.version,
+            previous: None,
+            shadow: None,
+            canary: None,
+        };
+        let bound = self.start(&plugins, binding);
+        match bound {
+            Ok(bound) => Ok(Arc::new(Spoken(bound))),
+            Err(PluginError::Refused { why, .. }) => Err(why),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Filters and bound languages that hold for a topic and group, in the order of their chain.
+    pub fn filters(&self, topic: &str, group: &str) -> Vec<Arc<Bound>> {
+        let mut filters = self.table.bound(World::Filter, topic, group);
+        let languages = self.table.bound(World::Language, topic, group);
+        if !languages.is_empty() {
+            filters.extend(languages);
+            filters.sort_by_key(|bound| bound.spec.read().order);
+        }
+        filters
+    }
+
     /// Bindings of a world that hold for a topic and group, in the order of their chain; empty and
     /// free of cost when there are none.
     pub fn chain(&self, world: World, topic: &str, group: &str) -> Vec<Arc<Bound>> {
         self.table.bound(world, topic, group)
+    }
+
+    /// Whether anything of that world is bound anywhere.
+    pub fn has_any(&self, world: World) -> bool {
+        self.table.has_any(world)
     }
 
     /// Whether anything of that world is bound to the topic.

@@ -64,7 +64,10 @@ impl ResourceLimiter for State {
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "values come from guests, by transmutation within `Lift`")]
+#[expect(
+    dead_code,
+    reason = "values come from guests, by transmutation within `Lift`"
+)]
 enum Level {
     #[component(name = "debug")]
     Debug,

@@ -26,6 +26,7 @@ mod host;
 mod imports;
 pub mod instance;
 mod kv;
+mod language;
 mod library;
 pub mod limits;
 pub mod logs;

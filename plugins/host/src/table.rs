@@ -45,6 +45,11 @@ impl Table {
         bound.iter().filter(holds).cloned().collect()
     }
 
+    /// Whether anything of that world is bound anywhere.
+    pub(crate) fn has_any(&self, world: World) -> bool {
+        self.of(world).count.load(Ordering::Acquire) > 0
+    }
+
     /// Whether anything of that world is bound to the topic.
     pub(crate) fn has(&self, world: World, topic: &str) -> bool {
         let bindings = self.of(world);

@@ -68,11 +68,7 @@ impl Read for Whole<'_> {
     }
 }
 
-fn read_bounded(
-    decoder: impl Read,
-    compressed_size: usize,
-    max: u64,
-) -> Result<Vec<u8>, String> {
+fn read_bounded(decoder: impl Read, compressed_size: usize, max: u64) -> Result<Vec<u8>, String> {
     let mut inflated = Vec::with_capacity(compressed_size * 3);
     decoder
         .take(max.saturating_add(1))

@@ -1,0 +1,159 @@
+//! Consume hooks: what plugins redact, annotate or keep back of messages on their way to a group.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sluice_plugins::filter::BLOCK_ROWS_MAX;
+use sluice_plugins::hooks::{Edit, Edits, NoAnswer};
+use sluice_plugins::{Bound, Policy, Row, World};
+use sluice_protocol::message::record::assign;
+use sluice_protocol::message::{Record, RecordFields, compression, properties, sys_flag};
+use sluice_protocol::topic;
+
+use crate::Broker;
+
+/// What the hooks leave of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Delivered {
+    /// Records, changed or as they lie in the log.
+    pub(crate) records: Vec<Bytes>,
+    /// Where the group waits, if a hook makes it: the offset of the first record not given.
+    pub(crate) held_at: Option<i64>,
+    /// Records for the dead letters, and why.
+    pub(crate) dead: Vec<(Bytes, String)>,
+}
+
+/// Whether any hook is bound to what a group pulls.
+pub(crate) fn has_any(broker: &Broker, pulled: &str) -> bool {
+    // A retry topic holds messages of any topic of the group.
+    broker.plugins.has(World::ConsumeHook, pulled)
+        || (pulled.starts_with(topic::RETRY_PREFIX) && broker.plugins.has_any(World::ConsumeHook))
+}
+
+/// Lets the hooks bound to each message's topic have their say.
+pub(crate) fn before(broker: &Broker, group: &str, records: Vec<Bytes>) -> Delivered {
+    let mut delivered = Delivered::default();
+    let mut rest = records.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        let topic = topic_of(&first);
+        let mut run = vec![first];
+        while run.len() < BLOCK_ROWS_MAX
+            && let Some(next) = rest.next_if(|next| topic_of(next) == topic)
+        {
+            run.push(next);
+        }
+        let chain = broker.plugins.chain(World::ConsumeHook, &topic, group);
+        pass(&chain, run, &mut delivered);
+        if delivered.held_at.is_some() {
+            break;
+        }
+    }
+    delivered
+}
+
+/// The topic a message was sent to; a retried one lies in another.
+fn topic_of(bytes: &Bytes) -> String {
+    let Ok(record) = Record::parse(bytes) else {
+        return String::new();
+    };
+    let origin = record.property(properties::RETRY_TOPIC);
+    origin.unwrap_or(record.topic()).to_owned()
+}
+
+fn pass(chain: &[Arc<Bound>], mut run: Vec<Bytes>, delivered: &mut Delivered) {
+    for bound in chain {
+        if run.is_empty() {
+            return;
+        }
+        match ask(bound, &run) {
+            Ok(edits) => run = edited(run, edits),
+            Err(NoAnswer { policy, cause }) => match policy {
+                Policy::Accept => {}
+                Policy::Reject => return,
+                Policy::Suspend => {
+                    delivered.held_at = Record::parse(&run[0]).ok().map(|r| r.queue_offset());
+                    return;
+                }
+                Policy::DeadLetter => {
+                    let letters = run.into_iter().map(|record| (record, cause.clone()));
+                    return delivered.dead.extend(letters);
+                }
+            },
+        }
+    }
+    delivered.records.append(&mut run);
+}
+
+fn ask(bound: &Bound, run: &[Bytes]) -> Result<Edits, NoAnswer> {
+    let parsed: Vec<Record<'_>> = run.iter().flat_map(|bytes| Record::parse(bytes)).collect();
+    let rows: Vec<Row<'_>> = parsed.iter().map(Row::from).collect();
+    let newest = rows.iter().map(|row| row.store_time_ms).max();
+    bound.before(&rows, newest.unwrap_or(0))
+}
+
+fn edited(run: Vec<Bytes>, edits: Edits) -> Vec<Bytes> {
+    let mut of_rows: Vec<Vec<Edit>> = vec![Vec::new(); run.len()];
+    for (row, edit) in edits {
+        of_rows[row].push(edit);
+    }
+    let pairs = run.into_iter().zip(of_rows);
+    pairs
+        .filter_map(|(record, edits)| match edits.is_empty() {
+            true => Some(record),
+            false => rewritten(&record, edits),
+        })
+        .collect()
+}
+
+/// The record with its edits; `None` when the group is not to have it. What can't be written as a
+/// record (properties beyond their limit) is left as it was before that edit.
+fn rewritten(bytes: &Bytes, edits: Vec<Edit>) -> Option<Bytes> {
+    let Ok(record) = Record::parse(bytes) else {
+        return Some(bytes.clone());
+    };
+    let mut text = record.properties().to_vec();
+    let mut body = None;
+    let mut flags = record.sys_flag();
+    for edit in edits {
+        match edit {
+            Edit::Drop => return None,
+            Edit::SetProperty(name, value) => {
+                text = properties::without(&text, &[&name]);
+                properties::put(&mut text, &name, &value);
+            }
+            Edit::DeleteProperty(name) => text = properties::without(&text, &[&name]),
+            Edit::SetBody(new) if flags & sys_flag::COMPRESSED != 0 => {
+                flags = (flags & !sys_flag::COMPRESSION_MASK) | compression::ZLIB_FLAGS;
+                body = Some(compression::deflate(&new));
+            }
+            Edit::SetBody(new) => body = Some(new),
+            // Of send hooks alone: nothing to a message that is stored already.
+            Edit::Reject(..) | Edit::SetTopic(_) | Edit::SetQueue(_) | Edit::SetDelay(_) => {}
+        }
+    }
+    let fields = RecordFields {
+        topic: record.topic(),
+        queue_id: record.queue_id(),
+        flag: record.flag(),
+        sys_flag: flags,
+        born_timestamp: record.born_timestamp(),
+        born_host: record.born_host(),
+        store_host: record.store_host(),
+        reconsume_times: record.reconsume_times(),
+        prepared_transaction_offset: record.prepared_transaction_offset(),
+        body: body.as_deref().unwrap_or(record.body()),
+        properties: &text,
+    };
+    let mut out = Vec::with_capacity(fields.encoded_size());
+    if let Err(error) = fields.encode(&mut out) {
+        tracing::warn!(topic = record.topic(), %error, "a consume hook's change can't be written");
+        return Some(bytes.clone());
+    }
+    assign(
+        &mut out,
+        record.queue_offset(),
+        record.physical_offset(),
+        record.store_timestamp(),
+    );
+    Some(out.into())
+}

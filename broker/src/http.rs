@@ -1,0 +1,90 @@
+//! The HTTP side: administration of plugins, and metrics.
+//!
+//! Open to this machine alone by default (`httpAddress`). Who comes from elsewhere, if it listens
+//! there, must show the token that lies in the broker's `plugins/token`.
+
+mod guard;
+mod metrics;
+mod plugins;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::Broker;
+use crate::error::BrokerError;
+
+/// A listener and the task that serves it.
+pub(crate) struct Http {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+impl Http {
+    /// Serves `httpAddress`; `None` when there is none, or when it is taken and so the broker's other
+    /// duties go on without.
+    pub(crate) async fn start(broker: &Arc<Broker>) -> Result<Option<Http>, BrokerError> {
+        let Some(wanted) = broker.config().http_address.clone() else {
+            return Ok(None);
+        };
+        let address: SocketAddr = wanted.parse().map_err(|_| {
+            BrokerError::Config(format!(
+                "httpAddress = {wanted:?}: an IP address and a port are expected, as in 127.0.0.1:10915"
+            ))
+        })?;
+        let listener = match TcpListener::bind(address).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!(%address, %error, "plugins can't be administered over HTTP");
+                return Ok(None);
+            }
+        };
+        let address = listener.local_addr().unwrap_or(address);
+        let guard = guard::Guard::load(broker)?;
+        let routes = Router::new()
+            .merge(plugins::routes())
+            .route("/metrics", get(metrics::metrics))
+            .with_state(broker.clone())
+            .layer(axum::middleware::from_fn_with_state(guard, guard::check));
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let until = async move {
+                let _ = stopped.await;
+            };
+            let served = axum::serve(listener, service).with_graceful_shutdown(until);
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the HTTP side ended");
+            }
+        });
+        Ok(Some(Http {
+            address,
+            stop: Some(stop),
+            serving,
+        }))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening; what is under way gets a moment to end.
+    pub(crate) async fn stop(mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        let moment = std::time::Duration::from_millis(500);
+        if tokio::time::timeout(moment, &mut self.serving)
+            .await
+            .is_err()
+        {
+            self.serving.abort();
+        }
+    }
+}
