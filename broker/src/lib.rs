@@ -17,6 +17,8 @@ pub mod locks;
 pub mod long_poll;
 pub mod offsets;
 mod registration;
+pub mod request_modes;
+mod routes;
 pub mod start;
 pub mod stats;
 mod topic_attributes;
@@ -50,6 +52,8 @@ use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
 use crate::registration::Registration;
+use crate::request_modes::RequestModes;
+use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::topics::Topics;
 use crate::unique_id::UniqueIds;
@@ -63,6 +67,7 @@ pub struct Broker {
     pub(crate) store: Arc<Store>,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
+    pub(crate) request_modes: RequestModes,
     pub(crate) offsets: Offsets,
     pub(crate) consumers: Consumers,
     pub(crate) producers: Producers,
@@ -71,6 +76,7 @@ pub struct Broker {
     pub(crate) aside: Aside,
     pub(crate) changes: Arc<Changes>,
     pub(crate) registration: Registration,
+    pub(crate) routes: Routes,
     pub(crate) stats: Stats,
     pub(crate) unique_ids: UniqueIds,
 }

@@ -20,6 +20,8 @@ use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
 use crate::registration::Registration;
+use crate::request_modes::RequestModes;
+use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::topics::Topics;
 use crate::unique_id::UniqueIds;
@@ -102,6 +104,7 @@ impl Broker {
             file("subscriptionGroup.json"),
             config.auto_create_subscription_group,
         )?;
+        let request_modes = RequestModes::load(file("messageRequestMode.json"))?;
         let offsets = Offsets::load(file("consumerOffset.json"), store.files().clone())?;
         offsets.lower_to(|topic, queue_id| {
             store
@@ -118,6 +121,7 @@ impl Broker {
             store,
             topics,
             groups,
+            request_modes,
             offsets,
             consumers: Consumers::default(),
             producers: Producers::default(),
@@ -126,6 +130,7 @@ impl Broker {
             aside: Aside::default(),
             changes: Changes::new(),
             registration,
+            routes: Routes::default(),
             stats: Stats::default(),
             unique_ids: UniqueIds::new(host, now),
         };
@@ -172,6 +177,7 @@ impl RunningBroker {
             let results = [
                 broker.topics.save(),
                 broker.groups.save(),
+                broker.request_modes.save(),
                 broker.offsets.close(broker.now_ms()),
                 broker.store.shutdown().map_err(BrokerError::from),
             ];
