@@ -1,6 +1,6 @@
 //! Shares that move little when members come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use md5::{Digest, Md5};
 
@@ -40,12 +40,21 @@ impl AllocateStrategy for ConsistentHash {
 }
 
 impl ConsistentHash {
-    /// Of equal points the later insert wins, as in Java's map.
+    /// Of equal points the later insert wins, as in Java's map. A client that is listed again gets
+    /// further points, numbered on from those it has.
     fn ring<'a>(&self, clients: &'a [String]) -> BTreeMap<u32, &'a str> {
-        let points = |client: &'a String| {
-            (0..self.virtual_nodes).map(move |k| (hash(&format!("{client}-{k}")), client.as_str()))
-        };
-        clients.iter().flat_map(points).collect()
+        let mut ring = BTreeMap::new();
+        let mut points: HashMap<&str, usize> = HashMap::new();
+        for client in clients.iter().map(String::as_str) {
+            let first = points.get(client).copied().unwrap_or(0);
+            for k in first..first + self.virtual_nodes {
+                *points.entry(client).or_default() += 1;
+                if let Some(displaced) = ring.insert(hash(&format!("{client}-{k}")), client) {
+                    *points.entry(displaced).or_default() -= 1;
+                }
+            }
+        }
+        ring
     }
 }
 

@@ -38,12 +38,10 @@ impl AllocateStrategy for ByMachineRoom {
 }
 
 impl ByMachineRoom {
+    /// As Java splits: empty parts at the end do not count.
     fn keeps(&self, queue: &MessageQueue) -> bool {
-        let mut parts = queue.broker_name.split('@');
-        let (room, name, more) = (parts.next(), parts.next(), parts.next());
-        name.is_some_and(|name| !name.is_empty())
-            && more.is_none()
-            && room.is_some_and(|room| self.rooms.contains(room))
+        let parts = queue.broker_name.trim_end_matches('@').split_once('@');
+        parts.is_some_and(|(room, name)| !name.contains('@') && self.rooms.contains(room))
     }
 }
 
@@ -83,7 +81,7 @@ impl<I: AllocateStrategy, R: RoomOf> AllocateStrategy for NearbyRoom<I, R> {
             named(self.rooms.queue(queue), &queue.broker_name)
         })?;
         let clients_by_room = by_room(clients, |client| named(self.rooms.client(client), client))?;
-        let own_room = self.rooms.client(client);
+        let own_room = order(&self.rooms.client(client));
         let mut mine = Vec::new();
         if let (Some(queues), Some(clients)) = (
             queues_by_room.get(&own_room),
@@ -107,13 +105,21 @@ fn named(room: String, of: &str) -> Result<String, AllocateError> {
     Ok(room)
 }
 
+/// Items by the UTF-16 code units of their room's name: Java goes through rooms in this order.
+type ByRoom<T> = BTreeMap<Vec<u16>, Vec<T>>;
+
+fn order(room: &str) -> Vec<u16> {
+    room.encode_utf16().collect()
+}
+
 fn by_room<T: Clone>(
     items: &[T],
     room: impl Fn(&T) -> Result<String, AllocateError>,
-) -> Result<BTreeMap<String, Vec<T>>, AllocateError> {
-    let mut rooms: BTreeMap<String, Vec<T>> = BTreeMap::new();
+) -> Result<ByRoom<T>, AllocateError> {
+    let mut rooms = ByRoom::new();
     for item in items {
-        rooms.entry(room(item)?).or_default().push(item.clone());
+        let room = order(&room(item)?);
+        rooms.entry(room).or_default().push(item.clone());
     }
     Ok(rooms)
 }

@@ -112,12 +112,18 @@ fn consistent_hash_over_two_brokers() {
 fn a_machine_room_keeps_to_its_brokers() {
     let mut queues = queues(&[("idc1@b1", 4), ("idc2@b2", 4), ("plain", 1)]);
     queues.push(queue("idc1@b1@x", 0));
+    queues.push(queue("idc1@", 0));
     let strategy = ByMachineRoom {
         rooms: BTreeSet::from(["idc1".to_owned()]),
     };
     assert_eq!(
         picture(&strategy, &queues, &names(&["c0", "c1", "c2"])),
         "c0=idc1@b1:0,idc1@b1:3 c1=idc1@b1:1 c2=idc1@b1:2"
+    );
+    queues.push(queue("idc1@b9@", 0));
+    assert_eq!(
+        picture(&strategy, &queues, &names(&["c0"])),
+        "c0=idc1@b1:0,idc1@b1:1,idc1@b1:2,idc1@b1:3,idc1@b9@:0"
     );
 }
 

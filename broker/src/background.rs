@@ -1,5 +1,5 @@
-//! The closed set of the broker's background tasks: changes of topics and groups, registration,
-//! consumer offsets, woken pulls, sampling, silent clients. The store has its own threads.
+//! The closed set of the broker's background tasks: changes of topics, groups and request modes,
+//! registration, routes, consumer offsets, woken pulls, sampling, silent clients. The store has its own threads.
 //!
 //! A round that panics is logged and costs that round: the task goes on.
 
@@ -18,19 +18,23 @@ use crate::{Broker, BrokerError};
 
 /// A client that has sent no heartbeat for this long is gone (`channelExpiredTimeout`).
 const CLIENT_SILENCE_MAX_MS: i64 = 120_000;
-/// Before topics and groups that could not be written are tried again.
+/// Before changes that could not be written are tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Starts them all; none keeps the broker alive.
 pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Vec<JoinHandle<()>> {
     let config = broker.config();
     let registration = config.register_name_server_period.clamp(10_000, 60_000);
+    let routes = config.load_balance_poll_name_server_interval.max(100);
     let offsets = config.flush_consumer_offset_interval.max(100);
     vec![
         tokio::spawn(pull_message::wake_parked(Arc::downgrade(broker), woken)),
         settle_changes(broker),
         every(broker, "registration", registration, |broker| async move {
             broker.register().await
+        }),
+        every(broker, "routes", routes, |broker| async move {
+            broker.routes.refresh(&broker.registration).await
         }),
         every(broker, "consumer offsets", offsets, save_offsets),
         every(broker, "sampling", 1_000, |broker| async move {
@@ -143,7 +147,7 @@ impl Broker {
         match failure {
             None => self.changes.finish(burst),
             Some(error) => {
-                tracing::error!(error, "topics or groups can't be saved, trying again");
+                tracing::error!(error, "changes can't be saved, trying again");
                 tokio::time::sleep(SAVE_AGAIN).await;
                 self.changes.take_back(burst);
             }
@@ -156,6 +160,9 @@ impl Broker {
         }
         if burst.groups {
             self.groups.save()?;
+        }
+        if burst.request_modes {
+            self.request_modes.save()?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Changes of topics and groups reach disk and name servers in bursts.
+//! Changes of topics, groups and request modes reach disk and name servers in bursts.
 //!
 //! Whoever changes a table notes the change and may wait until it is written and registered. The
 //! one task behind it takes all that has gathered: a thousand new topics cost one file and one
@@ -29,6 +29,7 @@ pub struct Changes {
     wake: Notify,
     topics: AtomicBool,
     groups: AtomicBool,
+    request_modes: AtomicBool,
 }
 
 /// What a burst has touched.
@@ -38,6 +39,8 @@ pub struct Burst {
     pub topics: bool,
     /// Groups are to be written.
     pub groups: bool,
+    /// Request modes are to be written.
+    pub request_modes: bool,
     upto: u64,
 }
 
@@ -50,6 +53,7 @@ impl Changes {
             wake: Notify::new(),
             topics: AtomicBool::new(false),
             groups: AtomicBool::new(false),
+            request_modes: AtomicBool::new(false),
         })
     }
 
@@ -62,6 +66,12 @@ impl Changes {
     /// A group has changed.
     pub fn note_group(&self) {
         self.groups.store(true, Ordering::Release);
+        self.note();
+    }
+
+    /// How a group fetches has changed.
+    pub fn note_request_mode(&self) {
+        self.request_modes.store(true, Ordering::Release);
         self.note();
     }
 
@@ -95,6 +105,7 @@ impl Changes {
         Burst {
             topics: self.topics.swap(false, Ordering::AcqRel),
             groups: self.groups.swap(false, Ordering::AcqRel),
+            request_modes: self.request_modes.swap(false, Ordering::AcqRel),
             upto,
         }
     }
@@ -103,6 +114,8 @@ impl Changes {
     pub fn take_back(&self, burst: Burst) {
         self.topics.fetch_or(burst.topics, Ordering::AcqRel);
         self.groups.fetch_or(burst.groups, Ordering::AcqRel);
+        self.request_modes
+            .fetch_or(burst.request_modes, Ordering::AcqRel);
         self.wake.notify_one();
     }
 

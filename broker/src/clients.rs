@@ -57,6 +57,14 @@ impl ConsumerGroup {
         members
     }
 
+    /// Client ids of its members, unordered; one that has reconnected may be there twice.
+    pub fn client_ids(&self) -> Vec<String> {
+        self.members
+            .values()
+            .map(|member| member.client_id.clone())
+            .collect()
+    }
+
     fn enter(&mut self, member: Member) -> bool {
         self.members
             .insert(member.connection.id(), member)

@@ -11,6 +11,7 @@ mod toml_file;
 
 use std::path::{Path, PathBuf};
 
+use sluice_protocol::body::MessageRequestMode;
 use sluice_protocol::java_properties::{self, Property};
 use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 
@@ -182,6 +183,12 @@ settings! {
     max_transfer_count_on_message_in_memory: usize = "maxTransferCountOnMessageInMemory" [live], 32;
     /// Offset resets are handed out at the next pull, clients need not be told.
     use_server_side_reset_offset: bool = "useServerSideResetOffset", true;
+    /// Queues are shared out for clients that leave it to brokers; if not, each such client gets all.
+    server_load_balancer_enable: bool = "serverLoadBalancerEnable" [live], true;
+    /// How clients that leave it to brokers fetch, unless set for their group.
+    default_message_request_mode: MessageRequestMode = "defaultMessageRequestMode" [live], MessageRequestMode::Pull;
+    /// Milliseconds after which name servers are asked anew for the queues that are shared out.
+    load_balance_poll_name_server_interval: u64 = "loadBalancePollNameServerInterval" if POSITIVE, 30_000;
     /// Milliseconds between writes of consumer offsets.
     flush_consumer_offset_interval: u64 = "flushConsumerOffsetInterval" if POSITIVE, 5000;
     /// Seconds without traffic after which a connection is closed.

@@ -9,8 +9,8 @@ use sluice_remoting::{CloseReason, Connection, Handler, Responder};
 use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
-    broker_admin, consumer_offsets, group_admin, pull_message, query_message, queue_locks,
-    queue_offsets, reset_offset, send_message, sessions, topic_admin,
+    broker_admin, consumer_offsets, group_admin, pull_message, query_assignment, query_message,
+    queue_locks, queue_offsets, reset_offset, send_message, sessions, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -58,6 +58,9 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
 
         request::LOCK_BATCH_MQ => queue_locks::lock_batch_mq,
         request::UNLOCK_BATCH_MQ => queue_locks::unlock_batch_mq,
+
+        request::QUERY_ASSIGNMENT => query_assignment::query_assignment,
+        request::SET_MESSAGE_REQUEST_MODE => query_assignment::set_message_request_mode,
 
         request::QUERY_MESSAGE => query_message::query_message,
         request::VIEW_MESSAGE_BY_ID => query_message::view_message_by_id,

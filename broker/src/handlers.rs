@@ -6,6 +6,7 @@ pub mod broker_admin;
 pub mod consumer_offsets;
 pub mod group_admin;
 pub mod pull_message;
+pub mod query_assignment;
 pub mod query_message;
 pub mod queue_locks;
 pub mod queue_offsets;

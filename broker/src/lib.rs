@@ -22,6 +22,8 @@ pub mod locks;
 pub mod long_poll;
 pub mod offsets;
 mod registration;
+pub mod request_modes;
+mod routes;
 mod send_hooks;
 pub mod start;
 pub mod stats;
@@ -59,6 +61,8 @@ use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
 use crate::registration::Registration;
+use crate::request_modes::RequestModes;
+use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::topics::Topics;
 use crate::unique_id::UniqueIds;
@@ -72,6 +76,7 @@ pub struct Broker {
     pub(crate) store: Arc<Store>,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
+    pub(crate) request_modes: RequestModes,
     pub(crate) offsets: Offsets,
     pub(crate) consumers: Consumers,
     pub(crate) producers: Producers,
@@ -84,6 +89,7 @@ pub struct Broker {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) changes: Arc<Changes>,
     pub(crate) registration: Registration,
+    pub(crate) routes: Routes,
     pub(crate) stats: Stats,
     pub(crate) unique_ids: UniqueIds,
 }

@@ -1,4 +1,5 @@
-//! Keeps every name server informed: who we are and which topics we serve.
+//! What this broker has with name servers: each is kept informed who we are and which topics we serve,
+//! and asked where a topic is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{
-    KvTable, RegisterBrokerBody, TopicConfig, TopicConfigSerializeWrapper,
+    KvTable, RegisterBrokerBody, TopicConfig, TopicConfigSerializeWrapper, TopicRouteData,
 };
 use sluice_protocol::code::{request, response};
 use sluice_protocol::fastjson;
@@ -26,6 +27,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// up the sends and heartbeats that wait for a new topic to be known.
 const STRAGGLERS: Duration = Duration::from_millis(500);
 
+/// Most time a name server gets to tell a topic's route: clients wait for what comes of it.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Most time one name server gets to take note that this broker goes.
 const SIGN_OFF_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -37,6 +41,10 @@ pub struct Registration {
     broker_address: String,
     ha_address: String,
 }
+
+/// No name server answers, or there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unanswered;
 
 /// Name servers ask a broker for nothing that this one serves.
 struct NoRequests;
@@ -134,6 +142,32 @@ impl Registration {
         calls.join_all().await;
     }
 
+    /// Whether there are any.
+    pub fn has_name_servers(&self) -> bool {
+        !self.name_servers.lock().is_empty()
+    }
+
+    /// Where the topic is; `None` if nobody knows it. All name servers are asked at once, the first
+    /// that knows wins.
+    ///
+    /// # Errors
+    /// No name server answers.
+    pub async fn route(&self, topic: &str) -> Result<Option<TopicRouteData>, Unanswered> {
+        let mut calls = JoinSet::new();
+        for address in self.name_servers.lock().clone() {
+            calls.spawn(route_at(self.client.clone(), address, topic.to_owned()));
+        }
+        let mut unknown = Err(Unanswered);
+        while let Some(answer) = calls.join_next().await {
+            match answer.unwrap_or(Err(Unanswered)) {
+                Ok(None) => unknown = Ok(None),
+                Ok(found) => return Ok(found),
+                Err(Unanswered) => {}
+            }
+        }
+        unknown
+    }
+
     fn request(&self, config: &BrokerConfig, topics: &Topics) -> RemotingCommand {
         let limit = config.broker_permission;
         let topic_config_table = topics.all().into_iter().map(|(name, topic)| {
@@ -199,6 +233,34 @@ async fn register_at(
             None
         }
     }
+}
+
+/// Asks one name server for a route.
+async fn route_at(
+    client: Arc<Client>,
+    address: String,
+    topic: String,
+) -> Result<Option<TopicRouteData>, Unanswered> {
+    let mut request = RemotingCommand::request(request::GET_ROUTEINFO_BY_TOPIC, 0);
+    request.ext.put("topic", topic);
+    request.ext.put("acceptStandardJsonOnly", "true");
+    let failure = match client.call(&address, request, ROUTE_TIMEOUT).await {
+        Ok(answer) if answer.code == response::SUCCESS => {
+            match fastjson::from_slice(&answer.body) {
+                Ok(route) => return Ok(Some(route)),
+                Err(error) => error.to_string(),
+            }
+        }
+        Ok(answer) if answer.code == response::TOPIC_NOT_EXIST => return Ok(None),
+        Ok(answer) => format!("code {}: {}", answer.code, answer.remark()),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(
+        name_server = address,
+        error = failure,
+        "a route was not told"
+    );
+    Err(Unanswered)
 }
 
 /// `a:1; b:2` as a list; blanks around an address are dropped.

@@ -24,6 +24,8 @@ use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
 use crate::registration::Registration;
+use crate::request_modes::RequestModes;
+use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::topics::Topics;
 use crate::unique_id::UniqueIds;
@@ -113,6 +115,7 @@ impl Broker {
             file("subscriptionGroup.json"),
             config.auto_create_subscription_group,
         )?;
+        let request_modes = RequestModes::load(file("messageRequestMode.json"))?;
         let offsets = Offsets::load(file("consumerOffset.json"), store.files().clone())?;
         offsets.lower_to(|topic, queue_id| {
             store
@@ -131,6 +134,7 @@ impl Broker {
             store,
             topics,
             groups,
+            request_modes,
             offsets,
             consumers: Consumers::default(),
             producers: Producers::default(),
@@ -143,6 +147,7 @@ impl Broker {
             dead_letters: DeadLetters::default(),
             changes: Changes::new(),
             registration,
+            routes: Routes::default(),
             stats: Stats::default(),
             unique_ids: UniqueIds::new(host, now),
         };
@@ -198,6 +203,7 @@ impl RunningBroker {
             let results = [
                 broker.topics.save(),
                 broker.groups.save(),
+                broker.request_modes.save(),
                 broker.offsets.close(broker.now_ms()),
                 broker.plugins.save_state().map_err(BrokerError::from),
                 broker.store.shutdown().map_err(BrokerError::from),

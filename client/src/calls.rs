@@ -9,7 +9,8 @@ use sluice_allocation::MessageQueue;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{
     CheckClientRequestBody, GetConsumerListByGroupResponseBody, LockBatchRequestBody,
-    LockBatchResponseBody, SubscriptionData,
+    LockBatchResponseBody, MessageModel, MessageQueueAssignment, QueryAssignmentRequestBody,
+    QueryAssignmentResponseBody, SubscriptionData,
 };
 use sluice_protocol::code::{request, response};
 
@@ -98,6 +99,28 @@ impl Instance {
             read_body::<GetConsumerListByGroupResponseBody>(address, code, &response)?
                 .consumer_id_list,
         )
+    }
+
+    /// Our queues of a topic, as the broker shares them out among the group; `None` if it can't say.
+    pub async fn assignment(
+        &self,
+        address: &str,
+        group: &str,
+        topic: &str,
+        strategy_name: String,
+    ) -> Result<Option<Vec<MessageQueueAssignment>>, ClientError> {
+        let code = request::QUERY_ASSIGNMENT;
+        let query = QueryAssignmentRequestBody {
+            client_id: self.client_id.clone(),
+            consumer_group: group.to_owned(),
+            message_model: MessageModel::Clustering,
+            strategy_name,
+            topic: topic.to_owned(),
+        };
+        let request = request(code, &[]).with_body(body::write(&query));
+        let response = self.call(address, request, LOOKUP_TIMEOUT).await?;
+        let answer: QueryAssignmentResponseBody = read_body(address, code, &response)?;
+        Ok(answer.message_queue_assignments)
     }
 
     /// Has the broker compile an expression.

@@ -40,11 +40,7 @@ pub(crate) fn publish_queues(route: &TopicRouteData, topic: &str) -> Vec<Message
 
 /// The queues a consumer may read, by broker name and queue id.
 pub(crate) fn subscribe_queues(route: &TopicRouteData, topic: &str) -> Vec<MessageQueue> {
-    let readable = route
-        .queue_datas
-        .iter()
-        .filter(|data| data.perm & perm::READ != 0);
-    sorted(readable.flat_map(|data| queues(topic, &data.broker_name, data.read_queue_nums)))
+    sorted(route.readable_queues(topic).into_iter())
 }
 
 /// The route a topic will have once its first message has created it from this template.

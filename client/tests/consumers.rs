@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use common::{Cluster, PATIENCE, let_things_happen, queue, until, within};
 use sluice_client::{ConsumeResult, LitePullConsumer, LitePullConsumerBuilder, ReceivedMessage};
-use sluice_client::{PushConsumerBuilder, StartAt};
+use sluice_client::{PushConsumerBuilder, StartAt, allocation::AverageByCircle};
+use sluice_protocol::body::{MessageModel, MessageRequestMode, QueryAssignmentRequestBody};
 use sluice_protocol::code::request;
+use sluice_protocol::fastjson;
 use tokio::sync::{Semaphore, mpsc};
 
 fn lite(cluster: &Cluster) -> LitePullConsumerBuilder {
@@ -180,4 +182,71 @@ async fn a_body_compressed_by_lz4_is_handed_out_unfolded() {
     let consumer = builder.build().await.expect("a consumer");
     let polled = consumer.poll(PATIENCE).await.expect("a poll");
     assert_eq!(text(&polled[0]), body);
+}
+
+fn ignore(_: ReceivedMessage) -> std::future::Ready<ConsumeResult> {
+    std::future::ready(ConsumeResult::Success)
+}
+
+#[tokio::test]
+async fn a_broker_that_shares_the_queues_out_is_followed() {
+    let cluster = Cluster::start(&[("T", 4)]).await;
+    let first = [queue("T", 2)];
+    cluster.assign(Some(&first), MessageRequestMode::Pull);
+    let builder = cluster.consumer("T").strategy(AverageByCircle);
+    let consumer = builder.allocated_by_broker().on_message(ignore).build();
+    let consumer = consumer.await.expect("a consumer");
+    assert_eq!(consumer.assigned_queues(), first);
+    let asked = &cluster.seen(request::QUERY_ASSIGNMENT)[0];
+    let asked: QueryAssignmentRequestBody = fastjson::from_slice(&asked.body).expect("a body");
+    let expected = QueryAssignmentRequestBody {
+        client_id: consumer.client_id().to_owned(),
+        consumer_group: "g".to_owned(),
+        message_model: MessageModel::Clustering,
+        strategy_name: "AVG_BY_CIRCLE".to_owned(),
+        topic: "T".to_owned(),
+    };
+    assert_eq!(asked, expected);
+    let others = [queue("T", 0), queue("T", 3)];
+    cluster.assign(Some(&others), MessageRequestMode::Pull);
+    until("other queues are taken", || {
+        consumer.assigned_queues() == others
+    })
+    .await;
+    // A broker that knows nothing changes nothing, an empty share does.
+    let asked = cluster.seen(request::QUERY_ASSIGNMENT).len();
+    cluster.assign(None, MessageRequestMode::Pull);
+    until("the broker is asked again", || {
+        cluster.seen(request::QUERY_ASSIGNMENT).len() > asked
+    })
+    .await;
+    let_things_happen().await;
+    assert_eq!(consumer.assigned_queues(), others);
+    cluster.assign(Some(&[]), MessageRequestMode::Pull);
+    until("all is given up", || consumer.assigned_queues().is_empty()).await;
+    assert!(
+        cluster.seen(request::GET_CONSUMER_LIST_BY_GROUP).is_empty(),
+        "the queues were computed here"
+    );
+    within(consumer.shutdown()).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_share_queues_out_leaves_it_to_the_client() {
+    let cluster = Cluster::start(&[("T", 2)]).await;
+    let builder = cluster.consumer("T").allocated_by_broker();
+    let consumer = builder.on_message(ignore).build().await;
+    let consumer = consumer.expect("a consumer");
+    let all = [queue("T", 0), queue("T", 1)];
+    assert_eq!(consumer.assigned_queues(), all);
+    // We do not pop: what is said about that is passed over.
+    let asked = cluster.seen(request::GET_CONSUMER_LIST_BY_GROUP).len();
+    cluster.assign(Some(&[queue("T", -1)]), MessageRequestMode::Pop);
+    until("the queues are computed again", || {
+        cluster.seen(request::GET_CONSUMER_LIST_BY_GROUP).len() > asked
+    })
+    .await;
+    let_things_happen().await;
+    assert_eq!(consumer.assigned_queues(), all);
+    within(consumer.shutdown()).await;
 }

@@ -31,8 +31,11 @@ fuzz_target!(|bytes: &[u8]| {
         LockBatchRequestBody
         LockBatchResponseBody
         ProducerConnection
+        QueryAssignmentRequestBody
+        QueryAssignmentResponseBody
         RegisterBrokerBody
         ResetOffsetBody
+        SetMessageRequestModeRequestBody
         SubscriptionGroupConfig
         SubscriptionGroupWrapper
         TopicConfig

@@ -3,6 +3,7 @@
 //! Reading is tolerant: unknown fields are passed over, missing and null ones take defaults, names
 //! may begin with a capital (.NET), enums may be ordinals (C++), numbers may be texts.
 
+mod assignment;
 mod client;
 mod namesrv;
 mod registration;
@@ -15,6 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use assignment::*;
 pub use client::*;
 pub use namesrv::*;
 pub use registration::RegistrationError;

@@ -31,8 +31,9 @@ const STATUS: [&str; 12] = [
 
 #[test]
 fn mqadmin_prints_what_it_prints_for_the_java_broker() {
-    let java = transcript(Kind::Java);
-    let sluice = transcript(Kind::Sluice);
+    let (java, java_modes) = transcript(Kind::Java);
+    let (sluice, sluice_modes) = transcript(Kind::Sluice);
+    assert_eq!(sluice_modes, java_modes, "messageRequestMode.json");
     let mut different = Vec::new();
     for ((command, expected), (_, actual)) in java.iter().zip(&sluice) {
         if let Some(difference) = difference(command, &shape(expected), &shape(actual)) {
@@ -47,8 +48,8 @@ fn mqadmin_prints_what_it_prints_for_the_java_broker() {
     );
 }
 
-/// Every command with what it printed.
-fn transcript(kind: Kind) -> Vec<(String, String)> {
+/// Every command with what it printed, and the file of what `setConsumeMode` has set.
+fn transcript(kind: Kind) -> (Vec<(String, String)>, String) {
     let cluster = Cluster::start(kind);
     let namesrv = cluster.namesrv.address();
     let broker = cluster.broker.address();
@@ -85,6 +86,18 @@ fn transcript(kind: Kind) -> Vec<(String, String)> {
         "+message.type=NORMAL",
     ]);
     say(&["updateSubGroup", "-n", namesrv, "-b", &broker, "-g", GROUP]);
+    let set_consume_mode = ["setConsumeMode", "-n", namesrv, "-t", TOPIC, "-g", GROUP];
+    say(&[&set_consume_mode[..], &["-m", "PULL", "-b", &broker]].concat());
+    say(&[
+        &set_consume_mode[..],
+        &["-m", "PULL", "-c", "DefaultCluster"],
+    ]
+    .concat());
+    let modes = cluster
+        .broker
+        .store()
+        .join("config/messageRequestMode.json");
+    let modes = std::fs::read_to_string(modes).expect("modes that were set");
     say(&["topicList", "-n", namesrv]);
     say(&["topicRoute", "-n", namesrv, "-t", TOPIC]);
     say(&["topicStatus", "-n", namesrv, "-t", TOPIC]);
@@ -157,7 +170,7 @@ fn transcript(kind: Kind) -> Vec<(String, String)> {
             cluster.dir(),
         ),
     );
-    said
+    (said, modes)
 }
 
 fn mqadmin(cluster: &Cluster, arguments: &[&str]) -> String {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use sluice_client::allocation::{AllocateError, AllocateStrategy};
 use sluice_client::{
-    ClientError, ConsumeResult, Filter, LitePullConsumer, Message, PushConsumer, ReceivedMessage,
-    StartAt, SubscriptionGroupConfig,
+    ClientError, ConsumeResult, Filter, LitePullConsumer, Message, MessageQueue, PushConsumer,
+    PushConsumerBuilder, ReceivedMessage, StartAt, SubscriptionGroupConfig,
 };
 
 use crate::ensure;
@@ -152,15 +153,47 @@ pub async fn ordered_suspends_its_queue(world: &World) -> Outcome {
 }
 
 pub async fn two_consumers_share_and_take_over(world: &World) -> Outcome {
+    share_and_take_over(world, |builder| builder).await
+}
+
+pub async fn two_consumers_share_as_the_broker_says(world: &World) -> Outcome {
+    share_and_take_over(world, |builder| {
+        builder.strategy(NotHere).allocated_by_broker()
+    })
+    .await
+}
+
+/// Brokers know a strategy of this name; here it has no answer.
+struct NotHere;
+
+impl AllocateStrategy for NotHere {
+    fn name(&self) -> String {
+        "AVG_BY_CIRCLE".to_owned()
+    }
+
+    fn allocate(
+        &self,
+        _: &str,
+        _: &[MessageQueue],
+        _: &[String],
+    ) -> Result<Vec<MessageQueue>, AllocateError> {
+        Err(AllocateError::Empty("strategy here"))
+    }
+}
+
+async fn share_and_take_over(
+    world: &World,
+    settings: impl Fn(PushConsumerBuilder) -> PushConsumerBuilder,
+) -> Outcome {
     let topic = world.topic(4).await?;
     let group = world.name("G");
     let producer = world.producer().await?;
     let mut inbox = Inbox::new();
-    let first = world
-        .consumer(&group, &topic)
-        .on_message(inbox.listener("first"))
-        .build()
-        .await?;
+    let consumer = |name| {
+        let builder = settings(world.consumer(&group, &topic));
+        builder.on_message(inbox.listener(name)).build()
+    };
+    let first = consumer("first").await?;
     let of_topic = |consumer: &PushConsumer| {
         let queues = consumer
             .assigned_queues()
@@ -172,11 +205,7 @@ pub async fn two_consumers_share_and_take_over(world: &World) -> Outcome {
         Ok::<_, ClientError>((of_topic(&first).len() == 4).then_some(()))
     })
     .await?;
-    let second = world
-        .consumer(&group, &topic)
-        .on_message(inbox.listener("second"))
-        .build()
-        .await?;
+    let second = consumer("second").await?;
     until("equal shares", async || {
         Ok::<_, ClientError>(
             (of_topic(&first).len() == 2 && of_topic(&second).len() == 2).then_some(()),

@@ -77,6 +77,7 @@ async fn main() -> ExitCode {
         consuming::push_ordered,
         consuming::ordered_suspends_its_queue,
         consuming::two_consumers_share_and_take_over,
+        consuming::two_consumers_share_as_the_broker_says,
         consuming::broadcast_reaches_everyone,
         consuming::offsets_survive_a_restart,
         consuming::start_at_first_and_seek_by_time,

@@ -134,6 +134,8 @@ pub(crate) struct Group {
     pub model: MessageModel,
     pub start_at: StartAt,
     pub strategy: Arc<dyn AllocateStrategy>,
+    /// Brokers that can share the queues out do, by the strategy's name.
+    pub allocated_by_broker: bool,
     pub pull: PullSettings,
     pub consume: ConsumeSettings,
     pub intake: Intake,

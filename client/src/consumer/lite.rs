@@ -150,6 +150,7 @@ impl LitePullConsumerBuilder {
             model,
             start_at: self.start_at,
             strategy: self.strategy,
+            allocated_by_broker: false,
             pull: self.pull,
             consume: ConsumeSettings {
                 batch_size: 1,

@@ -34,6 +34,7 @@ pub struct PushConsumerBuilder {
     model: MessageModel,
     start_at: StartAt,
     strategy: Arc<dyn AllocateStrategy>,
+    allocated_by_broker: bool,
     pull: PullSettings,
     consume: ConsumeSettings,
     offset_directory: Option<PathBuf>,
@@ -137,6 +138,15 @@ impl PushConsumerBuilder {
         self
     }
 
+    /// Asks brokers for this member's queues instead of computing them: they share the queues out by
+    /// the strategy of that name, or by one that an operator has bound to the group. Where a broker
+    /// does not serve that, or wants the group to pop, the strategy is used here. Java's
+    /// `setClientRebalance(false)`; nothing when broadcasting.
+    pub fn allocated_by_broker(mut self) -> Self {
+        self.allocated_by_broker = true;
+        self
+    }
+
     /// Most calls of the listener at a time, 1 to 1000; 20.
     pub fn concurrency(mut self, calls: usize) -> Self {
         self.consume.concurrency = calls;
@@ -234,6 +244,7 @@ impl PushConsumerBuilder {
             model: self.model,
             start_at: self.start_at,
             strategy: self.strategy,
+            allocated_by_broker: self.allocated_by_broker,
             pull: self.pull,
             consume: self.consume,
             intake,
@@ -333,6 +344,7 @@ impl PushConsumer {
             model: MessageModel::Clustering,
             start_at: StartAt::default(),
             strategy: Arc::new(Average),
+            allocated_by_broker: false,
             pull: PullSettings::default(),
             consume: ConsumeSettings {
                 batch_size: 1,

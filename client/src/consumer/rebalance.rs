@@ -1,11 +1,12 @@
-//! Which queues are ours: computed by every member for itself, from the same facts.
+//! Which queues are ours: computed by every member for itself, from the same facts, or asked of a broker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_allocation::{MessageQueue, sort};
-use sluice_protocol::body::{MessageModel, TopicRouteData};
+use sluice_protocol::body::{MessageModel, MessageRequestMode, TopicRouteData};
+use sluice_protocol::code::response;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -127,6 +128,15 @@ impl Group {
             topic: topic.to_owned(),
         })?;
         self.instance.ensure_registered(&address).await?;
+        if self.allocated_by_broker
+            && let Some(mine) = self.allocated_by(&address, topic).await?
+        {
+            if mine.iter().any(|queue| !queues.contains(queue)) {
+                // The broker's route is newer than ours.
+                self.instance.fetch_route(topic).await?;
+            }
+            return Ok(mine);
+        }
         let mut members = self.instance.consumer_ids(&address, &self.name).await?;
         sort(&mut queues, &mut members);
         let client_id = &self.instance.client_id;
@@ -138,6 +148,40 @@ impl Group {
         }
         let mine = self.strategy.allocate(client_id, &queues, &members);
         mine.map_err(|error| ClientError::invalid(self.strategy.name(), error.to_string()))
+    }
+
+    /// Our queues as the broker shares them out; `None` if it leaves that to its clients. Asked to
+    /// pop, we pull what we compute, as a client that never asks does.
+    async fn allocated_by(
+        &self,
+        address: &str,
+        topic: &str,
+    ) -> Result<Option<Vec<MessageQueue>>, ClientError> {
+        let asked = self
+            .instance
+            .assignment(address, &self.name, topic, self.strategy.name())
+            .await;
+        let assignments = match asked {
+            Err(ClientError::Refused {
+                code: response::REQUEST_CODE_NOT_SUPPORTED,
+                ..
+            }) => return Ok(None),
+            asked => asked?,
+        };
+        let assignments = assignments
+            .ok_or_else(|| ClientError::invalid("assignment", "is not known to the broker yet"))?;
+        if assignments
+            .iter()
+            .any(|assignment| assignment.mode == MessageRequestMode::Pop)
+        {
+            tracing::debug!(group = self.name, topic, "asked to pop");
+            return Ok(None);
+        }
+        let mine = assignments.into_iter();
+        Ok(Some(
+            mine.filter_map(|assignment| assignment.message_queue)
+                .collect(),
+        ))
     }
 
     /// Gives up what is no longer ours and takes what is.

@@ -12,7 +12,8 @@ use sluice_client::{MessageQueue, PushConsumer, PushConsumerBuilder, StartAt};
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{
     BrokerData, GetConsumerListByGroupResponseBody, HeartbeatData, LockBatchRequestBody,
-    LockBatchResponseBody, QueueData, ResetOffsetBody, TopicRouteData,
+    LockBatchResponseBody, MessageQueueAssignment, MessageRequestMode, QueryAssignmentResponseBody,
+    QueueData, ResetOffsetBody, TopicRouteData,
 };
 use sluice_protocol::code::{request, response};
 use sluice_protocol::fastjson;
@@ -75,6 +76,7 @@ struct Broker {
     members: Mutex<BTreeSet<String>>,
     seen: Mutex<Vec<RemotingCommand>>,
     holds: Mutex<Vec<(i32, Option<String>)>>,
+    assignment: Mutex<Option<QueryAssignmentResponseBody>>,
     held: Mutex<Vec<(RemotingCommand, Responder)>>,
 }
 
@@ -153,6 +155,23 @@ impl Cluster {
         self.broker.offsets.lock().get(queue).copied()
     }
 
+    /// What QUERY_ASSIGNMENT answers from now on; it is not served before. Everybody is told that the
+    /// group has changed.
+    pub fn assign(&self, queues: Option<&[MessageQueue]>, mode: MessageRequestMode) {
+        let assignment = |queue: &MessageQueue| MessageQueueAssignment {
+            message_queue: Some(queue.clone()),
+            mode,
+        };
+        *self.broker.assignment.lock() = Some(QueryAssignmentResponseBody {
+            message_queue_assignments: queues.map(|queues| queues.iter().map(assignment).collect()),
+        });
+        let mut changed = RemotingCommand::request(request::NOTIFY_CONSUMER_IDS_CHANGED, 0);
+        changed.ext.put("consumerGroup", "g");
+        for connection in self.server.connections() {
+            connection.one_way(changed.clone());
+        }
+    }
+
     /// RESET_CONSUMER_CLIENT_OFFSET to everybody.
     pub fn reset(&self, queue: MessageQueue, offset: i64) {
         let mut reset = RemotingCommand::request(request::RESET_CONSUMER_CLIENT_OFFSET, 0);
@@ -203,6 +222,12 @@ impl Broker {
                 };
                 success.with_body(json(&body))
             }
+            request::QUERY_ASSIGNMENT => match &*self.assignment.lock() {
+                Some(assignment) => success.with_body(json(assignment)),
+                None => {
+                    return responder.refuse(response::REQUEST_CODE_NOT_SUPPORTED, "400");
+                }
+            },
             request::QUERY_CONSUMER_OFFSET => match self.offsets.lock().get(&queue_of(&request)) {
                 Some(offset) => with(success, &[("offset", *offset)]),
                 None => return responder.refuse(response::QUERY_NOT_FOUND, "none yet"),

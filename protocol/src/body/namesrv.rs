@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::tolerant;
+use super::{MessageQueue, tolerant};
+use crate::topic::perm;
+
+/// Most queues of one broker that are listed; no broker has as many.
+const QUEUES_MAX: i32 = 65_536;
 
 /// Where a topic's queues are (105).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -17,6 +21,23 @@ pub struct TopicRouteData {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_topic_conf: Option<String>,
     pub queue_datas: Vec<QueueData>,
+}
+
+impl TopicRouteData {
+    /// The queues of `topic`, whose route this is, that consumers may read, on all brokers.
+    pub fn readable_queues(&self, topic: &str) -> Vec<MessageQueue> {
+        let readable = |data: &&QueueData| data.perm & perm::READ != 0;
+        let queues = |data: &QueueData| {
+            let (topic, broker_name) = (topic.to_owned(), data.broker_name.clone());
+            (0..data.read_queue_nums.min(QUEUES_MAX)).map(move |queue_id| MessageQueue {
+                topic: topic.clone(),
+                broker_name: broker_name.clone(),
+                queue_id,
+            })
+        };
+        let data = self.queue_datas.iter().filter(readable);
+        data.flat_map(queues).collect()
+    }
 }
 
 /// The addresses of one broker name, by broker id.

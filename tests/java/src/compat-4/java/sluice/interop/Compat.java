@@ -1,5 +1,6 @@
 package sluice.interop;
 
+import java.util.Map;
 import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -9,6 +10,9 @@ import org.apache.rocketmq.common.subscription.SubscriptionGroupConfig;
 /** The few types that live in other packages in client 4.x. */
 final class Compat {
     private Compat() {}
+
+    /** Nothing: this line has no scenarios of its own. */
+    static void register(Map<String, Scenarios.Body> all) {}
 
     static void broadcast(DefaultMQPushConsumer consumer) {
         consumer.setMessageModel(MessageModel.BROADCASTING);

@@ -1,5 +1,6 @@
 package sluice.interop;
 
+import java.util.Map;
 import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -9,6 +10,11 @@ import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfi
 /** The few types that live in other packages in client 5.x. */
 final class Compat {
     private Compat() {}
+
+    /** Scenarios that only this line can play. */
+    static void register(Map<String, Scenarios.Body> all) {
+        AssignmentScenarios.register(all);
+    }
 
     static void broadcast(DefaultMQPushConsumer consumer) {
         consumer.setMessageModel(MessageModel.BROADCASTING);

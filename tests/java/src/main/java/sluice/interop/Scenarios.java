@@ -35,6 +35,7 @@ public final class Scenarios {
         // The longest first: in every broker it waits for a client's own timers.
         all.put("reset_by_time_online", OffsetScenarios::resetOnline);
         RebalanceScenarios.register(all);
+        Compat.register(all);
         SendScenarios.register(all);
         ConsumeScenarios.register(all);
         OrderlyScenarios.register(all);
