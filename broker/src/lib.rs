@@ -21,6 +21,7 @@ mod http;
 pub mod locks;
 pub mod long_poll;
 pub mod offsets;
+mod plugin_strategy;
 mod registration;
 pub mod request_modes;
 mod routes;

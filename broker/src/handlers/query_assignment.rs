@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use sluice_allocation::{AllocateStrategy, Average, AverageByCircle, ConsistentHash, sort};
+use sluice_plugins::World;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{
     MessageModel, MessageQueue, MessageQueueAssignment, MessageRequestMode,
@@ -17,6 +18,7 @@ use sluice_remoting::Responder;
 
 use crate::clients::ConsumerGroup;
 use crate::error::Refusal;
+use crate::plugin_strategy::PluginStrategy;
 use crate::{Answer, Broker};
 
 /// The client's queues of a topic, or no assignment: it keeps what it has then, and asks again.
@@ -89,13 +91,19 @@ async fn cluster_queues(broker: &Broker, topic: &str) -> Option<Vec<MessageQueue
 
 /// How queues of the topic are shared out in the group when its members ask for `name`.
 ///
-/// Unlike Java's, any built-in strategy that needs no settings is served.
+/// A plugin bound there decides, whatever they ask for. Unlike Java's, any built-in strategy that
+/// needs no settings is served.
 fn strategy(
-    _broker: &Broker,
-    _topic: &str,
-    _group: &str,
+    broker: &Broker,
+    topic: &str,
+    group: &str,
     name: &str,
 ) -> Option<Arc<dyn AllocateStrategy>> {
+    let bound = broker.plugins.chain(World::AllocateStrategy, topic, group);
+    if let Some(bound) = bound.into_iter().next() {
+        let group = group.to_owned();
+        return Some(Arc::new(PluginStrategy { bound, group }));
+    }
     let built_in: [Arc<dyn AllocateStrategy>; 3] = [
         Arc::new(Average),
         Arc::new(AverageByCircle),
