@@ -145,12 +145,12 @@ pub fn set_message_request_mode(
             let why = format!("topic[{}] not exist", set.topic);
             return Err(Refusal::NoSuchTopic(why));
         }
+        if set.mode == MessageRequestMode::Pop {
+            return Err(Refusal::NotServed("message request mode POP"));
+        }
         if broker.group_or_create(&set.consumer_group).is_none() {
             let why = "subscription group does not exist";
             return Err(Refusal::NoSuchGroup(why.to_owned()));
-        }
-        if set.mode == MessageRequestMode::Pop {
-            return Err(Refusal::NotServed("message request mode POP"));
         }
         tracing::info!(
             topic = set.topic,

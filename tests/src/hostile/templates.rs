@@ -28,6 +28,9 @@ impl Target {
 
 const HEARTBEAT: &str = r#"{"clientID":"hostile@1","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"g1","messageModel":"CLUSTERING","subscriptionDataSet":[{"classFilterMode":false,"codeSet":[2598919],"expressionType":"TAG","subString":"TagA","subVersion":1700000000000,"tagsSet":["TagA"],"topic":"orders"}],"unitMode":false}],"producerDataSet":[{"groupName":"pg"}]}"#;
 const QUEUES: &str = r#"{"clientId":"hostile@1","consumerGroup":"g1","mqSet":[{"brokerName":"broker-a","queueId":0,"topic":"orders"}]}"#;
+const ASSIGNMENT: &str = r#"{"clientId":"hostile@1","consumerGroup":"g1","messageModel":"CLUSTERING","strategyName":"CONSISTENT_HASH","topic":"orders"}"#;
+const REQUEST_MODE: &str =
+    r#"{"consumerGroup":"g1","mode":"PULL","popShareQueueNum":0,"topic":"orders"}"#;
 const SQL_CHECK: &str = r#"{"clientId":"hostile@1","group":"g1","namespace":"","subscriptionData":{"expressionType":"SQL92","subString":"a > 1","subVersion":1700000000000,"topic":"orders"}}"#;
 const GROUP: &str = r#"{"consumeEnable":true,"consumeTimeoutMinute":15,"groupName":"g1","groupRetryPolicy":{"type":"CUSTOMIZED"},"retryMaxTimes":16,"retryQueueNums":1}"#;
 const VERSION: &str = r#"{"counter":7,"stateVersion":0,"timestamp":1700000000000}"#;
@@ -115,6 +118,8 @@ fn broker() -> Vec<RemotingCommand> {
         template(code::GET_EARLIEST_MSG_STORETIME, queue, ""),
         template(code::LOCK_BATCH_MQ, "", QUEUES),
         template(code::UNLOCK_BATCH_MQ, "", QUEUES),
+        template(code::QUERY_ASSIGNMENT, "", ASSIGNMENT),
+        template(code::SET_MESSAGE_REQUEST_MODE, "", REQUEST_MODE),
         template(
             code::QUERY_MESSAGE,
             "topic=orders;key=k1;maxNum=4;beginTimestamp=0;endTimestamp=9223372036854775807",
