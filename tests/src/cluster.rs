@@ -160,7 +160,7 @@ impl Broker {
         format!(
             "brokerName=broker-a\nbrokerClusterName=DefaultCluster\nbrokerId=0\nlistenPort={port}\nhaListenPort={ha}\n\
              brokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nautoCreateTopicEnable=true\nmappedFileSizeCommitLog=67108864\n\
-             waitTimeMillsInSendQueue=5000\n\
+             waitTimeMillsInSendQueue=5000\nenablePropertyFilter=true\n\
              storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n{more}",
             more = self.more,
             port = self.port,

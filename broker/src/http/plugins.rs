@@ -172,7 +172,7 @@ fn changed(broker: &Broker, binding: Binding, what: &'static str) -> Binding {
         topic = binding.topic,
         group = binding.group,
         version = binding.current,
-        what
+        "{what}"
     );
     broker.long_poll.wake_topic(&binding.topic);
     binding

@@ -40,6 +40,7 @@ public final class Scenarios {
         ConsumeScenarios.register(all);
         OrderlyScenarios.register(all);
         PullScenarios.register(all);
+        FilterScenarios.register(all);
         OffsetScenarios.register(all);
         QueryScenarios.register(all);
         AdminScenarios.register(all);

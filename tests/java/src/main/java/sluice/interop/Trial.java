@@ -1,0 +1,91 @@
+package sluice.interop;
+
+import java.util.List;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.exception.MQBrokerException;
+import org.apache.rocketmq.client.exception.MQClientException;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
+
+/**
+ * A plain program of a stock client, driven line by line.
+ *
+ * <p>{@code consume <namesrv> <topic> <group> [sql]} prints {@code GOT <body>} and {@code PROPERTY <name>=<value>} for
+ * each message until its input ends; {@code STARTED}, or {@code REFUSED <code> <text>} when it can't start.
+ * {@code produce <namesrv> <topic>} sends each line of its input, {@code body[TAB name=value]...}, and prints
+ * {@code SENT <topic>} or {@code REFUSED <code> <text>}.
+ */
+public final class Trial {
+    private Trial() {}
+
+    public static void main(String[] args) throws Exception {
+        switch (args[0]) {
+            case "consume" -> consume(List.of(args).subList(1, args.length));
+            case "produce" -> produce(args[1], args[2]);
+            default -> throw new IllegalArgumentException(args[0]);
+        }
+        Runtime.getRuntime().halt(0);
+    }
+
+    private static void consume(List<String> args) throws Exception {
+        var consumer = new DefaultMQPushConsumer(args.get(2));
+        consumer.setNamesrvAddr(args.get(0));
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        if (args.size() > 3) {
+            consumer.subscribe(args.get(1), MessageSelector.bySql(args.get(3)));
+        } else {
+            consumer.subscribe(args.get(1), "*");
+        }
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            synchronized (System.out) {
+                messages.forEach(message -> {
+                    message.getProperties().forEach((name, value) -> System.out.println("PROPERTY " + name + "=" + value));
+                    System.out.println("GOT " + Scene.text(message));
+                });
+                System.out.flush();
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        try {
+            consumer.start();
+        } catch (MQClientException e) {
+            System.out.println("REFUSED " + e.getResponseCode() + " " + e.getMessage());
+            return;
+        }
+        System.out.println("STARTED");
+        while (System.in.read() >= 0) {
+            // Until the input ends.
+        }
+        consumer.shutdown();
+    }
+
+    private static void produce(String namesrv, String topic) throws Exception {
+        var producer = new DefaultMQProducer("trial-producer");
+        producer.setNamesrvAddr(namesrv);
+        producer.setSendMsgTimeout(10_000);
+        producer.start();
+        var input = new java.io.BufferedReader(new java.io.InputStreamReader(System.in));
+        for (String line = input.readLine(); line != null; line = input.readLine()) {
+            String[] parts = line.split("\t");
+            var message = new Message(topic, "T", Scene.bytes(parts[0]));
+            for (int i = 1; i < parts.length; i++) {
+                String[] property = parts[i].split("=", 2);
+                message.putUserProperty(property[0], property[1]);
+            }
+            try {
+                var result = producer.send(message);
+                System.out.println("SENT " + result.getMessageQueue().getTopic());
+            } catch (MQBrokerException e) {
+                System.out.println("REFUSED " + e.getResponseCode() + " " + e.getErrorMessage());
+            } catch (MQClientException e) {
+                System.out.println("REFUSED " + e.getResponseCode() + " " + e.getMessage());
+            }
+            System.out.flush();
+        }
+        producer.shutdown();
+    }
+}
