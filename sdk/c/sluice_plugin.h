@@ -21,7 +21,8 @@
  *     SLUICE_FILTER(configure, filter)
  *
  * Build it for wasm32-freestanding with any clang; the broker takes the module as it is. Include the
- * header in one source file only.
+ * header in one source file only. (sluice_native.h includes it for native libraries, which get the texts,
+ * settings and blocks of this file and nothing else.)
  *
  * Memory that the broker or a plugin allocates during a call is given back when the next call begins.
  * What `configure` has seen and allocated is kept for good.
@@ -74,6 +75,7 @@ static inline bool sluice_parse_i64(sluice_text text, int64_t *value) {
     return true;
 }
 
+#ifdef __wasm__
 /* ---- memory -------------------------------------------------------------------------------- */
 
 extern uint8_t __heap_base;
@@ -110,6 +112,7 @@ sluice_cabi_realloc(void *old, uint32_t old_len, uint32_t align, uint32_t len) {
     sluice_copy(fresh, old, old_len < len ? old_len : len);
     return fresh;
 }
+#endif
 
 /* ---- settings and needs -------------------------------------------------------------------- */
 
@@ -178,7 +181,7 @@ typedef struct {
     uint32_t row;
 } sluice_message;
 
-/* Numbers are little-endian, as is WASM. */
+/* Numbers are little-endian, as is every machine that Sluice runs on. */
 static inline uint32_t sluice_u32_at(const uint8_t *at) {
     uint32_t word;
     __builtin_memcpy(&word, at, 4);
@@ -240,6 +243,16 @@ static inline sluice_text sluice_body(sluice_message message) {
     return sluice_pointed(block, block->bodies_at + message.row * 8);
 }
 
+/* ---- answers ------------------------------------------------------------------------------- */
+
+typedef enum {
+    SLUICE_DROP = 0,
+    SLUICE_PASS = 1,
+    SLUICE_HOLD = 2,   /* the queue is held before it, and it is judged again later */
+    SLUICE_FAILED = 3, /* the binding's failure policy decides */
+} sluice_verdict;
+
+#ifdef __wasm__
 /* ---- what the broker does for a plugin ------------------------------------------------------- */
 
 typedef enum { SLUICE_DEBUG, SLUICE_INFO, SLUICE_WARN, SLUICE_ERROR } sluice_level;
@@ -322,14 +335,7 @@ static inline bool sluice_kv_delete(sluice_text key) {
     return !answer.tag;
 }
 
-/* ---- answers ------------------------------------------------------------------------------- */
-
-typedef enum {
-    SLUICE_DROP = 0,
-    SLUICE_PASS = 1,
-    SLUICE_HOLD = 2,   /* the queue is held before it, and it is judged again later */
-    SLUICE_FAILED = 3, /* the binding's failure policy decides */
-} sluice_verdict;
+/* ---- edits --------------------------------------------------------------------------------- */
 
 #define SLUICE_EDITS_MAX 512
 
@@ -490,5 +496,6 @@ static inline sluice_block sluice_block_of(const uint8_t *at, uint32_t len) {
  * void after_consume(sluice_message) */
 #define SLUICE_CONSUME_HOOK(configure, before_deliver, after_consume) \
     SLUICE_HOOK(configure, "before-deliver", before_deliver, "after-consume", after_consume)
+#endif /* __wasm__ */
 
 #endif
