@@ -3,6 +3,8 @@
 //! A canary is a client whose id contains the setting `canary` (canary). Setting `one-in` (10): every
 //! so many queues, one is theirs. Without canaries, or with canaries only, all share all queues.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{AllocateStrategy, Binding, MessageQueue, export_allocate_strategy};
 
 struct Canary {

@@ -6,6 +6,8 @@
 //! A key is taken before its message is stored: when the store then fails, `retry-ms` (3000) is how
 //! long the producer's next try is refused. After a successful store it is kept for the window.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{Binding, Column, Edits, Message, Needs, SendHook, export_send_hook, host, kv};
 
 struct Dedup {

@@ -4,6 +4,8 @@
 //! `cn-east = 30.5,118.3 32.0,122.2 29.1,122.0`. A line between two corners is straight in degrees;
 //! an area does not cross the 180th meridian. An unknown area, or a point that is no point: NULL.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{Binding, Column, Function, Message, Needs, Value, export_function};
 
 /// Latitude and longitude in degrees.

@@ -5,6 +5,8 @@
 //! JSON for other values), `above` and `below` (numbers, both allowed), or none: the
 //! value must be there and not be null. A body that is no JSON does not pass.
 
+#![forbid(unsafe_code)]
+
 use serde_json::Value;
 use sluice_plugin::{Binding, Filter, Message, Needs, Verdict, export_filter};
 

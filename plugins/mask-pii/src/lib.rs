@@ -3,6 +3,8 @@
 //! A card number is 13 to 19 digits, with single blanks or dashes between them if any, whose check
 //! digit (Luhn) is right. Settings: `mask` (*), one character.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{Binding, Edits, Message, Needs, SendHook, export_send_hook, host};
 
 struct MaskPii {

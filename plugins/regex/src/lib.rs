@@ -4,6 +4,8 @@
 //! joined by ` && `. A message without the property matches nothing. Without a property's name the
 //! whole expression is matched against the tag.
 
+#![forbid(unsafe_code)]
+
 use regex_lite::Regex;
 use sluice_plugin::{Binding, Column, Language, Message, Needs, Verdict, export_language};
 

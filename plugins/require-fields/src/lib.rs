@@ -3,6 +3,8 @@
 //! Settings: one for each property, its name and what its value must be: `text` (not empty),
 //! `integer`, `number`, `boolean`, or values between bars, as in `eu|us|cn`.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{Binding, Column, Edits, Message, Needs, SendHook, export_send_hook};
 
 /// What a value must be.

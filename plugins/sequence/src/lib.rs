@@ -2,6 +2,8 @@
 //!
 //! Settings: `above` (10), `multiple-of` (3).
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{Binding, Column, Filter, Message, Needs, Verdict, export_filter};
 
 struct Sequence {

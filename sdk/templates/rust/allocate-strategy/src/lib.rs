@@ -1,5 +1,7 @@
 //! Queue n goes to client n modulo the number of clients, from the setting `first` on.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{AllocateStrategy, Binding, MessageQueue, export_allocate_strategy};
 
 struct InTurn {
@@ -8,7 +10,9 @@ struct InTurn {
 
 impl AllocateStrategy for InTurn {
     fn configure(binding: &Binding) -> Result<Self, String> {
-        Ok(InTurn { first: binding.parse("first")?.unwrap_or(0) })
+        Ok(InTurn {
+            first: binding.parse("first")?.unwrap_or(0),
+        })
     }
 
     fn allocate(
@@ -36,8 +40,11 @@ mod tests {
     #[test]
     fn each_queue_has_one_client() {
         let strategy = InTurn::configure(&binding(&[("first", "1")])).unwrap();
-        let queue =
-            |queue_id| MessageQueue { topic: "topic".into(), broker: "broker-a".into(), queue_id };
+        let queue = |queue_id| MessageQueue {
+            topic: "topic".into(),
+            broker: "broker-a".into(),
+            queue_id,
+        };
         let queues: Vec<_> = (0..5).map(queue).collect();
         let clients = ["a", "b"].map(str::to_owned);
         let of = |client| strategy.allocate("group", client, &queues, &clients);

@@ -1,5 +1,7 @@
 //! Keeps internal messages from the group, and card numbers out of the others.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{
     Binding, Column, ConsumeHook, Edits, Field, Message, Needs, export_consume_hook, host,
 };
@@ -12,7 +14,10 @@ struct Outbound {
 impl ConsumeHook for Outbound {
     fn configure(_: &Binding, needs: &mut Needs) -> Result<Self, String> {
         needs.field(Field::ReconsumeTimes);
-        Ok(Outbound { internal: needs.property("internal"), card: needs.property("card") })
+        Ok(Outbound {
+            internal: needs.property("internal"),
+            card: needs.property("card"),
+        })
     }
 
     fn before_deliver(&mut self, message: &Message<'_>, edits: &mut Edits<'_>) {
@@ -42,9 +47,16 @@ mod tests {
     fn internal_messages_stay_and_cards_go() {
         let mut plugin = testing::consume_hook::<Outbound>(&[]).unwrap();
         let card = Sample::new().property("card", "4111");
-        let samples = [card.clone(), Sample::new(), card.property("internal", "TRUE")];
+        let samples = [
+            card.clone(),
+            Sample::new(),
+            card.property("internal", "TRUE"),
+        ];
         plugin.before_deliver(&samples, |edits| {
-            assert_eq!(edits, [(0, Edit::DeleteProperty { key: "card" }), (2, Edit::Drop)]);
+            assert_eq!(
+                edits,
+                [(0, Edit::DeleteProperty { key: "card" }), (2, Edit::Drop)]
+            );
         });
     }
 

@@ -1,5 +1,7 @@
 //! `{{name}}(value, size)`: in which bucket of that size a value lies.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{Binding, Column, Function, Message, Needs, Value, export_function};
 
 struct Bucket {
@@ -13,7 +15,10 @@ impl Function for Bucket {
         if arguments != 2 {
             return Err("value and size are expected".into());
         }
-        Ok(Bucket { value: needs.argument(0), size: needs.argument(1) })
+        Ok(Bucket {
+            value: needs.argument(0),
+            size: needs.argument(1),
+        })
     }
 
     fn call<'a>(&'a mut self, message: &Message<'a>) -> Value<'a> {
@@ -35,9 +40,12 @@ mod tests {
     fn a_value_lies_in_one_bucket() {
         let call = |value| Sample::new().argument(value).argument(Some("10"));
         let mut plugin = testing::function::<Bucket>(&[], 2).unwrap();
-        plugin.values(&[call(Some("25")), call(Some("-1")), call(None)], |values| {
-            assert_eq!(values, [Value::Integer(2), Value::Integer(-1), Value::Null]);
-        });
+        plugin.values(
+            &[call(Some("25")), call(Some("-1")), call(None)],
+            |values| {
+                assert_eq!(values, [Value::Integer(2), Value::Integer(-1), Value::Null]);
+            },
+        );
     }
 
     #[test]

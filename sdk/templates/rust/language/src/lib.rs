@@ -1,5 +1,7 @@
 //! Conditions `name=value` joined by `&`, all of which must hold.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{Binding, Column, Language, Message, Needs, Verdict, export_language};
 
 struct Conditions(Vec<(Column<str>, String)>);

@@ -1,5 +1,7 @@
 //! Refuses messages without an order id, and notes when a message came.
 
+#![forbid(unsafe_code)]
+
 use sluice_plugin::{Binding, Column, Edits, Message, Needs, SendHook, export_send_hook, host};
 
 struct Orders {
@@ -8,7 +10,9 @@ struct Orders {
 
 impl SendHook for Orders {
     fn configure(_: &Binding, needs: &mut Needs) -> Result<Self, String> {
-        Ok(Orders { order_id: needs.property("orderId") })
+        Ok(Orders {
+            order_id: needs.property("orderId"),
+        })
     }
 
     fn before_send(&mut self, message: &Message<'_>, edits: &mut Edits<'_>) {
@@ -38,7 +42,16 @@ mod tests {
         let samples = [Sample::new().property("orderId", "7"), Sample::new()];
         plugin.before_send(&samples, |edits| {
             let value = b"1700000000000";
-            assert_eq!(edits[0], (0, Edit::SetProperty { key: "receivedAt", value }));
+            assert_eq!(
+                edits[0],
+                (
+                    0,
+                    Edit::SetProperty {
+                        key: "receivedAt",
+                        value
+                    }
+                )
+            );
             assert!(matches!(edits[1], (1, Edit::Reject { code: None, .. })));
         });
     }
