@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""Builds the shipped plugins and every plugin template to WASM, each with the command its author would use.
+
+    tests/guests/build.py [--out DIR] [--keep] [--only LANGUAGE,...]
+
+--out DIR   where the modules go: NAME.wasm, template-LANGUAGE-KIND.wasm (target/guests)
+--keep      puts the shipped plugins' modules beside their sources too (plugins/NAME/NAME.wasm)
+
+What a toolchain that can't be had would build is "not rebuilt", which is no failure; a build that
+fails is one. Toolchains that are not installed are kept in .cache/guests.
+"""
+
+import argparse
+import filecmp
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tomllib
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+HERE = REPO / "tests" / "guests"
+CACHE = REPO / ".cache" / "guests"
+TEMPLATES = REPO / "sdk" / "templates"
+ZIG = "ziglang==0.17.1"
+WASM = "wasm32-unknown-unknown"
+
+
+class NotToBeHad(Exception):
+    """A toolchain is neither here nor to be installed."""
+
+
+def run(command, **options):
+    subprocess.run([str(word) for word in command], check=True, **options)
+
+
+def attempt(command, **options):
+    """Whether a command that may well fail succeeds."""
+    try:
+        done = subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
+
+
+# Toolchains: each answers the environment for its builds.
+
+
+def rust():
+    """Any cargo, and std for the target: rustup's, or built from Debian's sources."""
+    if not shutil.which("cargo"):
+        raise NotToBeHad("there is no cargo")
+    run(["cargo", "fetch", "-q"], cwd=REPO)
+    # No module holds the name of a folder of the machine that built it.
+    cargo_home = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))
+    crates = (cargo_home / "registry" / "src").glob("*")
+    flags = ["-Clink-arg=-zstack-size=65536", f"--remap-path-prefix={REPO}=/sluice"]
+    flags += [f"--remap-path-prefix={folder}=/crates" for folder in sorted(crates)]
+    if not has_wasm_std() and not (attempt(["rustup", "target", "add", WASM]) and has_wasm_std()):
+        if not attempt(["sh", HERE / "rust-std.sh", CACHE / "rust"]):
+            raise NotToBeHad(f"std for {WASM}: rustup target add {WASM}")
+        flags.insert(0, f"--sysroot={CACHE / 'rust' / 'sysroot'}")
+    return {"RUSTFLAGS": " ".join(flags)}
+
+
+def has_wasm_std():
+    found = subprocess.run(["rustc", "--print", "target-libdir", "--target", WASM], capture_output=True, text=True)
+    return found.returncode == 0 and any(pathlib.Path(found.stdout.strip()).glob("libstd-*.rlib"))
+
+
+def zig():
+    """Zig from PyPI, which is a C compiler for WASM too."""
+    venv = CACHE / "zig"
+    if not (venv / "whole").exists():
+        pip = venv / "bin" / "pip"
+        if not attempt([sys.executable, "-m", "venv", venv]) or not attempt([pip, "install", "-q", ZIG]):
+            raise NotToBeHad(f"pip install {ZIG}")
+        (venv / "whole").touch()
+    return {"PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+
+def assemblyscript():
+    """The compiler from npm, in the versions of the lock file."""
+    folder = CACHE / "assemblyscript"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "package-lock.json"
+    wanted = HERE / "package-lock.json"
+    if not (folder / "node_modules" / "assemblyscript").exists() or not filecmp.cmp(lock, wanted, shallow=False):
+        shutil.copy(HERE / "package.json", folder)
+        shutil.copy(wanted, lock)
+        if not attempt(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder):
+            raise NotToBeHad("npm install assemblyscript")
+    return {}
+
+
+def go():
+    """Go 1.24 or later."""
+    if not attempt(["go", "version"]):
+        raise NotToBeHad("there is no go")
+    return {}
+
+
+TOOLCHAINS = {"rust": rust, "c": zig, "zig": zig, "assemblyscript": assemblyscript, "go": go}
+
+
+def instantiate(template, folder, name):
+    """What `sluice plugin new` does: a copy with its placeholders filled in."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(template, folder)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            text = file.read_text()
+            file.write_text(text.replace("{{name}}", name).replace("{{sdk}}", str(REPO / "sdk")))
+
+
+def build_template(language, kind, env, out):
+    name = f"template-{language}-{kind}"
+    folder = CACHE / "templates" / name
+    instantiate(TEMPLATES / language / kind, folder, name)
+    if language == "assemblyscript":
+        (folder / "node_modules").symlink_to(CACHE / "assemblyscript" / "node_modules")
+    manifest = tomllib.loads((folder / "plugin.toml").read_text())
+    if language == "rust":
+        # One folder for all of them, so that what they share is built once.
+        env = env | {"CARGO_TARGET_DIR": str(CACHE / "target"), "CARGO_TERM_QUIET": "true"}
+        run(["cargo", "test", "--lib"], cwd=folder, env=os.environ | env | {"RUSTFLAGS": ""}, stdout=subprocess.DEVNULL)
+    run(manifest["build"], cwd=folder, env=os.environ | env | manifest.get("env", {}), stdout=subprocess.DEVNULL)
+    output = pathlib.Path(manifest["output"])
+    if language == "rust":
+        output = CACHE / output
+    shutil.copyfile(folder / output, out / f"{name}.wasm")
+    return f"{name}.wasm"
+
+
+def build_plugins(env, out, keep):
+    """The shipped plugins: members of the workspace whose package is plugin-NAME."""
+    target = CACHE / "target"
+    env = os.environ | env | {"CARGO_TARGET_DIR": str(target)}
+    run(["cargo", "build", "-q", "--profile", "guest", "--target", WASM, "-p", "plugin-*"], cwd=REPO, env=env)
+    for manifest in sorted((REPO / "plugins").glob("*/Cargo.toml")):
+        name = manifest.parent.name
+        if tomllib.loads(manifest.read_text())["package"]["name"] != f"plugin-{name}":
+            continue
+        built = target / WASM / "guest" / f"plugin_{name.replace('-', '_')}.wasm"
+        shutil.copyfile(built, out / f"{name}.wasm")
+        shipped = manifest.parent / f"{name}.wasm"
+        if keep:
+            shutil.copyfile(built, shipped)
+        same = shipped.exists() and filecmp.cmp(built, shipped, shallow=False)
+        yield f"{name}.wasm", "" if same else "  differs from the module beside its source"
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--out", type=pathlib.Path, default=REPO / "target" / "guests")
+    arguments.add_argument("--keep", action="store_true")
+    arguments.add_argument("--only", default=",".join(TOOLCHAINS))
+    options = arguments.parse_args()
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+
+    def report(name, note=""):
+        print(f"{(out / name).stat().st_size:>9}  {name}{note}", flush=True)
+
+    failed = False
+    for language in options.only.split(","):
+        kinds = sorted(folder.name for folder in (TEMPLATES / language).iterdir() if folder.is_dir())
+        try:
+            env = TOOLCHAINS[language]()
+            if language == "rust":
+                for name, note in build_plugins(env, out, options.keep):
+                    report(name, note)
+            for kind in kinds:
+                report(build_template(language, kind, env, out))
+        except NotToBeHad as reason:
+            print(f"not rebuilt: {language} ({reason})", flush=True)
+        except subprocess.CalledProcessError as error:
+            print(f"failed: {language}: {error}", file=sys.stderr, flush=True)
+            failed = True
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
