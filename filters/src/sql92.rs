@@ -15,7 +15,7 @@ mod properties;
 mod rules;
 mod scan;
 
-use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 
 use sluice_protocol::message::Record;
@@ -27,6 +27,7 @@ use crate::{ExpressionError, MessageFilter, Verdict};
 use evaluate::{Answers, Machine, Slots};
 use outcomes::Outcomes;
 use program::Program;
+use properties::Key;
 
 /// What an expression comes to for one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,21 +112,17 @@ impl Sql92 {
 
     /// What it comes to with these stored properties. Functions are not called: they fail.
     pub fn evaluate(&self, properties: &[u8]) -> Outcome {
-        let text = properties::decode(properties);
+        let mended = OnceCell::new();
         let mut slots = self.slots();
-        properties::collect(&text, &self.program.slots, &mut slots);
+        self.collect(properties, &mended, &mut slots);
         self.alone(&slots)
     }
 
     /// As [`Sql92::evaluate`], with `property` to look properties up. Unlike a stored property one may
     /// be empty here.
     pub fn evaluate_with<'p>(&self, property: impl Fn(&str) -> Option<&'p str>) -> Outcome {
-        let slots: Slots<'_> = self
-            .program
-            .slots
-            .iter()
-            .map(|name| property(name))
-            .collect();
+        let value = |key: &Key| property(&key.name).map(str::as_bytes);
+        let slots: Slots<'_> = self.program.slots.iter().map(value).collect();
         self.alone(&slots)
     }
 
@@ -133,7 +130,22 @@ impl Sql92 {
         Slots::from_elem(None, self.program.slots.len())
     }
 
-    fn alone(&self, slots: &[Option<&str>]) -> Outcome {
+    /// Fills the slots; `mended` keeps properties that had to be mended first.
+    fn collect<'a>(
+        &self,
+        properties: &'a [u8],
+        mended: &'a OnceCell<String>,
+        slots: &mut [Option<&'a [u8]>],
+    ) {
+        slots.fill(None);
+        if !properties::collect(properties, &self.program.slots, slots) {
+            let text = mended.get_or_init(|| properties::mended(properties));
+            slots.fill(None);
+            properties::collect(text.as_bytes(), &self.program.slots, slots);
+        }
+    }
+
+    fn alone(&self, slots: &[Option<&[u8]>]) -> Outcome {
         let failed = vec![vec![Value::Failed]; self.program.calls.len()];
         let ends = Machine::new(&self.program).run(slots, &mut Answers::new(&failed, 0));
         outcome(ends)
@@ -175,14 +187,11 @@ impl Sql92 {
         is_settled: fn(Outcomes) -> bool,
         mut put: impl FnMut(usize, Result<Outcomes, Raised>),
     ) {
-        let texts: Vec<Cow<'_, str>> = records
-            .iter()
-            .map(|record| properties::decode(record.properties()))
-            .collect();
+        let mended = vec![OnceCell::new(); records.len()];
         let mut open: Vec<usize> = (0..records.len()).collect();
         let mut given = Vec::with_capacity(self.program.calls.len());
         loop {
-            let rows = self.advance(&texts, &given, &mut open, is_settled, &mut put);
+            let rows = self.advance(records, &mended, &given, &mut open, is_settled, &mut put);
             let Some(call) = self.program.calls.get(given.len()) else {
                 break;
             };
@@ -203,7 +212,8 @@ impl Sql92 {
     /// the next function is to be asked.
     fn advance<'a>(
         &'a self,
-        texts: &'a [Cow<'_, str>],
+        records: &'a [Record<'_>],
+        mended: &'a [OnceCell<String>],
         given: &'a [Vec<Value>],
         open: &mut Vec<usize>,
         is_settled: fn(Outcomes) -> bool,
@@ -213,8 +223,7 @@ impl Sql92 {
         let mut machine = Machine::new(&self.program);
         let mut rows = Vec::new();
         open.retain(|&row| {
-            slots.fill(None);
-            properties::collect(&texts[row], &self.program.slots, &mut slots);
+            self.collect(records[row].properties(), &mended[row], &mut slots);
             let mut answers = Answers::new(given, row);
             let ends = machine.run(&slots, &mut answers);
             if !ends.is_ok_and(|ends| !is_settled(ends)) {

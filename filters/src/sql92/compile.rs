@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use memchr::memmem::Finder;
 use pest::iterators::Pair;
 
 use super::evaluate::Cell;
@@ -9,7 +10,8 @@ use super::functions::{Argument, Functions};
 use super::number::parse_f64;
 use super::outcomes::Outcomes;
 use super::parse::{Symbol, parse};
-use super::program::{Call, Op, Order, Place, Program};
+use super::program::{Call, Needle, Op, Order, Program, Source};
+use super::properties::Key;
 use super::rules::{Kind, Literal, Operand};
 use super::scan::scan;
 use crate::{ExpressionError, Position, Rule};
@@ -108,9 +110,11 @@ impl Compiler<'_> {
                 let operator = if rule == Symbol::equal { "=" } else { "<>" };
                 let right = self.comparison(suffix.into_inner().nth(1).expect(GRAMMAR))?;
                 left.check_equality(&right, operator, self.text)?;
-                self.emit(Op::Equal, start);
+                let (left, right) = self.sources();
+                self.emit(Op::Equal(left, right), start);
             } else {
-                self.emit(Op::IsNull, start);
+                let value = self.source();
+                self.emit(Op::IsNull(value), start);
             }
             if let Symbol::differ | Symbol::is_not_null = rule {
                 self.emit(Op::Not, start);
@@ -150,12 +154,14 @@ impl Compiler<'_> {
         let jump = self.emit(Op::JumpIfNull(0), start);
         let right = self.unary(parts.next().expect(GRAMMAR))?;
         right.check_order(operator, self.text)?;
-        self.emit(Op::Order(order), start);
-        if let Kind::Literal(_) | Kind::Property = right.kind {
-            // It can't fail. No jump in the one instruction behind it, so nothing to mend.
-            self.program.ops.remove(jump);
-            self.program.offsets.remove(jump);
+        let source = self.source();
+        if self.program.ops.len() == jump + 1 {
+            // Read in place, it can't fail.
+            self.cut(jump);
+            let left = self.source();
+            self.emit(Op::Order(order, left, source), start);
         } else {
+            self.emit(Op::Order(order, Source::Stack, source), start);
             self.program.ops[jump] = Op::JumpIfNull(self.end());
         }
         Ok(())
@@ -182,11 +188,13 @@ impl Compiler<'_> {
         let null = self.emit(Op::JumpIfNull(0), start);
         self.emit(Op::Duplicate, start);
         let low = self.unary(bounds.next().expect(GRAMMAR))?;
-        self.emit(Op::Order(orders.0), start);
+        let source = self.source();
+        self.emit(Op::Order(orders.0, Source::Stack, source), start);
         let decided = self.emit(jump(0), start);
         self.emit(Op::Over, start);
         let high = self.unary(bounds.next().expect(GRAMMAR))?;
-        self.emit(Op::Order(orders.1), start);
+        let source = self.source();
+        self.emit(Op::Order(orders.1, Source::Stack, source), start);
         self.emit(join, start);
         self.program.ops[decided] = jump(self.end());
         self.emit(Op::Nip, start);
@@ -219,32 +227,39 @@ impl Compiler<'_> {
         elements.sort_unstable();
         let set = self.program.sets.len() as u32;
         self.program.sets.push(elements.into());
-        self.emit(Op::In { set, negated }, start);
+        let op = Op::In {
+            value: self.source(),
+            set,
+            negated,
+        };
+        self.emit(op, start);
         Ok(())
     }
 
     fn search(&mut self, left: &Operand, pair: Pair<'_, Symbol>) -> Result<(), ExpressionError> {
         let start = pair.as_span().start();
-        let (mut place, mut needle, mut negated) = (Place::Anywhere, Box::default(), false);
+        let (mut place, mut text, mut negated) = (Symbol::contains, Box::default(), false);
         for part in pair.into_inner() {
             match part.as_rule() {
                 Symbol::not => negated = true,
-                Symbol::starts_with => place = Place::Start,
-                Symbol::ends_with => place = Place::End,
-                Symbol::string => needle = unquoted(part.as_str()),
-                _ => {}
+                Symbol::string => text = unquoted(part.as_str()),
+                found => place = found,
             }
         }
-        if needle.is_empty() {
+        if text.is_empty() {
             // FALSE, with NOT or without, and whatever is before it is not looked at.
-            self.program.ops.truncate(left.code);
-            self.program.offsets.truncate(left.code);
-            self.emit(Op::Truth(Outcomes::FALSE), start);
+            self.cut(left.code);
+            self.emit(Op::Push(Source::Truth(Outcomes::FALSE)), start);
             return Ok(());
         }
-        let needle = self.text_of(needle);
+        let needle = self.program.needles.len() as u32;
+        self.program.needles.push(match place {
+            Symbol::starts_with => Needle::AtStart(text),
+            Symbol::ends_with => Needle::AtEnd(text),
+            _ => Needle::Anywhere(Finder::new(text.as_bytes()).into_owned()),
+        });
         let op = Op::Search {
-            place,
+            value: self.source(),
             needle,
             negated,
         };
@@ -282,9 +297,9 @@ impl Compiler<'_> {
     /// A number is negated here and now, which makes it no less a negation to the rules.
     fn negate(&mut self, start: usize) {
         match self.program.ops.last_mut() {
-            Some(Op::Int(value)) => *value = value.wrapping_neg(),
-            Some(Op::Long(value)) => *value = value.wrapping_neg(),
-            Some(Op::Double(value)) => *value = -*value,
+            Some(Op::Push(Source::Int(value))) => *value = value.wrapping_neg(),
+            Some(Op::Push(Source::Long(value))) => *value = value.wrapping_neg(),
+            Some(Op::Push(Source::Double(value))) => *value = -*value,
             _ => {
                 self.emit(Op::Negate, start);
             }
@@ -302,7 +317,7 @@ impl Compiler<'_> {
             }
             Symbol::property => {
                 let slot = self.slot(pair.into_inner().as_str());
-                self.emit(Op::Property(slot), span.start());
+                self.emit(Op::Push(Source::Property(slot)), span.start());
                 Kind::Property
             }
             _ => Kind::Literal(self.literal(&pair)?),
@@ -316,38 +331,38 @@ impl Compiler<'_> {
     }
 
     fn literal(&mut self, pair: &Pair<'_, Symbol>) -> Result<Literal, ExpressionError> {
-        let (op, literal) = match pair.as_rule() {
+        let (source, literal) = match pair.as_rule() {
             Symbol::string => {
                 let text = self.text_of(unquoted(pair.as_str()));
-                (Op::Text(text), Literal::Text)
+                (Source::Text(text), Literal::Text)
             }
             Symbol::integer => self.integer(pair)?,
             Symbol::float => self.float(pair)?,
-            Symbol::true_ => (Op::Truth(Outcomes::TRUE), Literal::Boolean),
-            Symbol::false_ => (Op::Truth(Outcomes::FALSE), Literal::Boolean),
-            _ => (Op::Truth(Outcomes::UNKNOWN), Literal::Null),
+            Symbol::true_ => (Source::Truth(Outcomes::TRUE), Literal::Boolean),
+            Symbol::false_ => (Source::Truth(Outcomes::FALSE), Literal::Boolean),
+            _ => (Source::Truth(Outcomes::UNKNOWN), Literal::Null),
         };
-        self.emit(op, pair.as_span().start());
+        self.emit(Op::Push(source), pair.as_span().start());
         Ok(literal)
     }
 
     /// 32 bits where it fits: that decides how a property beside it is read. The suffix widens
     /// nothing.
-    fn integer(&self, pair: &Pair<'_, Symbol>) -> Result<(Op, Literal), ExpressionError> {
+    fn integer(&self, pair: &Pair<'_, Symbol>) -> Result<(Source, Literal), ExpressionError> {
         let digits = pair.as_str().trim_end_matches(['l', 'L']);
         let value: i64 = digits
             .parse()
             .map_err(|_| self.refused(pair, Rule::IntegerRange))?;
         Ok(match i32::try_from(value) {
-            Ok(value) => (Op::Int(value), Literal::Int(value)),
-            Err(_) => (Op::Long(value), Literal::Long(value)),
+            Ok(value) => (Source::Int(value), Literal::Int(value)),
+            Err(_) => (Source::Long(value), Literal::Long(value)),
         })
     }
 
-    fn float(&self, pair: &Pair<'_, Symbol>) -> Result<(Op, Literal), ExpressionError> {
-        match parse_f64(pair.as_str()) {
+    fn float(&self, pair: &Pair<'_, Symbol>) -> Result<(Source, Literal), ExpressionError> {
+        match parse_f64(pair.as_str().as_bytes()) {
             Some(value) if value > 0.0 && value.is_finite() => {
-                Ok((Op::Double(value), Literal::Double(value)))
+                Ok((Source::Double(value), Literal::Double(value)))
             }
             _ => Err(self.refused(pair, Rule::FloatRange)),
         }
@@ -386,7 +401,8 @@ impl Compiler<'_> {
     /// Makes a condition of an operand whose code has just been written.
     fn condition(&mut self, operand: &Operand) -> Result<(), ExpressionError> {
         if operand.check_condition(self.text)? {
-            self.emit(Op::Condition, operand.start);
+            let value = self.source();
+            self.emit(Op::Condition(value), operand.start);
         }
         Ok(())
     }
@@ -406,6 +422,32 @@ impl Compiler<'_> {
         self.program.ops.len() - 1
     }
 
+    /// Drops the instructions from `code` on.
+    fn cut(&mut self, code: usize) {
+        self.program.ops.truncate(code);
+        self.program.offsets.truncate(code);
+    }
+
+    /// Where the next instruction finds the value that the last one makes. A push is taken back and
+    /// read in place; jumps that led to it now lead to the next instruction, which begins with it.
+    fn source(&mut self) -> Source {
+        let Some(&Op::Push(source)) = self.program.ops.last() else {
+            return Source::Stack;
+        };
+        self.cut(self.program.ops.len() - 1);
+        source
+    }
+
+    /// The same of the last two values. The left one is below a right one that had to be made.
+    fn sources(&mut self) -> (Source, Source) {
+        let right = self.source();
+        let left = match right {
+            Source::Stack => Source::Stack,
+            _ => self.source(),
+        };
+        (left, right)
+    }
+
     /// Where the next instruction will be.
     fn end(&self) -> u32 {
         self.program.ops.len() as u32
@@ -417,7 +459,7 @@ impl Compiler<'_> {
         }
         let slot = self.slots.len() as u32;
         self.slots.insert(name.into(), slot);
-        self.program.slots.push(name.into());
+        self.program.slots.push(Key::new(name));
         slot
     }
 
@@ -435,9 +477,8 @@ fn unquoted(literal: &str) -> Box<str> {
 /// An argument as far as its code alone tells.
 fn known<'p>(program: &'p Program, code: &[Op]) -> Argument<'p> {
     match code {
-        [op] => Cell::of_literal(program, *op).map_or(Argument::Varies, |literal| {
-            Argument::Literal(literal.into_text())
-        }),
+        [Op::Push(Source::Property(_))] => Argument::Varies,
+        [Op::Push(literal)] => Argument::Literal(Cell::literal(program, *literal).into_text()),
         _ => Argument::Varies,
     }
 }

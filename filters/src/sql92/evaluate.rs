@@ -9,11 +9,11 @@ use smallvec::SmallVec;
 use super::functions::Value;
 use super::number::{compare_f64, parse_f64, parse_i32, parse_i64};
 use super::outcomes::Outcomes;
-use super::program::{Op, Order, Place, Program};
+use super::program::{Needle, Op, Order, Program, Source};
 use super::{Raised, Reason};
 
 /// Values of the properties, by slot.
-pub(super) type Slots<'a> = SmallVec<[Option<&'a str>; 8]>;
+pub(super) type Slots<'a> = SmallVec<[Option<&'a [u8]>; 8]>;
 
 /// What lies on the stack.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,8 @@ pub(super) enum Cell<'a> {
     Int(i32),
     Long(i64),
     Double(f64),
-    Text(&'a str),
+    /// UTF-8.
+    Text(&'a [u8]),
 }
 
 const NULL: Cell<'static> = Cell::Truth(Outcomes::UNKNOWN);
@@ -32,16 +33,20 @@ const NULL: Cell<'static> = Cell::Truth(Outcomes::UNKNOWN);
 const PENDING: Cell<'static> = Cell::Truth(Outcomes::ANSWER);
 
 impl<'a> Cell<'a> {
-    /// What an instruction pushes that needs no message; `None` for the others.
-    pub fn of_literal(program: &'a Program, op: Op) -> Option<Self> {
-        Some(match op {
-            Op::Truth(ends) => Cell::Truth(ends),
-            Op::Int(value) => Cell::Int(value),
-            Op::Long(value) => Cell::Long(value),
-            Op::Double(value) => Cell::Double(value),
-            Op::Text(text) => Cell::Text(&program.texts[text as usize]),
-            _ => return None,
-        })
+    /// A literal; NULL for what is none.
+    pub fn literal(program: &'a Program, source: Source) -> Self {
+        match source {
+            Source::Truth(ends) => Cell::Truth(ends),
+            Source::Int(value) => Cell::Int(value),
+            Source::Long(value) => Cell::Long(value),
+            Source::Double(value) => Cell::Double(value),
+            Source::Text(text) => Cell::Text(program.texts[text as usize].as_bytes()),
+            Source::Stack | Source::Property(_) => NULL,
+        }
+    }
+
+    fn is_truth(self) -> bool {
+        matches!(self, Cell::Truth(_))
     }
 
     fn is(self, result: Outcomes) -> bool {
@@ -74,7 +79,7 @@ impl<'a> Cell<'a> {
             Cell::Int(value) => Some(Cow::Owned(value.to_string())),
             Cell::Long(value) => Some(Cow::Owned(value.to_string())),
             Cell::Double(value) => Some(Cow::Owned(format!("{value:?}"))),
-            Cell::Text(text) => Some(Cow::Borrowed(text)),
+            Cell::Text(text) => Some(String::from_utf8_lossy(text)),
         }
     }
 }
@@ -86,7 +91,7 @@ impl<'a> From<&'a Value> for Cell<'a> {
             Value::Boolean(value) => Cell::Truth(Outcomes::of(*value)),
             Value::Integer(value) => Cell::Long(*value),
             Value::Float(value) => Cell::Double(*value),
-            Value::Text(text) => Cell::Text(text),
+            Value::Text(text) => Cell::Text(text.as_bytes()),
         }
     }
 }
@@ -113,7 +118,8 @@ impl<'a> Answers<'a> {
 /// A machine, good for one program and many messages.
 pub(super) struct Machine<'a> {
     program: &'a Program,
-    stack: SmallVec<[Cell<'a>; 8]>,
+    /// What lies below the top, which a run keeps at hand.
+    stack: Vec<Cell<'a>>,
     /// Whether this run met an answer that has not been given: then nothing that it meets later,
     /// a failure included, is certain to happen.
     waits: bool,
@@ -125,7 +131,7 @@ impl<'a> Machine<'a> {
     pub fn new(program: &'a Program) -> Self {
         Machine {
             program,
-            stack: SmallVec::new(),
+            stack: Vec::with_capacity(8),
             waits: false,
             raised: None,
         }
@@ -134,83 +140,123 @@ impl<'a> Machine<'a> {
     /// What the message can come to; an evaluation that fails for certain is an error.
     pub fn run(
         &mut self,
-        slots: &[Option<&'a str>],
+        slots: &[Option<&'a [u8]>],
         answers: &mut Answers<'a>,
     ) -> Result<Outcomes, Raised> {
         let program = self.program;
         self.stack.clear();
         self.waits = false;
         self.raised = None;
+        // What a value of an instruction is, with the top for what is on the stack; what is not, is
+        // pushed on it.
+        let fetch = |source, top| match source {
+            Source::Stack => top,
+            Source::Property(slot) => slots[slot as usize].map_or(NULL, Cell::Text),
+            literal => Cell::literal(program, literal),
+        };
+        let mut top = NULL;
         let mut at = 0;
-        while let Some(&op) = program.ops.get(at) {
+        while let Some(op) = program.ops.get(at) {
             at += 1;
-            let cell = match op {
-                Op::Truth(ends) => Cell::Truth(ends),
-                Op::Int(value) => Cell::Int(value),
-                Op::Long(value) => Cell::Long(value),
-                Op::Double(value) => Cell::Double(value),
-                Op::Text(text) => Cell::Text(&program.texts[text as usize]),
-                Op::Property(slot) => slots[slot as usize].map_or(NULL, Cell::Text),
-                Op::Call(call) => self.call(call as usize, answers),
-                Op::Condition => Cell::Truth(self.pop().condition()),
-                Op::Negate => negate(self.pop()),
-                Op::Not => Cell::Truth(self.pop().condition().negated()),
+            match *op {
+                Op::Push(source) => {
+                    self.stack.push(top);
+                    top = fetch(source, NULL);
+                }
+                Op::Call(call) => {
+                    self.stack.push(top);
+                    top = self.call(call as usize, answers);
+                }
+                Op::Condition(value) => {
+                    self.make_room(value, top);
+                    top = Cell::Truth(fetch(value, top).condition());
+                }
+                Op::Negate => top = negate(top),
+                Op::Not => top = Cell::Truth(top.condition().negated()),
                 Op::And => {
-                    let right = self.pop().condition();
-                    Cell::Truth(self.pop().condition().conjoined(right))
+                    let left = self.pop().condition();
+                    top = Cell::Truth(left.conjoined(top.condition()));
                 }
                 Op::Or => {
-                    let right = self.pop().condition();
-                    Cell::Truth(self.pop().condition().disjoined(right))
+                    let left = self.pop().condition();
+                    top = Cell::Truth(left.disjoined(top.condition()));
                 }
-                Op::JumpIfTrue(target) => {
-                    at = self.jump(Outcomes::TRUE, target, at);
-                    continue;
+                Op::JumpIfTrue(target) => at = jump(top, Outcomes::TRUE, target, at),
+                Op::JumpIfFalse(target) => at = jump(top, Outcomes::FALSE, target, at),
+                Op::JumpIfNull(target) => at = jump(top, Outcomes::UNKNOWN, target, at),
+                Op::Equal(left, right) => {
+                    let (left, right) = self.pair(left, right, top, fetch);
+                    let ends = equal(left, right);
+                    top = Cell::Truth(ends.or_else(|reason| self.raise(reason, at - 1))?);
                 }
-                Op::JumpIfFalse(target) => {
-                    at = self.jump(Outcomes::FALSE, target, at);
-                    continue;
+                Op::Order(order, left, right) => {
+                    let (left, right) = self.pair(left, right, top, fetch);
+                    let ends = in_order(left, right, order);
+                    top = Cell::Truth(ends.or_else(|reason| self.raise(reason, at - 1))?);
                 }
-                Op::JumpIfNull(target) => {
-                    at = self.jump(Outcomes::UNKNOWN, target, at);
-                    continue;
+                Op::IsNull(value) => {
+                    self.make_room(value, top);
+                    top = Cell::Truth(is_null(fetch(value, top)));
                 }
-                Op::Equal => {
-                    let right = self.pop();
-                    let left = self.pop();
-                    self.or_raise(equal(left, right), at - 1)?
-                }
-                Op::Order(order) => {
-                    let right = self.pop();
-                    let left = self.pop();
-                    self.or_raise(in_order(left, right, order), at - 1)?
-                }
-                Op::IsNull => Cell::Truth(is_null(self.pop())),
-                Op::In { set, negated } => {
-                    Cell::Truth(is_in(self.pop(), &program.sets[set as usize], negated))
+                Op::In {
+                    value,
+                    set,
+                    negated,
+                } => {
+                    self.make_room(value, top);
+                    let set = &program.sets[set as usize];
+                    top = Cell::Truth(is_in(fetch(value, top), set, negated));
                 }
                 Op::Search {
-                    place,
+                    value,
                     needle,
                     negated,
                 } => {
-                    let needle = &program.texts[needle as usize];
-                    Cell::Truth(has(self.pop(), place, needle, negated))
+                    self.make_room(value, top);
+                    let needle = &program.needles[needle as usize];
+                    top = Cell::Truth(has(fetch(value, top), needle, negated));
                 }
-                Op::Duplicate => self.below(0),
-                Op::Over => self.below(1),
+                Op::Duplicate => self.stack.push(top),
+                Op::Over => {
+                    let below = self.stack.last().copied().unwrap_or(NULL);
+                    self.stack.push(top);
+                    top = below;
+                }
                 Op::Nip => {
-                    let top = self.pop();
                     self.pop();
-                    top
                 }
-            };
-            self.stack.push(cell);
+            }
         }
-        let ends = self.pop().condition();
+        let ends = top.condition();
         match self.raised {
             Some(raised) if ends == Outcomes::RAISED => Err(raised),
             _ => Ok(ends),
+        }
+    }
+
+    /// Saves the top when an instruction does not take its value from it.
+    fn make_room(&mut self, value: Source, top: Cell<'a>) {
+        if value != Source::Stack {
+            self.stack.push(top);
+        }
+    }
+
+    /// Both values of an instruction.
+    fn pair(
+        &mut self,
+        left: Source,
+        right: Source,
+        top: Cell<'a>,
+        fetch: impl Fn(Source, Cell<'a>) -> Cell<'a>,
+    ) -> (Cell<'a>, Cell<'a>) {
+        match (left, right) {
+            (Source::Stack, Source::Stack) => (self.pop(), top),
+            (Source::Stack, right) => (top, fetch(right, NULL)),
+            (left, Source::Stack) => (fetch(left, NULL), top),
+            (left, right) => {
+                self.stack.push(top);
+                (fetch(left, NULL), fetch(right, NULL))
+            }
         }
     }
 
@@ -219,24 +265,9 @@ impl<'a> Machine<'a> {
         self.stack.pop().unwrap_or(NULL)
     }
 
-    fn below(&self, depth: usize) -> Cell<'a> {
-        self.stack.iter().nth_back(depth).copied().unwrap_or(NULL)
-    }
-
-    fn jump(&self, on: Outcomes, target: u32, next: usize) -> usize {
-        if self.below(0).is(on) {
-            target as usize
-        } else {
-            next
-        }
-    }
-
     /// A failure ends the run when it is certain, and else is one of the ends.
-    fn or_raise(&mut self, ends: Result<Outcomes, Reason>, at: usize) -> Result<Cell<'a>, Raised> {
-        let reason = match ends {
-            Ok(ends) => return Ok(Cell::Truth(ends)),
-            Err(reason) => reason,
-        };
+    #[cold]
+    fn raise(&mut self, reason: Reason, at: usize) -> Result<Outcomes, Raised> {
         let raised = Raised {
             offset: self.program.offsets[at],
             reason,
@@ -245,9 +276,10 @@ impl<'a> Machine<'a> {
             return Err(raised);
         }
         self.raised = Some(raised);
-        Ok(Cell::Truth(Outcomes::RAISED))
+        Ok(Outcomes::RAISED)
     }
 
+    /// The arguments are what lies on top of the stack.
     fn call(&mut self, call: usize, answers: &mut Answers<'a>) -> Cell<'a> {
         let first = self.stack.len() - self.program.calls[call].arguments;
         let suspended = self.stack[first..]
@@ -266,6 +298,10 @@ impl<'a> Machine<'a> {
         self.waits = true;
         PENDING
     }
+}
+
+fn jump(top: Cell<'_>, on: Outcomes, target: u32, next: usize) -> usize {
+    if top.is(on) { target as usize } else { next }
 }
 
 fn negate(value: Cell<'_>) -> Cell<'_> {
@@ -290,7 +326,7 @@ fn is_in(value: Cell<'_>, set: &[Box<str>], negated: bool) -> Outcomes {
     match value {
         Cell::Text(text) => {
             let found = set
-                .binary_search_by(|element| (**element).cmp(text))
+                .binary_search_by(|element| element.as_bytes().cmp(text))
                 .is_ok();
             Outcomes::of(found != negated)
         }
@@ -301,22 +337,23 @@ fn is_in(value: Cell<'_>, set: &[Box<str>], negated: bool) -> Outcomes {
 }
 
 /// What is no text, NULL included, neither has the needle nor has it not.
-fn has(value: Cell<'_>, place: Place, needle: &str, negated: bool) -> Outcomes {
-    let Cell::Text(text) = value else {
-        return value
+fn has(value: Cell<'_>, needle: &Needle, negated: bool) -> Outcomes {
+    match value {
+        Cell::Text(text) => Outcomes::of(needle.is_in(text) != negated),
+        _ => value
             .suspended(Outcomes::TRUE.or(Outcomes::FALSE))
-            .unwrap_or(Outcomes::FALSE);
-    };
-    let found = match place {
-        Place::Anywhere => text.contains(needle),
-        Place::Start => text.starts_with(needle),
-        Place::End => text.ends_with(needle),
-    };
-    Outcomes::of(found != negated)
+            .unwrap_or(Outcomes::FALSE),
+    }
 }
 
 /// `=`. NULL on the right of a value is FALSE, on its left unknown.
 fn equal(left: Cell<'_>, right: Cell<'_>) -> Result<Outcomes, Reason> {
+    if !left.is_truth() && !right.is_truth() {
+        return Ok(Outcomes::of(match (left, right) {
+            (Cell::Text(left), Cell::Text(right)) => left == right,
+            (left, right) => compare(left, right)?.is_eq(),
+        }));
+    }
     let suspended = left
         .suspended(Outcomes::ANY)
         .or_else(|| right.suspended(Outcomes::ANY));
@@ -329,35 +366,22 @@ fn equal(left: Cell<'_>, right: Cell<'_>) -> Result<Outcomes, Reason> {
         (false, true) => return Ok(Outcomes::FALSE),
         (false, false) => {}
     }
-    let equal = match (left, right) {
-        (Cell::Text(left), Cell::Text(right)) => left == right,
-        (Cell::Truth(left), Cell::Truth(right)) => left == right,
+    Ok(Outcomes::of(match (left, right) {
         (Cell::Text(left), Cell::Truth(right)) => {
-            Outcomes::of(left.eq_ignore_ascii_case("true")) == right
+            Outcomes::of(left.eq_ignore_ascii_case(b"true")) == right
         }
         // Java casts the text to a boolean here, and fails.
         (Cell::Truth(_), Cell::Text(_)) => return Err(Reason::BooleanBeforeText),
-        (Cell::Truth(_), _) | (_, Cell::Truth(_)) => false,
-        (left, right) => compare(left, right)?.is_eq(),
-    };
-    Ok(Outcomes::of(equal))
+        (Cell::Truth(left), Cell::Truth(right)) => left == right,
+        // A number.
+        _ => false,
+    }))
 }
 
 fn in_order(left: Cell<'_>, right: Cell<'_>, order: Order) -> Result<Outcomes, Reason> {
-    if left.is(Outcomes::UNKNOWN) {
-        return Ok(Outcomes::UNKNOWN);
-    }
-    let after_right = match right {
-        right if right.is(Outcomes::UNKNOWN) => Outcomes::UNKNOWN,
-        right => right.suspended(Outcomes::ANY).unwrap_or(Outcomes::ANY),
-    };
-    if let Some(ends) = left.suspended(after_right.or(Outcomes::UNKNOWN)) {
-        return Ok(ends);
-    }
-    if right.is(Outcomes::UNKNOWN) {
-        return Ok(Outcomes::UNKNOWN);
-    }
-    if let Some(ends) = right.suspended(Outcomes::ANY) {
+    if (left.is_truth() || right.is_truth())
+        && let Some(ends) = without_order(left, right)
+    {
         return Ok(ends);
     }
     let ordering = compare(left, right)?;
@@ -367,6 +391,21 @@ fn in_order(left: Cell<'_>, right: Cell<'_>, order: Order) -> Result<Outcomes, R
         Order::Greater => ordering.is_gt(),
         Order::GreaterOrEqual => ordering.is_ge(),
     }))
+}
+
+/// Of operands of which one is NULL or no value yet.
+fn without_order(left: Cell<'_>, right: Cell<'_>) -> Option<Outcomes> {
+    if left.is(Outcomes::UNKNOWN) {
+        return Some(Outcomes::UNKNOWN);
+    }
+    let by_right = if right.is(Outcomes::UNKNOWN) {
+        Some(Outcomes::UNKNOWN)
+    } else {
+        right.suspended(Outcomes::ANY)
+    };
+    // One that still may be NULL makes it unknown.
+    let by_both = by_right.unwrap_or(Outcomes::ANY).or(Outcomes::UNKNOWN);
+    left.suspended(by_both).or(by_right)
 }
 
 /// The order of two numbers. The type of a number says how a text beside it is read; two texts are

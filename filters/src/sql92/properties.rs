@@ -1,19 +1,106 @@
 //! Properties of a stored message, read in place.
 
-use std::borrow::Cow;
-
 use sluice_protocol::message::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
-/// The properties string as Java decodes it: what is no UTF-8 becomes U+FFFD, one for each longest
-/// piece that begins like a character; an encoded surrogate is one such piece.
-pub(super) fn decode(properties: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(properties) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(mended(properties)),
+/// The name of a property, made ready to be found.
+pub(super) struct Key {
+    pub name: Box<str>,
+    /// Its first bytes, the separator behind it included, and which of eight bytes they are.
+    head: u64,
+    mask: u64,
+}
+
+impl Key {
+    pub fn new(name: &str) -> Self {
+        let mut bytes = name.as_bytes().to_vec();
+        bytes.push(NAME_VALUE_SEPARATOR);
+        let size = bytes.len().min(8);
+        Key {
+            name: name.into(),
+            head: head(&bytes[..size]),
+            mask: u64::MAX >> (64 - 8 * size),
+        }
+    }
+
+    /// Size of the name and the separator.
+    fn size(&self) -> usize {
+        self.name.len() + 1
+    }
+
+    /// Whether `properties` begin with this name; `head` is theirs.
+    fn begins(&self, properties: &[u8], head: u64) -> bool {
+        head & self.mask == self.head
+            && (self.size() <= 8
+                || properties.starts_with(self.name.as_bytes())
+                    && properties.get(self.name.len()) == Some(&NAME_VALUE_SEPARATOR))
     }
 }
 
-fn mended(mut bytes: &[u8]) -> String {
+/// The first eight bytes, with zeros for those that are not there.
+fn head(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => bytes
+            .iter()
+            .rev()
+            .fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+/// Puts the values of the properties `keys` into `slots`, in one pass; the last of equal names wins,
+/// and one without a value is none (`MessageDecoder.string2messageProperties`). Whether all of them
+/// are UTF-8: if not, only [`mended`] properties can be read.
+pub(super) fn collect<'a>(
+    properties: &'a [u8],
+    keys: &[Key],
+    slots: &mut [Option<&'a [u8]>],
+) -> bool {
+    let mut readable = true;
+    let mut at = 0;
+    let mut property = |end: usize| {
+        let rest = &properties[at..];
+        let head = head(rest);
+        for (key, slot) in keys.iter().zip(slots.iter_mut()) {
+            if key.begins(rest, head) && at + key.size() < end {
+                let value = &properties[at + key.size()..end];
+                readable &= value.is_ascii() || std::str::from_utf8(value).is_ok();
+                *slot = Some(value);
+                break;
+            }
+        }
+        at = end + 1;
+    };
+    let (words, last) = properties.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        let mut ends = separators(u64::from_le_bytes(*word));
+        while ends != 0 {
+            property(index * 8 + ends.trailing_zeros() as usize / 8);
+            ends &= ends - 1;
+        }
+    }
+    for (index, _) in last
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == PROPERTY_SEPARATOR)
+    {
+        property(words.len() * 8 + index);
+    }
+    if properties.last() != Some(&PROPERTY_SEPARATOR) {
+        property(properties.len());
+    }
+    readable
+}
+
+/// The top bit of every byte that ends a property.
+fn separators(word: u64) -> u64 {
+    const LOW: u64 = u64::MAX / 255 * 0x7F;
+    let zero = word ^ (u64::MAX / 255 * PROPERTY_SEPARATOR as u64);
+    !((zero & LOW) + LOW | zero | LOW)
+}
+
+/// Properties as Java decodes them: what is no UTF-8 becomes U+FFFD, one for each longest piece that
+/// begins like a character; an encoded surrogate is one such piece.
+pub(super) fn mended(mut bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() + 8);
     while let Some(chunk) = bytes.utf8_chunks().next() {
         text.push_str(chunk.valid());
@@ -30,51 +117,40 @@ fn mended(mut bytes: &[u8]) -> String {
     text
 }
 
-/// Puts the values of the properties `names` into `slots`, in one pass; the last of equal names
-/// wins, and one without a value is none (`MessageDecoder.string2messageProperties`).
-pub(super) fn collect<'a>(text: &'a str, names: &[Box<str>], slots: &mut [Option<&'a str>]) {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = bytes[at..]
-            .iter()
-            .position(|&byte| byte == PROPERTY_SEPARATOR)
-            .map_or(bytes.len(), |size| at + size);
-        for (name, slot) in names.iter().zip(slots.iter_mut()) {
-            let value_at = at + name.len() + 1;
-            let is_it = value_at < end
-                && bytes[value_at - 1] == NAME_VALUE_SEPARATOR
-                && bytes[at..].starts_with(name.as_bytes());
-            if is_it {
-                *slot = Some(&text[value_at..end]);
-                break;
-            }
-        }
-        at = end + 1;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn slots_are_filled_as_java_decodes_properties() {
-        let names = ["a", "bc", "d"].map(Box::from);
-        let read = |text| {
-            let mut slots = [None; 3];
-            collect(text, &names, &mut slots);
-            slots
+        let keys = ["a", "bc", "d", "long_name", "long_nam"].map(Key::new);
+        let read = |text: &'static str| {
+            let mut slots = [None; 5];
+            assert!(collect(text.as_bytes(), &keys, &mut slots));
+            slots.map(|slot| slot.and_then(|value| std::str::from_utf8(value).ok()))
         };
-        assert_eq!(read(""), [None; 3]);
+        assert_eq!(read(""), [None; 5]);
         assert_eq!(
             read("a\u{1}1\u{2}bc\u{1}2\u{2}x\u{1}y\u{2}a\u{1}3"),
-            [Some("3"), Some("2"), None]
+            [Some("3"), Some("2"), None, None, None]
         );
         assert_eq!(
             read("a\u{1}1\u{2}a\u{1}\u{2}a\u{2}\u{2}d\u{1}\u{1}\u{2}bcd\u{1}5\u{2}"),
-            [Some("1"), None, Some("\u{1}")],
+            [Some("1"), None, Some("\u{1}"), None, None],
             "an empty value hides nothing, the first separator counts"
+        );
+        assert_eq!(
+            read("long_nam\u{1}7 characters\u{2}long_name\u{1}€\u{2}long_names\u{1}no\u{2}bc\u{1}"),
+            [None, None, None, Some("€"), Some("7 characters")]
+        );
+    }
+
+    #[test]
+    fn ends_are_found_in_words() {
+        let word = u64::from_le_bytes([2, 0, 1, 2, 3, 0x82, 0xFF, 2]);
+        assert_eq!(
+            separators(word).to_le_bytes(),
+            [128, 0, 0, 128, 0, 0, 0, 128]
         );
     }
 
@@ -89,7 +165,10 @@ mod tests {
             (b"\xC0\x80", "\u{FFFD}\u{FFFD}"),
             (b"\xF4\x90\x80\x80b", "\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}b"),
         ] {
-            assert_eq!(decode(bytes), text, "{bytes:x?}");
+            assert_eq!(mended(bytes), text, "{bytes:x?}");
         }
+        let wanted = b"x\x01\xFF\x02a\x01\xFF";
+        assert!(collect(wanted, &[Key::new("b")], &mut [None]));
+        assert!(!collect(wanted, &[Key::new("a")], &mut [None]));
     }
 }
