@@ -235,6 +235,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Saves the top when an instruction does not take its value from it.
+    #[inline(always)]
     fn make_room(&mut self, value: Source, top: Cell<'a>) {
         if value != Source::Stack {
             self.stack.push(top);
@@ -242,6 +243,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Both values of an instruction.
+    #[inline(always)]
     fn pair(
         &mut self,
         left: Source,
@@ -300,6 +302,7 @@ impl<'a> Machine<'a> {
     }
 }
 
+#[inline(always)]
 fn jump(top: Cell<'_>, on: Outcomes, target: u32, next: usize) -> usize {
     if top.is(on) { target as usize } else { next }
 }
@@ -347,6 +350,7 @@ fn has(value: Cell<'_>, needle: &Needle, negated: bool) -> Outcomes {
 }
 
 /// `=`. NULL on the right of a value is FALSE, on its left unknown.
+#[inline(always)]
 fn equal(left: Cell<'_>, right: Cell<'_>) -> Result<Outcomes, Reason> {
     if !left.is_truth() && !right.is_truth() {
         return Ok(Outcomes::of(match (left, right) {
@@ -378,6 +382,7 @@ fn equal(left: Cell<'_>, right: Cell<'_>) -> Result<Outcomes, Reason> {
     }))
 }
 
+#[inline(always)]
 fn in_order(left: Cell<'_>, right: Cell<'_>, order: Order) -> Result<Outcomes, Reason> {
     if (left.is_truth() || right.is_truth())
         && let Some(ends) = without_order(left, right)
@@ -410,6 +415,7 @@ fn without_order(left: Cell<'_>, right: Cell<'_>) -> Option<Outcomes> {
 
 /// The order of two numbers. The type of a number says how a text beside it is read; two texts are
 /// floats. Booleans get here only from functions: literals and conditions are refused before.
+#[inline(always)]
 fn compare(left: Cell<'_>, right: Cell<'_>) -> Result<Ordering, Reason> {
     use Cell::{Double, Int, Long, Text};
     Ok(match (left, right) {

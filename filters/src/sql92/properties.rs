@@ -47,52 +47,87 @@ fn head(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Puts the values of the properties `keys` into `slots`, in one pass; the last of equal names wins,
-/// and one without a value is none (`MessageDecoder.string2messageProperties`). Whether all of them
-/// are UTF-8: if not, only [`mended`] properties can be read.
+/// Puts the values of the properties `keys` into `slots`, which are empty. Of equal names the last
+/// wins, and one without a value is none (`MessageDecoder.string2messageProperties`): so it reads from
+/// the back, and no further than to the last slot filled. Whether all the values are UTF-8: if not,
+/// only [`mended`] properties can be read.
 pub(super) fn collect<'a>(
     properties: &'a [u8],
     keys: &[Key],
     slots: &mut [Option<&'a [u8]>],
 ) -> bool {
+    let mut separators = Separators::of(properties);
     let mut readable = true;
-    let mut at = 0;
-    let mut property = |end: usize| {
-        let rest = &properties[at..];
+    let mut missing = keys.len();
+    let mut end = properties.len();
+    while missing > 0 {
+        let separator = separators.next();
+        let start = separator.map_or(0, |at| at + 1);
+        let rest = &properties[start..];
         let head = head(rest);
         for (key, slot) in keys.iter().zip(slots.iter_mut()) {
-            if key.begins(rest, head) && at + key.size() < end {
-                let value = &properties[at + key.size()..end];
-                readable &= value.is_ascii() || std::str::from_utf8(value).is_ok();
-                *slot = Some(value);
+            if key.begins(rest, head) {
+                if slot.is_none() && start + key.size() < end {
+                    let value = &properties[start + key.size()..end];
+                    readable &= value.is_ascii() || std::str::from_utf8(value).is_ok();
+                    *slot = Some(value);
+                    missing -= 1;
+                }
                 break;
             }
         }
-        at = end + 1;
-    };
-    let (words, last) = properties.as_chunks();
-    for (index, word) in words.iter().enumerate() {
-        let mut ends = separators(u64::from_le_bytes(*word));
-        while ends != 0 {
-            property(index * 8 + ends.trailing_zeros() as usize / 8);
-            ends &= ends - 1;
+        match separator {
+            Some(at) => end = at,
+            None => break,
         }
-    }
-    for (index, _) in last
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == PROPERTY_SEPARATOR)
-    {
-        property(words.len() * 8 + index);
-    }
-    if properties.last() != Some(&PROPERTY_SEPARATOR) {
-        property(properties.len());
     }
     readable
 }
 
-/// The top bit of every byte that ends a property.
-fn separators(word: u64) -> u64 {
+/// Where properties are separated, from the back.
+struct Separators<'a> {
+    /// What has not been looked at: some bytes, then words.
+    bytes: &'a [u8],
+    words: &'a [[u8; 8]],
+    /// The top bits of those bytes of the last word that are still to be named.
+    marks: u64,
+}
+
+impl<'a> Separators<'a> {
+    fn of(properties: &'a [u8]) -> Self {
+        let (bytes, words) = properties.as_rchunks();
+        Separators {
+            bytes,
+            words,
+            marks: 0,
+        }
+    }
+}
+
+impl Iterator for Separators<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        while self.marks == 0 {
+            let Some((word, before)) = self.words.split_last() else {
+                let at = self
+                    .bytes
+                    .iter()
+                    .rposition(|&byte| byte == PROPERTY_SEPARATOR)?;
+                self.bytes = &self.bytes[..at];
+                return Some(at);
+            };
+            self.words = before;
+            self.marks = marks(u64::from_le_bytes(*word));
+        }
+        let mark = 63 - self.marks.leading_zeros();
+        self.marks ^= 1 << mark;
+        Some(self.bytes.len() + self.words.len() * 8 + mark as usize / 8)
+    }
+}
+
+/// The top bit of every byte of a word that separates properties.
+fn marks(word: u64) -> u64 {
     const LOW: u64 = u64::MAX / 255 * 0x7F;
     let zero = word ^ (u64::MAX / 255 * PROPERTY_SEPARATOR as u64);
     !((zero & LOW) + LOW | zero | LOW)
@@ -146,12 +181,18 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_found_in_words() {
-        let word = u64::from_le_bytes([2, 0, 1, 2, 3, 0x82, 0xFF, 2]);
-        assert_eq!(
-            separators(word).to_le_bytes(),
-            [128, 0, 0, 128, 0, 0, 0, 128]
-        );
+    fn separators_are_found_from_the_back() {
+        let text = b"\x02\0\x01\x02\x02\x00\x01\x02\x03\x82\xFF\x02\x02";
+        for start in 0..text.len() {
+            let found: Vec<usize> = Separators::of(&text[start..])
+                .map(|at| at + start)
+                .collect();
+            let wanted: Vec<usize> = (start..text.len())
+                .filter(|&at| text[at] == 2)
+                .rev()
+                .collect();
+            assert_eq!(found, wanted, "from {start}");
+        }
     }
 
     #[test]
