@@ -24,10 +24,9 @@ pub use functions::{Argument, Function, Functions, NoFunctions, Row, Value};
 pub use scan::{EXPRESSION_SIZE_MAX, NESTING_MAX};
 
 use crate::{ExpressionError, MessageFilter, Verdict};
-use evaluate::{Answers, Machine, Slots};
+use evaluate::{Answers, Cell, Machine, NULL};
 use outcomes::Outcomes;
 use program::Program;
-use properties::Key;
 
 /// What an expression comes to for one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,42 +112,41 @@ impl Sql92 {
     /// What it comes to with these stored properties. Functions are not called: they fail.
     pub fn evaluate(&self, properties: &[u8]) -> Outcome {
         let mended = OnceCell::new();
-        let mut slots = self.slots();
-        self.collect(properties, &mended, &mut slots);
-        self.alone(&slots)
+        let failed = self.failed();
+        let mut machine = Machine::new(&self.program);
+        self.collect(properties, &mended, &mut machine.properties);
+        outcome(machine.run(&mut Answers::new(&failed, 0)))
     }
 
     /// As [`Sql92::evaluate`], with `property` to look properties up. Unlike a stored property one may
     /// be empty here.
     pub fn evaluate_with<'p>(&self, property: impl Fn(&str) -> Option<&'p str>) -> Outcome {
-        let value = |key: &Key| property(&key.name).map(str::as_bytes);
-        let slots: Slots<'_> = self.program.slots.iter().map(value).collect();
-        self.alone(&slots)
+        let failed = self.failed();
+        let mut machine = Machine::new(&self.program);
+        for (key, cell) in self.program.properties.iter().zip(&mut machine.properties) {
+            *cell = property(&key.name).map_or(NULL, |text| Cell::Text(text.as_bytes()));
+        }
+        outcome(machine.run(&mut Answers::new(&failed, 0)))
     }
 
-    fn slots<'a>(&self) -> Slots<'a> {
-        Slots::from_elem(None, self.program.slots.len())
+    /// Answers for when no function can be called.
+    fn failed(&self) -> Vec<Vec<Value>> {
+        vec![vec![Value::Failed]; self.program.calls.len()]
     }
 
-    /// Fills the slots; `mended` keeps properties that had to be mended first.
+    /// Fills the cells; `mended` keeps properties that had to be mended first.
     fn collect<'a>(
         &self,
         properties: &'a [u8],
         mended: &'a OnceCell<String>,
-        slots: &mut [Option<&'a [u8]>],
+        cells: &mut [Cell<'a>],
     ) {
-        slots.fill(None);
-        if !properties::collect(properties, &self.program.slots, slots) {
+        cells.fill(NULL);
+        if !properties::collect(properties, &self.program.properties, cells) {
             let text = mended.get_or_init(|| properties::mended(properties));
-            slots.fill(None);
-            properties::collect(text.as_bytes(), &self.program.slots, slots);
+            cells.fill(NULL);
+            properties::collect(text.as_bytes(), &self.program.properties, cells);
         }
-    }
-
-    fn alone(&self, slots: &[Option<&[u8]>]) -> Outcome {
-        let failed = vec![vec![Value::Failed]; self.program.calls.len()];
-        let ends = Machine::new(&self.program).run(slots, &mut Answers::new(&failed, 0));
-        outcome(ends)
     }
 
     /// What it comes to for each of at most [`crate::BLOCK_ROWS_MAX`] messages, whether they pass or
@@ -219,13 +217,13 @@ impl Sql92 {
         is_settled: fn(Outcomes) -> bool,
         put: &mut impl FnMut(usize, Result<Outcomes, Raised>),
     ) -> Vec<Row<'a>> {
-        let mut slots = self.slots();
         let mut machine = Machine::new(&self.program);
         let mut rows = Vec::new();
         open.retain(|&row| {
-            self.collect(records[row].properties(), &mended[row], &mut slots);
+            let properties = records[row].properties();
+            self.collect(properties, &mended[row], &mut machine.properties);
             let mut answers = Answers::new(given, row);
-            let ends = machine.run(&slots, &mut answers);
+            let ends = machine.run(&mut answers);
             if !ends.is_ok_and(|ends| !is_settled(ends)) {
                 put(row, ends);
                 return false;

@@ -8,11 +8,10 @@ use pest::iterators::Pair;
 use super::evaluate::Cell;
 use super::functions::{Argument, Functions};
 use super::number::parse_f64;
-use super::outcomes::Outcomes;
 use super::parse::{Symbol, parse};
-use super::program::{Call, Needle, Op, Order, Program, Source};
+use super::program::{Call, Literal, Needle, Op, Order, Program, Source};
 use super::properties::Key;
-use super::rules::{Kind, Literal, Operand};
+use super::rules::{Constant, Kind, Operand};
 use super::scan::scan;
 use crate::{ExpressionError, Position, Rule};
 
@@ -249,7 +248,7 @@ impl Compiler<'_> {
         if text.is_empty() {
             // FALSE, with NOT or without, and whatever is before it is not looked at.
             self.cut(left.code);
-            self.emit(Op::Push(Source::Truth(Outcomes::FALSE)), start);
+            self.push(Literal::Boolean(false), start);
             return Ok(());
         }
         let needle = self.program.needles.len() as u32;
@@ -296,10 +295,14 @@ impl Compiler<'_> {
 
     /// A number is negated here and now, which makes it no less a negation to the rules.
     fn negate(&mut self, start: usize) {
-        match self.program.ops.last_mut() {
-            Some(Op::Push(Source::Int(value))) => *value = value.wrapping_neg(),
-            Some(Op::Push(Source::Long(value))) => *value = value.wrapping_neg(),
-            Some(Op::Push(Source::Double(value))) => *value = -*value,
+        let literal = match self.program.ops.last() {
+            Some(Op::Push(Source::Literal(last))) => &mut self.program.literals[*last as usize],
+            _ => &mut Literal::Null,
+        };
+        match literal {
+            Literal::Int(value) => *value = value.wrapping_neg(),
+            Literal::Long(value) => *value = value.wrapping_neg(),
+            Literal::Double(value) => *value = -*value,
             _ => {
                 self.emit(Op::Negate, start);
             }
@@ -330,40 +333,33 @@ impl Compiler<'_> {
         })
     }
 
-    fn literal(&mut self, pair: &Pair<'_, Symbol>) -> Result<Literal, ExpressionError> {
-        let (source, literal) = match pair.as_rule() {
-            Symbol::string => {
-                let text = self.text_of(unquoted(pair.as_str()));
-                (Source::Text(text), Literal::Text)
-            }
+    fn literal(&mut self, pair: &Pair<'_, Symbol>) -> Result<Constant, ExpressionError> {
+        let literal = match pair.as_rule() {
+            Symbol::string => Literal::Text(unquoted(pair.as_str())),
             Symbol::integer => self.integer(pair)?,
             Symbol::float => self.float(pair)?,
-            Symbol::true_ => (Source::Truth(Outcomes::TRUE), Literal::Boolean),
-            Symbol::false_ => (Source::Truth(Outcomes::FALSE), Literal::Boolean),
-            _ => (Source::Truth(Outcomes::UNKNOWN), Literal::Null),
+            Symbol::true_ => Literal::Boolean(true),
+            Symbol::false_ => Literal::Boolean(false),
+            _ => Literal::Null,
         };
-        self.emit(Op::Push(source), pair.as_span().start());
-        Ok(literal)
+        let constant = Constant::from(&literal);
+        self.push(literal, pair.as_span().start());
+        Ok(constant)
     }
 
     /// 32 bits where it fits: that decides how a property beside it is read. The suffix widens
     /// nothing.
-    fn integer(&self, pair: &Pair<'_, Symbol>) -> Result<(Source, Literal), ExpressionError> {
+    fn integer(&self, pair: &Pair<'_, Symbol>) -> Result<Literal, ExpressionError> {
         let digits = pair.as_str().trim_end_matches(['l', 'L']);
         let value: i64 = digits
             .parse()
             .map_err(|_| self.refused(pair, Rule::IntegerRange))?;
-        Ok(match i32::try_from(value) {
-            Ok(value) => (Source::Int(value), Literal::Int(value)),
-            Err(_) => (Source::Long(value), Literal::Long(value)),
-        })
+        Ok(i32::try_from(value).map_or(Literal::Long(value), Literal::Int))
     }
 
-    fn float(&self, pair: &Pair<'_, Symbol>) -> Result<(Source, Literal), ExpressionError> {
+    fn float(&self, pair: &Pair<'_, Symbol>) -> Result<Literal, ExpressionError> {
         match parse_f64(pair.as_str().as_bytes()) {
-            Some(value) if value > 0.0 && value.is_finite() => {
-                Ok((Source::Double(value), Literal::Double(value)))
-            }
+            Some(value) if value > 0.0 && value.is_finite() => Ok(Literal::Double(value)),
             _ => Err(self.refused(pair, Rule::FloatRange)),
         }
     }
@@ -459,13 +455,14 @@ impl Compiler<'_> {
         }
         let slot = self.slots.len() as u32;
         self.slots.insert(name.into(), slot);
-        self.program.slots.push(Key::new(name));
+        self.program.properties.push(Key::new(name));
         slot
     }
 
-    fn text_of(&mut self, text: Box<str>) -> u32 {
-        self.program.texts.push(text);
-        self.program.texts.len() as u32 - 1
+    fn push(&mut self, literal: Literal, offset: usize) {
+        let index = self.program.literals.len() as u32;
+        self.program.literals.push(literal);
+        self.emit(Op::Push(Source::Literal(index)), offset);
     }
 }
 
@@ -477,8 +474,10 @@ fn unquoted(literal: &str) -> Box<str> {
 /// An argument as far as its code alone tells.
 fn known<'p>(program: &'p Program, code: &[Op]) -> Argument<'p> {
     match code {
-        [Op::Push(Source::Property(_))] => Argument::Varies,
-        [Op::Push(literal)] => Argument::Literal(Cell::literal(program, *literal).into_text()),
+        [Op::Push(Source::Literal(literal))] => {
+            let literal = &program.literals[*literal as usize];
+            Argument::Literal(Cell::from(literal).into_text())
+        }
         _ => Argument::Varies,
     }
 }

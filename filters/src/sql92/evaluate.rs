@@ -9,13 +9,10 @@ use smallvec::SmallVec;
 use super::functions::Value;
 use super::number::{compare_f64, parse_f64, parse_i32, parse_i64};
 use super::outcomes::Outcomes;
-use super::program::{Needle, Op, Order, Program, Source};
+use super::program::{Literal, Needle, Op, Order, Program, Source};
 use super::{Raised, Reason};
 
-/// Values of the properties, by slot.
-pub(super) type Slots<'a> = SmallVec<[Option<&'a [u8]>; 8]>;
-
-/// What lies on the stack.
+/// A value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cell<'a> {
     /// A boolean, or NULL ([`Outcomes::UNKNOWN`]), or with several members a value that waits for
@@ -28,25 +25,18 @@ pub(super) enum Cell<'a> {
     Text(&'a [u8]),
 }
 
-const NULL: Cell<'static> = Cell::Truth(Outcomes::UNKNOWN);
+/// NULL, and what is absent.
+pub(super) const NULL: Cell<'static> = Cell::Truth(Outcomes::UNKNOWN);
 /// The answer of a function that has not been called.
 const PENDING: Cell<'static> = Cell::Truth(Outcomes::ANSWER);
 
 impl<'a> Cell<'a> {
-    /// A literal; NULL for what is none.
-    pub fn literal(program: &'a Program, source: Source) -> Self {
-        match source {
-            Source::Truth(ends) => Cell::Truth(ends),
-            Source::Int(value) => Cell::Int(value),
-            Source::Long(value) => Cell::Long(value),
-            Source::Double(value) => Cell::Double(value),
-            Source::Text(text) => Cell::Text(program.texts[text as usize].as_bytes()),
-            Source::Stack | Source::Property(_) => NULL,
-        }
-    }
-
     fn is_truth(self) -> bool {
         matches!(self, Cell::Truth(_))
+    }
+
+    pub fn is_null(self) -> bool {
+        self.is(Outcomes::UNKNOWN)
     }
 
     fn is(self, result: Outcomes) -> bool {
@@ -80,6 +70,19 @@ impl<'a> Cell<'a> {
             Cell::Long(value) => Some(Cow::Owned(value.to_string())),
             Cell::Double(value) => Some(Cow::Owned(format!("{value:?}"))),
             Cell::Text(text) => Some(String::from_utf8_lossy(text)),
+        }
+    }
+}
+
+impl<'a> From<&'a Literal> for Cell<'a> {
+    fn from(literal: &'a Literal) -> Self {
+        match literal {
+            Literal::Null => NULL,
+            Literal::Boolean(value) => Cell::Truth(Outcomes::of(*value)),
+            Literal::Int(value) => Cell::Int(*value),
+            Literal::Long(value) => Cell::Long(*value),
+            Literal::Double(value) => Cell::Double(*value),
+            Literal::Text(text) => Cell::Text(text.as_bytes()),
         }
     }
 }
@@ -118,6 +121,9 @@ impl<'a> Answers<'a> {
 /// A machine, good for one program and many messages.
 pub(super) struct Machine<'a> {
     program: &'a Program,
+    /// The properties of the message at hand; NULL where there is none.
+    pub properties: SmallVec<[Cell<'a>; 8]>,
+    literals: SmallVec<[Cell<'a>; 8]>,
     /// What lies below the top, which a run keeps at hand.
     stack: Vec<Cell<'a>>,
     /// Whether this run met an answer that has not been given: then nothing that it meets later,
@@ -131,6 +137,8 @@ impl<'a> Machine<'a> {
     pub fn new(program: &'a Program) -> Self {
         Machine {
             program,
+            properties: SmallVec::from_elem(NULL, program.properties.len()),
+            literals: program.literals.iter().map(Cell::from).collect(),
             stack: Vec::with_capacity(8),
             waits: false,
             raised: None,
@@ -138,22 +146,11 @@ impl<'a> Machine<'a> {
     }
 
     /// What the message can come to; an evaluation that fails for certain is an error.
-    pub fn run(
-        &mut self,
-        slots: &[Option<&'a [u8]>],
-        answers: &mut Answers<'a>,
-    ) -> Result<Outcomes, Raised> {
+    pub fn run(&mut self, answers: &mut Answers<'a>) -> Result<Outcomes, Raised> {
         let program = self.program;
         self.stack.clear();
         self.waits = false;
         self.raised = None;
-        // What a value of an instruction is, with the top for what is on the stack; what is not, is
-        // pushed on it.
-        let fetch = |source, top| match source {
-            Source::Stack => top,
-            Source::Property(slot) => slots[slot as usize].map_or(NULL, Cell::Text),
-            literal => Cell::literal(program, literal),
-        };
         let mut top = NULL;
         let mut at = 0;
         while let Some(op) = program.ops.get(at) {
@@ -161,7 +158,7 @@ impl<'a> Machine<'a> {
             match *op {
                 Op::Push(source) => {
                     self.stack.push(top);
-                    top = fetch(source, NULL);
+                    top = self.fetch(source, NULL);
                 }
                 Op::Call(call) => {
                     self.stack.push(top);
@@ -169,7 +166,7 @@ impl<'a> Machine<'a> {
                 }
                 Op::Condition(value) => {
                     self.make_room(value, top);
-                    top = Cell::Truth(fetch(value, top).condition());
+                    top = Cell::Truth(self.fetch(value, top).condition());
                 }
                 Op::Negate => top = negate(top),
                 Op::Not => top = Cell::Truth(top.condition().negated()),
@@ -185,18 +182,18 @@ impl<'a> Machine<'a> {
                 Op::JumpIfFalse(target) => at = jump(top, Outcomes::FALSE, target, at),
                 Op::JumpIfNull(target) => at = jump(top, Outcomes::UNKNOWN, target, at),
                 Op::Equal(left, right) => {
-                    let (left, right) = self.pair(left, right, top, fetch);
+                    let (left, right) = self.pair(left, right, top);
                     let ends = equal(left, right);
                     top = Cell::Truth(ends.or_else(|reason| self.raise(reason, at - 1))?);
                 }
                 Op::Order(order, left, right) => {
-                    let (left, right) = self.pair(left, right, top, fetch);
+                    let (left, right) = self.pair(left, right, top);
                     let ends = in_order(left, right, order);
                     top = Cell::Truth(ends.or_else(|reason| self.raise(reason, at - 1))?);
                 }
                 Op::IsNull(value) => {
                     self.make_room(value, top);
-                    top = Cell::Truth(is_null(fetch(value, top)));
+                    top = Cell::Truth(is_null(self.fetch(value, top)));
                 }
                 Op::In {
                     value,
@@ -205,7 +202,7 @@ impl<'a> Machine<'a> {
                 } => {
                     self.make_room(value, top);
                     let set = &program.sets[set as usize];
-                    top = Cell::Truth(is_in(fetch(value, top), set, negated));
+                    top = Cell::Truth(is_in(self.fetch(value, top), set, negated));
                 }
                 Op::Search {
                     value,
@@ -214,7 +211,7 @@ impl<'a> Machine<'a> {
                 } => {
                     self.make_room(value, top);
                     let needle = &program.needles[needle as usize];
-                    top = Cell::Truth(has(fetch(value, top), needle, negated));
+                    top = Cell::Truth(has(self.fetch(value, top), needle, negated));
                 }
                 Op::Duplicate => self.stack.push(top),
                 Op::Over => {
@@ -234,6 +231,16 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// What a value of an instruction is, when `top` is on top of the stack.
+    #[inline(always)]
+    fn fetch(&self, source: Source, top: Cell<'a>) -> Cell<'a> {
+        match source {
+            Source::Stack => top,
+            Source::Property(property) => self.properties[property as usize],
+            Source::Literal(literal) => self.literals[literal as usize],
+        }
+    }
+
     /// Saves the top when an instruction does not take its value from it.
     #[inline(always)]
     fn make_room(&mut self, value: Source, top: Cell<'a>) {
@@ -244,20 +251,14 @@ impl<'a> Machine<'a> {
 
     /// Both values of an instruction.
     #[inline(always)]
-    fn pair(
-        &mut self,
-        left: Source,
-        right: Source,
-        top: Cell<'a>,
-        fetch: impl Fn(Source, Cell<'a>) -> Cell<'a>,
-    ) -> (Cell<'a>, Cell<'a>) {
+    fn pair(&mut self, left: Source, right: Source, top: Cell<'a>) -> (Cell<'a>, Cell<'a>) {
         match (left, right) {
             (Source::Stack, Source::Stack) => (self.pop(), top),
-            (Source::Stack, right) => (top, fetch(right, NULL)),
-            (left, Source::Stack) => (fetch(left, NULL), top),
+            (Source::Stack, right) => (top, self.fetch(right, NULL)),
+            (left, Source::Stack) => (self.fetch(left, NULL), top),
             (left, right) => {
                 self.stack.push(top);
-                (fetch(left, NULL), fetch(right, NULL))
+                (self.fetch(left, NULL), self.fetch(right, NULL))
             }
         }
     }

@@ -23,10 +23,15 @@ pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
         return None;
     }
     // So many fit whatever they are.
-    if digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit) {
-        let append = |value, digit: &u8| value * 10 + i64::from(digit - b'0');
-        let value = digits.iter().fold(0, append);
-        return Some(if negative { -value } else { value });
+    if digits.len() <= 18 {
+        let append = |value, digit: &u8| {
+            digit
+                .is_ascii_digit()
+                .then(|| value * 10 + i64::from(digit - b'0'))
+        };
+        if let Some(value) = digits.iter().try_fold(0, append) {
+            return Some(if negative { -value } else { value });
+        }
     }
     // Gathered below zero, where there is room for the smallest.
     let mut value = 0_i64;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 
 use super::functions::Function;
-use super::outcomes::Outcomes;
 use super::properties::Key;
 
 /// Where an instruction takes a value from. A property or a literal is read in place.
@@ -13,15 +12,21 @@ use super::properties::Key;
 pub(super) enum Source {
     /// Popped off the stack.
     Stack,
-    /// The property of a slot: its text or NULL.
+    /// One of [`Program::properties`]: its text or NULL.
     Property(u32),
-    /// NULL, TRUE or FALSE.
-    Truth(Outcomes),
+    /// One of [`Program::literals`].
+    Literal(u32),
+}
+
+/// A literal, in the type that decides how a text beside it is read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Literal {
+    Null,
+    Boolean(bool),
     Int(i32),
     Long(i64),
     Double(f64),
-    /// One of [`Program::texts`].
-    Text(u32),
+    Text(Box<str>),
 }
 
 /// An instruction; what it comes to is pushed. Jumps go forward only, so a run has no more steps than
@@ -97,13 +102,12 @@ pub(super) struct Program {
     pub ops: Vec<Op>,
     /// Byte offset in the expression of what each instruction was made from.
     pub offsets: Vec<u32>,
-    pub texts: Vec<Box<str>>,
+    pub literals: Vec<Literal>,
     /// Sorted, for a binary search.
     pub sets: Vec<Box<[Box<str>]>>,
     /// What [`Op::Search`] looks for.
     pub needles: Vec<Needle>,
-    /// The properties, by slot.
-    pub slots: Vec<Key>,
+    pub properties: Vec<Key>,
     /// Inner calls before outer ones, then left before right.
     pub calls: Vec<Call>,
 }

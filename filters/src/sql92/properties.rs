@@ -2,6 +2,8 @@
 
 use sluice_protocol::message::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
+use super::evaluate::Cell;
+
 /// The name of a property, made ready to be found.
 pub(super) struct Key {
     pub name: Box<str>,
@@ -47,15 +49,11 @@ fn head(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Puts the values of the properties `keys` into `slots`, which are empty. Of equal names the last
+/// Puts the values of the properties `keys` into `cells`, which are NULL. Of equal names the last
 /// wins, and one without a value is none (`MessageDecoder.string2messageProperties`): so it reads from
-/// the back, and no further than to the last slot filled. Whether all the values are UTF-8: if not,
+/// the back, and no further than to the last one found. Whether all the values are UTF-8: if not,
 /// only [`mended`] properties can be read.
-pub(super) fn collect<'a>(
-    properties: &'a [u8],
-    keys: &[Key],
-    slots: &mut [Option<&'a [u8]>],
-) -> bool {
+pub(super) fn collect<'a>(properties: &'a [u8], keys: &[Key], cells: &mut [Cell<'a>]) -> bool {
     let mut separators = Separators::of(properties);
     let mut readable = true;
     let mut missing = keys.len();
@@ -65,12 +63,12 @@ pub(super) fn collect<'a>(
         let start = separator.map_or(0, |at| at + 1);
         let rest = &properties[start..];
         let head = head(rest);
-        for (key, slot) in keys.iter().zip(slots.iter_mut()) {
+        for (key, cell) in keys.iter().zip(cells.iter_mut()) {
             if key.begins(rest, head) {
-                if slot.is_none() && start + key.size() < end {
+                if cell.is_null() && start + key.size() < end {
                     let value = &properties[start + key.size()..end];
                     readable &= value.is_ascii() || std::str::from_utf8(value).is_ok();
-                    *slot = Some(value);
+                    *cell = Cell::Text(value);
                     missing -= 1;
                 }
                 break;
@@ -154,29 +152,31 @@ pub(super) fn mended(mut bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::evaluate::NULL;
     use super::*;
 
     #[test]
     fn slots_are_filled_as_java_decodes_properties() {
         let keys = ["a", "bc", "d", "long_name", "long_nam"].map(Key::new);
         let read = |text: &'static str| {
-            let mut slots = [None; 5];
-            assert!(collect(text.as_bytes(), &keys, &mut slots));
-            slots.map(|slot| slot.and_then(|value| std::str::from_utf8(value).ok()))
+            let mut cells = [NULL; 5];
+            assert!(collect(text.as_bytes(), &keys, &mut cells));
+            cells.map(Cell::into_text)
         };
-        assert_eq!(read(""), [None; 5]);
+        let texts = |texts: [&'static str; 5]| texts.map(|text| (text != "-").then(|| text.into()));
+        assert_eq!(read(""), texts(["-"; 5]));
         assert_eq!(
             read("a\u{1}1\u{2}bc\u{1}2\u{2}x\u{1}y\u{2}a\u{1}3"),
-            [Some("3"), Some("2"), None, None, None]
+            texts(["3", "2", "-", "-", "-"])
         );
         assert_eq!(
             read("a\u{1}1\u{2}a\u{1}\u{2}a\u{2}\u{2}d\u{1}\u{1}\u{2}bcd\u{1}5\u{2}"),
-            [Some("1"), None, Some("\u{1}"), None, None],
+            texts(["1", "-", "\u{1}", "-", "-"]),
             "an empty value hides nothing, the first separator counts"
         );
         assert_eq!(
             read("long_nam\u{1}7 characters\u{2}long_name\u{1}€\u{2}long_names\u{1}no\u{2}bc\u{1}"),
-            [None, None, None, Some("€"), Some("7 characters")]
+            texts(["-", "-", "-", "€", "7 characters"])
         );
     }
 
@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(mended(bytes), text, "{bytes:x?}");
         }
         let wanted = b"x\x01\xFF\x02a\x01\xFF";
-        assert!(collect(wanted, &[Key::new("b")], &mut [None]));
-        assert!(!collect(wanted, &[Key::new("a")], &mut [None]));
+        assert!(collect(wanted, &[Key::new("b")], &mut [NULL]));
+        assert!(!collect(wanted, &[Key::new("a")], &mut [NULL]));
     }
 }
