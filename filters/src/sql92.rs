@@ -4,6 +4,7 @@
 //! An expression is compiled once to a row of instructions and evaluated on the
 //! properties as they are stored. Only messages for which it comes to exactly TRUE pass.
 
+mod cell;
 mod compile;
 mod evaluate;
 mod functions;
@@ -24,7 +25,8 @@ pub use functions::{Argument, Function, Functions, NoFunctions, Row, Value};
 pub use scan::{EXPRESSION_SIZE_MAX, NESTING_MAX};
 
 use crate::{ExpressionError, MessageFilter, Verdict};
-use evaluate::{Answers, Cell, Machine, NULL};
+use cell::{Cell, NULL};
+use evaluate::{Answers, Machine};
 use outcomes::Outcomes;
 use program::Program;
 

@@ -1,19 +1,19 @@
 //! From the grammar's pairs to a program, in one walk; the rules of `rules.rs` are checked on the way.
 
+mod operands;
+
 use std::collections::HashMap;
 
 use memchr::memmem::Finder;
 use pest::iterators::Pair;
 
-use super::evaluate::Cell;
-use super::functions::{Argument, Functions};
-use super::number::parse_f64;
+use super::functions::Functions;
 use super::parse::{Symbol, parse};
-use super::program::{Call, Literal, Needle, Op, Order, Program, Source};
-use super::properties::Key;
-use super::rules::{Constant, Kind, Operand};
+use super::program::{Literal, Needle, Op, Order, Program, Source};
+use super::rules::{Kind, Operand};
 use super::scan::scan;
-use crate::{ExpressionError, Position, Rule};
+use crate::ExpressionError;
+use operands::unquoted;
 
 /// Most parentheses open at a time of an expression that is compiled on the caller's stack.
 const NESTING_INLINE: usize = 32;
@@ -255,7 +255,7 @@ impl Compiler<'_> {
         self.program.needles.push(match place {
             Symbol::starts_with => Needle::AtStart(text),
             Symbol::ends_with => Needle::AtEnd(text),
-            _ => Needle::Anywhere(Finder::new(text.as_bytes()).into_owned()),
+            _ => Needle::Anywhere(Box::new(Finder::new(text.as_bytes()).into_owned())),
         });
         let op = Op::Search {
             value: self.source(),
@@ -266,134 +266,6 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn unary(&mut self, pair: Pair<'_, Symbol>) -> Walked {
-        let mut parts = pair.into_inner();
-        let mut operand = self.primary(parts.next_back().expect(GRAMMAR))?;
-        for sign in parts.rev() {
-            let start = sign.as_span().start();
-            let kind = match sign.as_rule() {
-                Symbol::not => {
-                    self.condition(&operand)?;
-                    self.emit(Op::Not, start);
-                    Kind::Condition
-                }
-                Symbol::minus => {
-                    self.negate(start);
-                    Kind::Negation
-                }
-                // A plus sign disappears.
-                _ => operand.kind,
-            };
-            operand = Operand {
-                kind,
-                start,
-                ..operand
-            };
-        }
-        Ok(operand)
-    }
-
-    /// A number is negated here and now, which makes it no less a negation to the rules.
-    fn negate(&mut self, start: usize) {
-        let literal = match self.program.ops.last() {
-            Some(Op::Push(Source::Literal(last))) => &mut self.program.literals[*last as usize],
-            _ => &mut Literal::Null,
-        };
-        match literal {
-            Literal::Int(value) => *value = value.wrapping_neg(),
-            Literal::Long(value) => *value = value.wrapping_neg(),
-            Literal::Double(value) => *value = -*value,
-            _ => {
-                self.emit(Op::Negate, start);
-            }
-        }
-    }
-
-    fn primary(&mut self, pair: Pair<'_, Symbol>) -> Walked {
-        let span = pair.as_span();
-        let code = self.program.ops.len();
-        let kind = match pair.as_rule() {
-            Symbol::group => self.or(pair.into_inner().nth(1).expect(GRAMMAR))?.kind,
-            Symbol::call => {
-                self.call(pair)?;
-                Kind::Call
-            }
-            Symbol::property => {
-                let slot = self.slot(pair.into_inner().as_str());
-                self.emit(Op::Push(Source::Property(slot)), span.start());
-                Kind::Property
-            }
-            _ => Kind::Literal(self.literal(&pair)?),
-        };
-        Ok(Operand {
-            kind,
-            start: span.start(),
-            end: span.end(),
-            code,
-        })
-    }
-
-    fn literal(&mut self, pair: &Pair<'_, Symbol>) -> Result<Constant, ExpressionError> {
-        let literal = match pair.as_rule() {
-            Symbol::string => Literal::Text(unquoted(pair.as_str())),
-            Symbol::integer => self.integer(pair)?,
-            Symbol::float => self.float(pair)?,
-            Symbol::true_ => Literal::Boolean(true),
-            Symbol::false_ => Literal::Boolean(false),
-            _ => Literal::Null,
-        };
-        let constant = Constant::from(&literal);
-        self.push(literal, pair.as_span().start());
-        Ok(constant)
-    }
-
-    /// 32 bits where it fits: that decides how a property beside it is read. The suffix widens
-    /// nothing.
-    fn integer(&self, pair: &Pair<'_, Symbol>) -> Result<Literal, ExpressionError> {
-        let digits = pair.as_str().trim_end_matches(['l', 'L']);
-        let value: i64 = digits
-            .parse()
-            .map_err(|_| self.refused(pair, Rule::IntegerRange))?;
-        Ok(i32::try_from(value).map_or(Literal::Long(value), Literal::Int))
-    }
-
-    fn float(&self, pair: &Pair<'_, Symbol>) -> Result<Literal, ExpressionError> {
-        match parse_f64(pair.as_str().as_bytes()) {
-            Some(value) if value > 0.0 && value.is_finite() => Ok(Literal::Double(value)),
-            _ => Err(self.refused(pair, Rule::FloatRange)),
-        }
-    }
-
-    fn call(&mut self, pair: Pair<'_, Symbol>) -> Result<(), ExpressionError> {
-        let start = pair.as_span().start();
-        let mut parts = pair.into_inner();
-        let name = parts.next().expect(GRAMMAR).as_str();
-        let arguments = parts.nth(1).expect(GRAMMAR).into_inner();
-        // Where the code of each argument begins, and where the last one ends.
-        let mut borders = vec![self.program.ops.len()];
-        for argument in arguments.filter(|part| part.as_rule() == Symbol::unary) {
-            self.unary(argument)?;
-            borders.push(self.program.ops.len());
-        }
-        let known: Vec<Argument<'_>> = borders
-            .windows(2)
-            .map(|border| known(&self.program, &self.program.ops[border[0]..border[1]]))
-            .collect();
-        let function = self.functions.resolve(name, &known);
-        let function = function.map_err(|reason| ExpressionError::Function {
-            position: Position::of(self.text, start),
-            name: name.to_owned(),
-            reason,
-        })?;
-        let call = self.program.calls.len() as u32;
-        self.program.calls.push(Call {
-            function,
-            arguments: borders.len() - 1,
-        });
-        self.emit(Op::Call(call), start);
-        Ok(())
-    }
-
     /// Makes a condition of an operand whose code has just been written.
     fn condition(&mut self, operand: &Operand) -> Result<(), ExpressionError> {
         if operand.check_condition(self.text)? {
@@ -401,14 +273,6 @@ impl Compiler<'_> {
             self.emit(Op::Condition(value), operand.start);
         }
         Ok(())
-    }
-
-    fn refused(&self, pair: &Pair<'_, Symbol>, rule: Rule) -> ExpressionError {
-        ExpressionError::Refused {
-            position: Position::of(self.text, pair.as_span().start()),
-            operand: pair.as_str().to_owned(),
-            rule,
-        }
     }
 
     /// Adds an instruction; where.
@@ -449,35 +313,9 @@ impl Compiler<'_> {
         self.program.ops.len() as u32
     }
 
-    fn slot(&mut self, name: &str) -> u32 {
-        if let Some(&slot) = self.slots.get(name) {
-            return slot;
-        }
-        let slot = self.slots.len() as u32;
-        self.slots.insert(name.into(), slot);
-        self.program.properties.push(Key::new(name));
-        slot
-    }
-
     fn push(&mut self, literal: Literal, offset: usize) {
         let index = self.program.literals.len() as u32;
         self.program.literals.push(literal);
         self.emit(Op::Push(Source::Literal(index)), offset);
-    }
-}
-
-/// What a string literal stands for: a doubled quote is one.
-fn unquoted(literal: &str) -> Box<str> {
-    literal[1..literal.len() - 1].replace("''", "'").into()
-}
-
-/// An argument as far as its code alone tells.
-fn known<'p>(program: &'p Program, code: &[Op]) -> Argument<'p> {
-    match code {
-        [Op::Push(Source::Literal(literal))] => {
-            let literal = &program.literals[*literal as usize];
-            Argument::Literal(Cell::from(literal).into_text())
-        }
-        _ => Argument::Varies,
     }
 }

@@ -81,7 +81,7 @@ pub(super) enum Order {
 
 /// A text to be found in another one.
 pub(super) enum Needle {
-    Anywhere(Finder<'static>),
+    Anywhere(Box<Finder<'static>>),
     AtStart(Box<str>),
     AtEnd(Box<str>),
 }

@@ -2,7 +2,7 @@
 
 use sluice_protocol::message::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
-use super::evaluate::Cell;
+use super::cell::Cell;
 
 /// The name of a property, made ready to be found.
 pub(super) struct Key {
@@ -128,7 +128,7 @@ impl Iterator for Separators<'_> {
 fn marks(word: u64) -> u64 {
     const LOW: u64 = u64::MAX / 255 * 0x7F;
     let zero = word ^ (u64::MAX / 255 * PROPERTY_SEPARATOR as u64);
-    !((zero & LOW) + LOW | zero | LOW)
+    !(((zero & LOW) + LOW) | zero | LOW)
 }
 
 /// Properties as Java decodes them: what is no UTF-8 becomes U+FFFD, one for each longest piece that
@@ -152,7 +152,7 @@ pub(super) fn mended(mut bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::evaluate::NULL;
+    use super::super::cell::NULL;
     use super::*;
 
     #[test]
