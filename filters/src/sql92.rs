@@ -22,7 +22,8 @@ use std::fmt;
 use sluice_protocol::message::Record;
 
 pub use functions::{Argument, Function, Functions, NoFunctions, Row, Value};
-pub use scan::{EXPRESSION_SIZE_MAX, NESTING_MAX};
+pub use number::NUMBER_SIZE_MAX;
+pub use scan::{EXPRESSION_SIZE_MAX, NESTING_MAX, PROPERTIES_MAX};
 
 use crate::{ExpressionError, MessageFilter, Verdict};
 use cell::{Cell, NULL};
@@ -170,6 +171,9 @@ fn outcome(ends: Result<Outcomes, Raised>) -> Outcome {
     }
 }
 
+/// Instructions times bytes of properties beyond which a woken pull finds out for itself.
+const WAKE_WORK_MAX: usize = 64 * 1024;
+
 /// Whether it is certain that a message passes, or that it does not.
 fn settles_verdict(ends: Outcomes) -> bool {
     ends == Outcomes::TRUE || !ends.may(Outcomes::TRUE)
@@ -259,7 +263,9 @@ impl MessageFilter for Sql92 {
     }
 
     fn may_wake(&self, _: i64, properties: &[u8]) -> bool {
-        self.calls_functions() || self.evaluate(properties) == Outcome::True
+        self.calls_functions()
+            || self.program.ops.len() * properties.len() > WAKE_WORK_MAX
+            || self.evaluate(properties) == Outcome::True
     }
 }
 

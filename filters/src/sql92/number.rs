@@ -2,6 +2,10 @@
 
 use std::cmp::Ordering;
 
+/// Longest text in bytes that is a number. Java reads longer ones; a subscription could make that cost
+/// milliseconds for each message.
+pub const NUMBER_SIZE_MAX: usize = 4_096;
+
 /// Zeros of the decimal digits of the Basic Multilingual Plane, ten in a row each: what Java's
 /// `Character.digit` takes (17; Unicode 13). Digits beyond that plane are surrogates there: none.
 const ZEROS: [u16; 37] = [
@@ -19,7 +23,7 @@ pub(super) fn parse_i32(text: &[u8]) -> Option<i32> {
 /// As `Long.valueOf`.
 pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
     let (negative, digits) = signed(text);
-    if digits.is_empty() {
+    if digits.is_empty() || digits.len() > NUMBER_SIZE_MAX {
         return None;
     }
     // So many fit whatever they are.
@@ -69,6 +73,9 @@ pub(super) fn parse_f64(text: &[u8]) -> Option<f64> {
     let first = text.iter().position(|byte| !is_blank(byte))?;
     let last = text.iter().rposition(|byte| !is_blank(byte))?;
     let (negative, magnitude) = signed(&text[first..=last]);
+    if magnitude.len() > NUMBER_SIZE_MAX {
+        return None;
+    }
     let value = match magnitude {
         b"NaN" => f64::NAN,
         b"Infinity" => f64::INFINITY,
@@ -273,6 +280,18 @@ mod tests {
             "5\u{A0}",
         ] {
             assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn longer_texts_are_no_numbers() {
+        let zeros = "0".repeat(NUMBER_SIZE_MAX - 1);
+        for (text, value) in [
+            (format!("-{zeros}7"), Some(-7)),
+            (format!("{zeros}07"), None),
+        ] {
+            assert_eq!(parse_i64(text.as_bytes()), value);
+            assert_eq!(parse_f64(text.as_bytes()), value.map(|value| value as f64));
         }
     }
 

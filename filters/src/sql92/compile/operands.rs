@@ -9,6 +9,7 @@ use super::super::parse::Symbol;
 use super::super::program::{Call, Literal, Op, Program, Source};
 use super::super::properties::Key;
 use super::super::rules::{Constant, Kind, Operand};
+use super::super::scan::PROPERTIES_MAX;
 use super::{Compiler, GRAMMAR, Walked};
 use crate::{ExpressionError, Position, Rule};
 
@@ -66,7 +67,7 @@ impl Compiler<'_> {
                 Kind::Call
             }
             Symbol::property => {
-                let slot = self.slot(pair.into_inner().as_str());
+                let slot = self.slot(&pair)?;
                 self.emit(Op::Push(Source::Property(slot)), span.start());
                 Kind::Property
             }
@@ -141,14 +142,21 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn slot(&mut self, name: &str) -> u32 {
+    fn slot(&mut self, property: &Pair<'_, Symbol>) -> Result<u32, ExpressionError> {
+        let name = property.clone().into_inner().as_str();
         if let Some(&slot) = self.slots.get(name) {
-            return slot;
+            return Ok(slot);
+        }
+        if self.slots.len() == PROPERTIES_MAX {
+            return Err(ExpressionError::TooManyProperties {
+                position: Position::of(self.text, property.as_span().start()),
+                max: PROPERTIES_MAX,
+            });
         }
         let slot = self.slots.len() as u32;
         self.slots.insert(name.into(), slot);
         self.program.properties.push(Key::new(name));
-        slot
+        Ok(slot)
     }
 
     fn refused(&self, pair: &Pair<'_, Symbol>, rule: Rule) -> ExpressionError {
