@@ -1,9 +1,10 @@
 //! The hot functions of a send and a pull, one by one, 1 KB bodies: `cargo bench -p sluice-bench`.
 
 use bytes::{Bytes, BytesMut};
-use divan::counter::BytesCount;
+use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use sluice_filters::{MessageFilter, TagFilter};
+use sluice_filters::sql92::NoFunctions;
+use sluice_filters::{BLOCK_ROWS_MAX, MessageFilter, Sql92, TagFilter, Verdict};
 use sluice_protocol::code::{request, response};
 use sluice_protocol::header::SendMessageRequestHeader;
 use sluice_protocol::message::{Record, RecordFields, properties};
@@ -108,6 +109,38 @@ fn parse_record(bencher: Bencher) {
 fn match_tags(bencher: Bencher, expression: &str) {
     let filter = TagFilter::parse(expression).expect("an expression");
     bencher.bench(|| filter.may_match_tags_code(black_box(2_598_919)));
+}
+
+/// Six properties, two of which the expressions want.
+const SIX_PROPERTIES: &str = "UNIQ_KEY\u{1}7F0000010BD018B4AAC27A1B2C3D0001\u{2}CLUSTER\u{1}DefaultCluster\u{2}\
+     TAGS\u{1}TagA\u{2}WAIT\u{1}true\u{2}region\u{1}eu\u{2}amount\u{1}250\u{2}";
+
+/// A block of stored messages; the time of one is a 64th of what is shown.
+#[divan::bench(args = [
+    "region = 'eu' AND amount > 100",
+    "region IN ('eu', 'us', 'cn') AND amount BETWEEN 99.5 AND 1000.0",
+    "region = 'us' OR UNIQ_KEY CONTAINS '2C3D'",
+])]
+fn judge_sql92(bencher: Bencher, expression: &str) {
+    let filter = Sql92::compile(expression, &NoFunctions).expect("an expression");
+    let mut bytes = Vec::new();
+    let fields = RecordFields {
+        properties: SIX_PROPERTIES.as_bytes(),
+        ..fields()
+    };
+    fields.encode(&mut bytes).expect("a record");
+    let records = [Record::parse(&bytes).expect("a record"); BLOCK_ROWS_MAX];
+    let mut verdicts = [Verdict::Drop; BLOCK_ROWS_MAX];
+    bencher
+        .counter(ItemsCount::new(BLOCK_ROWS_MAX))
+        .bench_local(|| filter.judge(black_box(&records), black_box(&mut verdicts)));
+}
+
+/// What a subscription costs once.
+#[divan::bench]
+fn compile_sql92(bencher: Bencher) {
+    let expression = "region = 'eu' AND amount > 100";
+    bencher.bench(|| Sql92::compile(black_box(expression), &NoFunctions));
 }
 
 fn store() -> (tempfile::TempDir, std::sync::Arc<Store>) {

@@ -6,6 +6,7 @@ mod latency;
 mod load;
 mod process;
 mod ready;
+mod sql92;
 
 use std::path::PathBuf;
 
@@ -32,6 +33,8 @@ enum Task {
         #[arg(long, value_name = "PATH", default_value = "target/release/sluice")]
         binary: PathBuf,
     },
+    /// One SQL92 expression on one stored message, with Java's classes and with ours
+    Sql92(sql92::Evaluation),
     /// Time of one fdatasync of 4 KiB in a directory
     Disk {
         /// A directory on the disk to measure
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
         Task::Load(load) => print_load(&load),
         Task::Compare(compare) => compare::run(&compare),
         Task::Ready { binary } => ready::measure(&binary),
+        Task::Sql92(evaluation) => sql92::run(&evaluation),
         Task::Disk { dir } => {
             println!(
                 "fdatasync of 4 KiB in {}: {}",

@@ -51,6 +51,14 @@ pub enum ExpressionError {
         /// The limit.
         max: usize,
     },
+    /// More properties than its language allows.
+    #[error("{position}: more than {max} different properties")]
+    TooManyProperties {
+        /// Of the first property too many.
+        position: Position,
+        /// The limit.
+        max: usize,
+    },
     /// There is no thread to compile a deep one on.
     #[error("no stack for the expression's parentheses: {0}")]
     NoStack(String),

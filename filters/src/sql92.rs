@@ -4,6 +4,7 @@
 //! An expression is compiled once to a row of instructions and evaluated on the
 //! properties as they are stored. Only messages for which it comes to exactly TRUE pass.
 
+mod cell;
 mod compile;
 mod evaluate;
 mod functions;
@@ -15,16 +16,18 @@ mod properties;
 mod rules;
 mod scan;
 
-use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 
 use sluice_protocol::message::Record;
 
 pub use functions::{Argument, Function, Functions, NoFunctions, Row, Value};
-pub use scan::{EXPRESSION_SIZE_MAX, NESTING_MAX};
+pub use number::NUMBER_SIZE_MAX;
+pub use scan::{EXPRESSION_SIZE_MAX, NESTING_MAX, PROPERTIES_MAX};
 
 use crate::{ExpressionError, MessageFilter, Verdict};
-use evaluate::{Answers, Machine, Slots};
+use cell::{Cell, NULL};
+use evaluate::{Answers, Machine};
 use outcomes::Outcomes;
 use program::Program;
 
@@ -111,32 +114,42 @@ impl Sql92 {
 
     /// What it comes to with these stored properties. Functions are not called: they fail.
     pub fn evaluate(&self, properties: &[u8]) -> Outcome {
-        let text = properties::decode(properties);
-        let mut slots = self.slots();
-        properties::collect(&text, &self.program.slots, &mut slots);
-        self.alone(&slots)
+        let mended = OnceCell::new();
+        let failed = self.failed();
+        let mut machine = Machine::new(&self.program);
+        self.collect(properties, &mended, &mut machine.properties);
+        outcome(machine.run(&mut Answers::new(&failed, 0)))
     }
 
     /// As [`Sql92::evaluate`], with `property` to look properties up. Unlike a stored property one may
     /// be empty here.
     pub fn evaluate_with<'p>(&self, property: impl Fn(&str) -> Option<&'p str>) -> Outcome {
-        let slots: Slots<'_> = self
-            .program
-            .slots
-            .iter()
-            .map(|name| property(name))
-            .collect();
-        self.alone(&slots)
+        let failed = self.failed();
+        let mut machine = Machine::new(&self.program);
+        for (key, cell) in self.program.properties.iter().zip(&mut machine.properties) {
+            *cell = property(&key.name).map_or(NULL, |text| Cell::Text(text.as_bytes()));
+        }
+        outcome(machine.run(&mut Answers::new(&failed, 0)))
     }
 
-    fn slots<'a>(&self) -> Slots<'a> {
-        Slots::from_elem(None, self.program.slots.len())
+    /// Answers for when no function can be called.
+    fn failed(&self) -> Vec<Vec<Value>> {
+        vec![vec![Value::Failed]; self.program.calls.len()]
     }
 
-    fn alone(&self, slots: &[Option<&str>]) -> Outcome {
-        let failed = vec![vec![Value::Failed]; self.program.calls.len()];
-        let ends = Machine::new(&self.program).run(slots, &mut Answers::new(&failed, 0));
-        outcome(ends)
+    /// Fills the cells; `mended` keeps properties that had to be mended first.
+    fn collect<'a>(
+        &self,
+        properties: &'a [u8],
+        mended: &'a OnceCell<String>,
+        cells: &mut [Cell<'a>],
+    ) {
+        cells.fill(NULL);
+        if !properties::collect(properties, &self.program.properties, cells) {
+            let text = mended.get_or_init(|| properties::mended(properties));
+            cells.fill(NULL);
+            properties::collect(text.as_bytes(), &self.program.properties, cells);
+        }
     }
 
     /// What it comes to for each of at most [`crate::BLOCK_ROWS_MAX`] messages, whether they pass or
@@ -158,6 +171,9 @@ fn outcome(ends: Result<Outcomes, Raised>) -> Outcome {
     }
 }
 
+/// Instructions times bytes of properties beyond which a woken pull finds out for itself.
+const WAKE_WORK_MAX: usize = 64 * 1024;
+
 /// Whether it is certain that a message passes, or that it does not.
 fn settles_verdict(ends: Outcomes) -> bool {
     ends == Outcomes::TRUE || !ends.may(Outcomes::TRUE)
@@ -175,14 +191,11 @@ impl Sql92 {
         is_settled: fn(Outcomes) -> bool,
         mut put: impl FnMut(usize, Result<Outcomes, Raised>),
     ) {
-        let texts: Vec<Cow<'_, str>> = records
-            .iter()
-            .map(|record| properties::decode(record.properties()))
-            .collect();
+        let mended = vec![OnceCell::new(); records.len()];
         let mut open: Vec<usize> = (0..records.len()).collect();
         let mut given = Vec::with_capacity(self.program.calls.len());
         loop {
-            let rows = self.advance(&texts, &given, &mut open, is_settled, &mut put);
+            let rows = self.advance(records, &mended, &given, &mut open, is_settled, &mut put);
             let Some(call) = self.program.calls.get(given.len()) else {
                 break;
             };
@@ -203,20 +216,20 @@ impl Sql92 {
     /// the next function is to be asked.
     fn advance<'a>(
         &'a self,
-        texts: &'a [Cow<'_, str>],
+        records: &'a [Record<'_>],
+        mended: &'a [OnceCell<String>],
         given: &'a [Vec<Value>],
         open: &mut Vec<usize>,
         is_settled: fn(Outcomes) -> bool,
         put: &mut impl FnMut(usize, Result<Outcomes, Raised>),
     ) -> Vec<Row<'a>> {
-        let mut slots = self.slots();
         let mut machine = Machine::new(&self.program);
         let mut rows = Vec::new();
         open.retain(|&row| {
-            slots.fill(None);
-            properties::collect(&texts[row], &self.program.slots, &mut slots);
+            let properties = records[row].properties();
+            self.collect(properties, &mended[row], &mut machine.properties);
             let mut answers = Answers::new(given, row);
-            let ends = machine.run(&slots, &mut answers);
+            let ends = machine.run(&mut answers);
             if !ends.is_ok_and(|ends| !is_settled(ends)) {
                 put(row, ends);
                 return false;
@@ -255,7 +268,9 @@ impl MessageFilter for Sql92 {
     }
 
     fn may_wake(&self, _: i64, properties: &[u8]) -> bool {
-        self.calls_functions() || self.evaluate(properties) == Outcome::True
+        self.calls_functions()
+            || self.program.ops.len() * properties.len() > WAKE_WORK_MAX
+            || self.evaluate(properties) == Outcome::True
     }
 }
 

@@ -1,18 +1,19 @@
 //! From the grammar's pairs to a program, in one walk; the rules of `rules.rs` are checked on the way.
 
+mod operands;
+
 use std::collections::HashMap;
 
+use memchr::memmem::Finder;
 use pest::iterators::Pair;
 
-use super::evaluate::Cell;
-use super::functions::{Argument, Functions};
-use super::number::parse_f64;
-use super::outcomes::Outcomes;
+use super::functions::Functions;
 use super::parse::{Symbol, parse};
-use super::program::{Call, Op, Order, Place, Program};
-use super::rules::{Kind, Literal, Operand};
+use super::program::{Literal, Needle, Op, Order, Program, Source};
+use super::rules::{Kind, Operand};
 use super::scan::scan;
-use crate::{ExpressionError, Position, Rule};
+use crate::ExpressionError;
+use operands::unquoted;
 
 /// Most parentheses open at a time of an expression that is compiled on the caller's stack.
 const NESTING_INLINE: usize = 32;
@@ -108,9 +109,11 @@ impl Compiler<'_> {
                 let operator = if rule == Symbol::equal { "=" } else { "<>" };
                 let right = self.comparison(suffix.into_inner().nth(1).expect(GRAMMAR))?;
                 left.check_equality(&right, operator, self.text)?;
-                self.emit(Op::Equal, start);
+                let (left, right) = self.sources();
+                self.emit(Op::Equal(left, right), start);
             } else {
-                self.emit(Op::IsNull, start);
+                let value = self.source();
+                self.emit(Op::IsNull(value), start);
             }
             if let Symbol::differ | Symbol::is_not_null = rule {
                 self.emit(Op::Not, start);
@@ -150,12 +153,14 @@ impl Compiler<'_> {
         let jump = self.emit(Op::JumpIfNull(0), start);
         let right = self.unary(parts.next().expect(GRAMMAR))?;
         right.check_order(operator, self.text)?;
-        self.emit(Op::Order(order), start);
-        if let Kind::Literal(_) | Kind::Property = right.kind {
-            // It can't fail. No jump in the one instruction behind it, so nothing to mend.
-            self.program.ops.remove(jump);
-            self.program.offsets.remove(jump);
+        let source = self.source();
+        if self.program.ops.len() == jump + 1 {
+            // Read in place, it can't fail.
+            self.cut(jump);
+            let left = self.source();
+            self.emit(Op::Order(order, left, source), start);
         } else {
+            self.emit(Op::Order(order, Source::Stack, source), start);
             self.program.ops[jump] = Op::JumpIfNull(self.end());
         }
         Ok(())
@@ -182,11 +187,13 @@ impl Compiler<'_> {
         let null = self.emit(Op::JumpIfNull(0), start);
         self.emit(Op::Duplicate, start);
         let low = self.unary(bounds.next().expect(GRAMMAR))?;
-        self.emit(Op::Order(orders.0), start);
+        let source = self.source();
+        self.emit(Op::Order(orders.0, Source::Stack, source), start);
         let decided = self.emit(jump(0), start);
         self.emit(Op::Over, start);
         let high = self.unary(bounds.next().expect(GRAMMAR))?;
-        self.emit(Op::Order(orders.1), start);
+        let source = self.source();
+        self.emit(Op::Order(orders.1, Source::Stack, source), start);
         self.emit(join, start);
         self.program.ops[decided] = jump(self.end());
         self.emit(Op::Nip, start);
@@ -219,32 +226,39 @@ impl Compiler<'_> {
         elements.sort_unstable();
         let set = self.program.sets.len() as u32;
         self.program.sets.push(elements.into());
-        self.emit(Op::In { set, negated }, start);
+        let op = Op::In {
+            value: self.source(),
+            set,
+            negated,
+        };
+        self.emit(op, start);
         Ok(())
     }
 
     fn search(&mut self, left: &Operand, pair: Pair<'_, Symbol>) -> Result<(), ExpressionError> {
         let start = pair.as_span().start();
-        let (mut place, mut needle, mut negated) = (Place::Anywhere, Box::default(), false);
+        let (mut place, mut text, mut negated) = (Symbol::contains, Box::default(), false);
         for part in pair.into_inner() {
             match part.as_rule() {
                 Symbol::not => negated = true,
-                Symbol::starts_with => place = Place::Start,
-                Symbol::ends_with => place = Place::End,
-                Symbol::string => needle = unquoted(part.as_str()),
-                _ => {}
+                Symbol::string => text = unquoted(part.as_str()),
+                found => place = found,
             }
         }
-        if needle.is_empty() {
+        if text.is_empty() {
             // FALSE, with NOT or without, and whatever is before it is not looked at.
-            self.program.ops.truncate(left.code);
-            self.program.offsets.truncate(left.code);
-            self.emit(Op::Truth(Outcomes::FALSE), start);
+            self.cut(left.code);
+            self.push(Literal::Boolean(false), start);
             return Ok(());
         }
-        let needle = self.text_of(needle);
+        let needle = self.program.needles.len() as u32;
+        self.program.needles.push(match place {
+            Symbol::starts_with => Needle::AtStart(text),
+            Symbol::ends_with => Needle::AtEnd(text),
+            _ => Needle::Anywhere(Box::new(Finder::new(text.as_bytes()).into_owned())),
+        });
         let op = Op::Search {
-            place,
+            value: self.source(),
             needle,
             negated,
         };
@@ -252,151 +266,13 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn unary(&mut self, pair: Pair<'_, Symbol>) -> Walked {
-        let mut parts = pair.into_inner();
-        let mut operand = self.primary(parts.next_back().expect(GRAMMAR))?;
-        for sign in parts.rev() {
-            let start = sign.as_span().start();
-            let kind = match sign.as_rule() {
-                Symbol::not => {
-                    self.condition(&operand)?;
-                    self.emit(Op::Not, start);
-                    Kind::Condition
-                }
-                Symbol::minus => {
-                    self.negate(start);
-                    Kind::Negation
-                }
-                // A plus sign disappears.
-                _ => operand.kind,
-            };
-            operand = Operand {
-                kind,
-                start,
-                ..operand
-            };
-        }
-        Ok(operand)
-    }
-
-    /// A number is negated here and now, which makes it no less a negation to the rules.
-    fn negate(&mut self, start: usize) {
-        match self.program.ops.last_mut() {
-            Some(Op::Int(value)) => *value = value.wrapping_neg(),
-            Some(Op::Long(value)) => *value = value.wrapping_neg(),
-            Some(Op::Double(value)) => *value = -*value,
-            _ => {
-                self.emit(Op::Negate, start);
-            }
-        }
-    }
-
-    fn primary(&mut self, pair: Pair<'_, Symbol>) -> Walked {
-        let span = pair.as_span();
-        let code = self.program.ops.len();
-        let kind = match pair.as_rule() {
-            Symbol::group => self.or(pair.into_inner().nth(1).expect(GRAMMAR))?.kind,
-            Symbol::call => {
-                self.call(pair)?;
-                Kind::Call
-            }
-            Symbol::property => {
-                let slot = self.slot(pair.into_inner().as_str());
-                self.emit(Op::Property(slot), span.start());
-                Kind::Property
-            }
-            _ => Kind::Literal(self.literal(&pair)?),
-        };
-        Ok(Operand {
-            kind,
-            start: span.start(),
-            end: span.end(),
-            code,
-        })
-    }
-
-    fn literal(&mut self, pair: &Pair<'_, Symbol>) -> Result<Literal, ExpressionError> {
-        let (op, literal) = match pair.as_rule() {
-            Symbol::string => {
-                let text = self.text_of(unquoted(pair.as_str()));
-                (Op::Text(text), Literal::Text)
-            }
-            Symbol::integer => self.integer(pair)?,
-            Symbol::float => self.float(pair)?,
-            Symbol::true_ => (Op::Truth(Outcomes::TRUE), Literal::Boolean),
-            Symbol::false_ => (Op::Truth(Outcomes::FALSE), Literal::Boolean),
-            _ => (Op::Truth(Outcomes::UNKNOWN), Literal::Null),
-        };
-        self.emit(op, pair.as_span().start());
-        Ok(literal)
-    }
-
-    /// 32 bits where it fits: that decides how a property beside it is read. The suffix widens
-    /// nothing.
-    fn integer(&self, pair: &Pair<'_, Symbol>) -> Result<(Op, Literal), ExpressionError> {
-        let digits = pair.as_str().trim_end_matches(['l', 'L']);
-        let value: i64 = digits
-            .parse()
-            .map_err(|_| self.refused(pair, Rule::IntegerRange))?;
-        Ok(match i32::try_from(value) {
-            Ok(value) => (Op::Int(value), Literal::Int(value)),
-            Err(_) => (Op::Long(value), Literal::Long(value)),
-        })
-    }
-
-    fn float(&self, pair: &Pair<'_, Symbol>) -> Result<(Op, Literal), ExpressionError> {
-        match parse_f64(pair.as_str()) {
-            Some(value) if value > 0.0 && value.is_finite() => {
-                Ok((Op::Double(value), Literal::Double(value)))
-            }
-            _ => Err(self.refused(pair, Rule::FloatRange)),
-        }
-    }
-
-    fn call(&mut self, pair: Pair<'_, Symbol>) -> Result<(), ExpressionError> {
-        let start = pair.as_span().start();
-        let mut parts = pair.into_inner();
-        let name = parts.next().expect(GRAMMAR).as_str();
-        let arguments = parts.nth(1).expect(GRAMMAR).into_inner();
-        // Where the code of each argument begins, and where the last one ends.
-        let mut borders = vec![self.program.ops.len()];
-        for argument in arguments.filter(|part| part.as_rule() == Symbol::unary) {
-            self.unary(argument)?;
-            borders.push(self.program.ops.len());
-        }
-        let known: Vec<Argument<'_>> = borders
-            .windows(2)
-            .map(|border| known(&self.program, &self.program.ops[border[0]..border[1]]))
-            .collect();
-        let function = self.functions.resolve(name, &known);
-        let function = function.map_err(|reason| ExpressionError::Function {
-            position: Position::of(self.text, start),
-            name: name.to_owned(),
-            reason,
-        })?;
-        let call = self.program.calls.len() as u32;
-        self.program.calls.push(Call {
-            function,
-            arguments: borders.len() - 1,
-        });
-        self.emit(Op::Call(call), start);
-        Ok(())
-    }
-
     /// Makes a condition of an operand whose code has just been written.
     fn condition(&mut self, operand: &Operand) -> Result<(), ExpressionError> {
         if operand.check_condition(self.text)? {
-            self.emit(Op::Condition, operand.start);
+            let value = self.source();
+            self.emit(Op::Condition(value), operand.start);
         }
         Ok(())
-    }
-
-    fn refused(&self, pair: &Pair<'_, Symbol>, rule: Rule) -> ExpressionError {
-        ExpressionError::Refused {
-            position: Position::of(self.text, pair.as_span().start()),
-            operand: pair.as_str().to_owned(),
-            rule,
-        }
     }
 
     /// Adds an instruction; where.
@@ -406,38 +282,40 @@ impl Compiler<'_> {
         self.program.ops.len() - 1
     }
 
+    /// Drops the instructions from `code` on.
+    fn cut(&mut self, code: usize) {
+        self.program.ops.truncate(code);
+        self.program.offsets.truncate(code);
+    }
+
+    /// Where the next instruction finds the value that the last one makes. A push is taken back and
+    /// read in place; jumps that led to it now lead to the next instruction, which begins with it.
+    fn source(&mut self) -> Source {
+        let Some(&Op::Push(source)) = self.program.ops.last() else {
+            return Source::Stack;
+        };
+        self.cut(self.program.ops.len() - 1);
+        source
+    }
+
+    /// The same of the last two values. The left one is below a right one that had to be made.
+    fn sources(&mut self) -> (Source, Source) {
+        let right = self.source();
+        let left = match right {
+            Source::Stack => Source::Stack,
+            _ => self.source(),
+        };
+        (left, right)
+    }
+
     /// Where the next instruction will be.
     fn end(&self) -> u32 {
         self.program.ops.len() as u32
     }
 
-    fn slot(&mut self, name: &str) -> u32 {
-        if let Some(&slot) = self.slots.get(name) {
-            return slot;
-        }
-        let slot = self.slots.len() as u32;
-        self.slots.insert(name.into(), slot);
-        self.program.slots.push(name.into());
-        slot
-    }
-
-    fn text_of(&mut self, text: Box<str>) -> u32 {
-        self.program.texts.push(text);
-        self.program.texts.len() as u32 - 1
-    }
-}
-
-/// What a string literal stands for: a doubled quote is one.
-fn unquoted(literal: &str) -> Box<str> {
-    literal[1..literal.len() - 1].replace("''", "'").into()
-}
-
-/// An argument as far as its code alone tells.
-fn known<'p>(program: &'p Program, code: &[Op]) -> Argument<'p> {
-    match code {
-        [op] => Cell::of_literal(program, *op).map_or(Argument::Varies, |literal| {
-            Argument::Literal(literal.into_text())
-        }),
-        _ => Argument::Varies,
+    fn push(&mut self, literal: Literal, offset: usize) {
+        let index = self.program.literals.len() as u32;
+        self.program.literals.push(literal);
+        self.emit(Op::Push(Source::Literal(index)), offset);
     }
 }

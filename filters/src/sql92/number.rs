@@ -2,6 +2,10 @@
 
 use std::cmp::Ordering;
 
+/// Longest text in bytes that is a number. Java reads longer ones; a subscription could make that cost
+/// milliseconds for each message.
+pub const NUMBER_SIZE_MAX: usize = 4_096;
+
 /// Zeros of the decimal digits of the Basic Multilingual Plane, ten in a row each: what Java's
 /// `Character.digit` takes (17; Unicode 13). Digits beyond that plane are surrogates there: none.
 const ZEROS: [u16; 37] = [
@@ -12,29 +16,45 @@ const ZEROS: [u16; 37] = [
 ];
 
 /// As `Integer.valueOf`: an optional sign and decimal digits of any script, nothing else.
-pub(super) fn parse_i32(text: &str) -> Option<i32> {
+pub(super) fn parse_i32(text: &[u8]) -> Option<i32> {
     parse_i64(text)?.try_into().ok()
 }
 
 /// As `Long.valueOf`.
-pub(super) fn parse_i64(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.as_bytes() {
-        [b'-', ..] => (true, &text[1..]),
-        [b'+', ..] => (false, &text[1..]),
-        _ => (false, text),
-    };
-    if digits.is_empty() {
+pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = signed(text);
+    if digits.is_empty() || digits.len() > NUMBER_SIZE_MAX {
         return None;
+    }
+    // So many fit whatever they are.
+    if digits.len() <= 18 {
+        let append = |value, digit: &u8| {
+            digit
+                .is_ascii_digit()
+                .then(|| value * 10 + i64::from(digit - b'0'))
+        };
+        if let Some(value) = digits.iter().try_fold(0, append) {
+            return Some(if negative { -value } else { value });
+        }
     }
     // Gathered below zero, where there is room for the smallest.
     let mut value = 0_i64;
-    for character in digits.chars() {
+    for character in std::str::from_utf8(digits).ok()?.chars() {
         value = value.checked_mul(10)?.checked_sub(digit(character)?)?;
     }
     if negative {
         Some(value)
     } else {
         value.checked_neg()
+    }
+}
+
+/// Whether there is a minus sign, and what follows the sign.
+fn signed(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
     }
 }
 
@@ -48,14 +68,15 @@ fn digit(character: char) -> Option<i64> {
 }
 
 /// As `Double.valueOf`.
-pub(super) fn parse_f64(text: &str) -> Option<f64> {
-    let text = text.trim_matches(|character| character <= ' ');
-    let (negative, magnitude) = match text.as_bytes() {
-        [b'-', ..] => (true, &text[1..]),
-        [b'+', ..] => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let value = match magnitude.as_bytes() {
+pub(super) fn parse_f64(text: &[u8]) -> Option<f64> {
+    let is_blank = |byte: &u8| *byte <= b' ';
+    let first = text.iter().position(|byte| !is_blank(byte))?;
+    let last = text.iter().rposition(|byte| !is_blank(byte))?;
+    let (negative, magnitude) = signed(&text[first..=last]);
+    if magnitude.len() > NUMBER_SIZE_MAX {
+        return None;
+    }
+    let value = match magnitude {
         b"NaN" => f64::NAN,
         b"Infinity" => f64::INFINITY,
         [b'0', b'x' | b'X', hexadecimal @ ..] => parse_hexadecimal(without_suffix(hexadecimal))?,
@@ -176,12 +197,12 @@ mod tests {
 
     #[test]
     fn integers_as_java_reads_them() {
-        assert_eq!(parse_i32("+11"), Some(11));
-        assert_eq!(parse_i32("-2147483648"), Some(i32::MIN));
-        assert_eq!(parse_i32("000000000000000000000000007"), Some(7));
-        assert_eq!(parse_i32("٣"), Some(3));
-        assert_eq!(parse_i32("\u{FF19}"), Some(9));
-        assert_eq!(parse_i64("-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(parse_i32("+11".as_bytes()), Some(11));
+        assert_eq!(parse_i32("-2147483648".as_bytes()), Some(i32::MIN));
+        assert_eq!(parse_i32("000000000000000000000000007".as_bytes()), Some(7));
+        assert_eq!(parse_i32("٣".as_bytes()), Some(3));
+        assert_eq!(parse_i32("\u{FF19}".as_bytes()), Some(9));
+        assert_eq!(parse_i64("-9223372036854775808".as_bytes()), Some(i64::MIN));
         for text in [
             "",
             "+",
@@ -195,9 +216,9 @@ mod tests {
             "𝟛",
             "²",
         ] {
-            assert_eq!(parse_i32(text), None, "{text}");
+            assert_eq!(parse_i32(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(parse_i64("9223372036854775808"), None);
+        assert_eq!(parse_i64("9223372036854775808".as_bytes()), None);
     }
 
     #[test]
@@ -228,9 +249,9 @@ mod tests {
             ("0x1.000000000000080000001p0", 1.0 + f64::EPSILON),
             ("0x10000000000000000000000p0", 2_f64.powi(88)),
         ] {
-            assert_eq!(parse_f64(text), Some(value), "{text}");
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
         }
-        assert!(parse_f64("-NaN").is_some_and(f64::is_nan));
+        assert!(parse_f64(b"-NaN").is_some_and(f64::is_nan));
         for text in [
             "",
             " ",
@@ -258,7 +279,19 @@ mod tests {
             "1e5.0",
             "5\u{A0}",
         ] {
-            assert_eq!(parse_f64(text), None, "{text}");
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn longer_texts_are_no_numbers() {
+        let zeros = "0".repeat(NUMBER_SIZE_MAX - 1);
+        for (text, value) in [
+            (format!("-{zeros}7"), Some(-7)),
+            (format!("{zeros}07"), None),
+        ] {
+            assert_eq!(parse_i64(text.as_bytes()), value);
+            assert_eq!(parse_f64(text.as_bytes()), value.map(|value| value as f64));
         }
     }
 

@@ -2,47 +2,64 @@
 
 use std::sync::Arc;
 
-use super::functions::Function;
-use super::outcomes::Outcomes;
+use memchr::memmem::Finder;
 
-/// An instruction. Jumps go forward only, so a run has no more steps than there are instructions.
+use super::functions::Function;
+use super::properties::Key;
+
+/// Where an instruction takes a value from. A property or a literal is read in place.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Op {
-    /// Pushes NULL, TRUE or FALSE.
-    Truth(Outcomes),
+pub(super) enum Source {
+    /// Popped off the stack.
+    Stack,
+    /// One of [`Program::properties`]: its text or NULL.
+    Property(u32),
+    /// One of [`Program::literals`].
+    Literal(u32),
+}
+
+/// A literal, in the type that decides how a text beside it is read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Literal {
+    Null,
+    Boolean(bool),
     Int(i32),
     Long(i64),
     Double(f64),
-    /// Pushes a text of [`Program::texts`].
-    Text(u32),
-    /// Pushes the property of a slot: its text or NULL.
-    Property(u32),
-    /// Pushes what function [`Program::calls`] answers; pops the arguments.
+    Text(Box<str>),
+}
+
+/// An instruction; what it comes to is pushed. Jumps go forward only, so a run has no more steps than
+/// there are instructions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Op {
+    Push(Source),
+    /// What function [`Program::calls`] answers; pops the arguments.
     Call(u32),
-    /// Makes a condition of a value: NULL is unknown, what is no boolean is FALSE.
-    Condition,
+    /// A value as a condition: NULL is unknown, what is no boolean is FALSE.
+    Condition(Source),
     Negate,
     Not,
-    /// Pop two conditions, push one.
+    /// Pop two conditions.
     And,
     Or,
     /// Jump when the top is this result and nothing else; the top stays.
     JumpIfTrue(u32),
     JumpIfFalse(u32),
     JumpIfNull(u32),
-    /// Pop two values, push a condition.
-    Equal,
-    Order(Order),
-    /// Pops a value, pushes whether it is NULL.
-    IsNull,
-    /// Pops a value, pushes whether it is one of [`Program::sets`].
+    /// Two values, left and right.
+    Equal(Source, Source),
+    Order(Order, Source, Source),
+    IsNull(Source),
+    /// Whether a value is one of [`Program::sets`].
     In {
+        value: Source,
         set: u32,
         negated: bool,
     },
-    /// Pops a value, pushes whether it has a text of [`Program::texts`] there.
+    /// Whether a value has one of [`Program::needles`].
     Search {
-        place: Place,
+        value: Source,
         needle: u32,
         negated: bool,
     },
@@ -62,11 +79,21 @@ pub(super) enum Order {
     GreaterOrEqual,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    Anywhere,
-    Start,
-    End,
+/// A text to be found in another one.
+pub(super) enum Needle {
+    Anywhere(Box<Finder<'static>>),
+    AtStart(Box<str>),
+    AtEnd(Box<str>),
+}
+
+impl Needle {
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        match self {
+            Needle::Anywhere(finder) => finder.find(text).is_some(),
+            Needle::AtStart(start) => text.starts_with(start.as_bytes()),
+            Needle::AtEnd(end) => text.ends_with(end.as_bytes()),
+        }
+    }
 }
 
 /// A compiled expression.
@@ -75,11 +102,12 @@ pub(super) struct Program {
     pub ops: Vec<Op>,
     /// Byte offset in the expression of what each instruction was made from.
     pub offsets: Vec<u32>,
-    pub texts: Vec<Box<str>>,
+    pub literals: Vec<Literal>,
     /// Sorted, for a binary search.
     pub sets: Vec<Box<[Box<str>]>>,
-    /// Names of the properties, by slot.
-    pub slots: Vec<Box<str>>,
+    /// What [`Op::Search`] looks for.
+    pub needles: Vec<Needle>,
+    pub properties: Vec<Key>,
     /// Inner calls before outer ones, then left before right.
     pub calls: Vec<Call>,
 }

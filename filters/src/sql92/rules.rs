@@ -1,6 +1,7 @@
 //! What may stand where: RocketMQ checks its expressions by the kind of their operands, once.
 
 use super::number::compare_f64;
+use super::program::Literal;
 use crate::{ExpressionError, Position, Rule};
 
 /// A part of an expression whose code has been written.
@@ -17,7 +18,7 @@ pub(super) struct Operand {
 /// What the rules tell apart. Parentheses and a plus sign change nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
-    Literal(Literal),
+    Literal(Constant),
     Property,
     /// A minus sign and something, be it a number.
     Negation,
@@ -27,23 +28,37 @@ pub(super) enum Kind {
     Call,
 }
 
+/// What the rules see of a literal.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Literal {
+pub(super) enum Constant {
     Null,
     Boolean,
+    Text,
     Int(i32),
     Long(i64),
     Double(f64),
-    Text,
 }
 
-impl Literal {
+impl Constant {
     fn number(self) -> Option<f64> {
         match self {
-            Literal::Int(value) => Some(f64::from(value)),
-            Literal::Long(value) => Some(value as f64),
-            Literal::Double(value) => Some(value),
+            Constant::Int(value) => Some(f64::from(value)),
+            Constant::Long(value) => Some(value as f64),
+            Constant::Double(value) => Some(value),
             _ => None,
+        }
+    }
+}
+
+impl From<&Literal> for Constant {
+    fn from(literal: &Literal) -> Self {
+        match literal {
+            Literal::Null => Constant::Null,
+            Literal::Boolean(_) => Constant::Boolean,
+            Literal::Text(_) => Constant::Text,
+            Literal::Int(value) => Constant::Int(*value),
+            Literal::Long(value) => Constant::Long(*value),
+            Literal::Double(value) => Constant::Double(*value),
         }
     }
 }
@@ -56,9 +71,9 @@ impl Operand {
 
     fn named(&self) -> &'static str {
         match self.kind {
-            Kind::Literal(Literal::Null) => "NULL",
-            Kind::Literal(Literal::Boolean) => "a boolean",
-            Kind::Literal(Literal::Text) => "text",
+            Kind::Literal(Constant::Null) => "NULL",
+            Kind::Literal(Constant::Boolean) => "a boolean",
+            Kind::Literal(Constant::Text) => "text",
             Kind::Literal(_) => "a number",
             Kind::Property => "a property",
             Kind::Negation => "a negated value",
@@ -83,7 +98,7 @@ impl Operand {
     pub fn check_condition(&self, text: &str) -> Result<bool, ExpressionError> {
         match self.kind {
             Kind::Condition => Ok(false),
-            Kind::Literal(Literal::Boolean | Literal::Null) => Ok(false),
+            Kind::Literal(Constant::Boolean | Constant::Null) => Ok(false),
             Kind::Property | Kind::Call => Ok(true),
             Kind::Literal(_) | Kind::Negation => {
                 self.refused(text, Rule::NotCondition(self.named()))
@@ -111,13 +126,13 @@ impl Operand {
         text: &str,
     ) -> Result<(), ExpressionError> {
         for operand in [self, right] {
-            if operand.kind == Kind::Literal(Literal::Null) {
+            if operand.kind == Kind::Literal(Constant::Null) {
                 return operand.refused(text, Rule::NullCompared(operator));
             }
         }
         match (self.kind, right.kind) {
-            (Kind::Literal(Literal::Boolean), Kind::Literal(Literal::Boolean)) => Ok(()),
-            (Kind::Literal(Literal::Boolean), Kind::Literal(_)) => {
+            (Kind::Literal(Constant::Boolean), Kind::Literal(Constant::Boolean)) => Ok(()),
+            (Kind::Literal(Constant::Boolean), Kind::Literal(_)) => {
                 right.refused(text, Rule::NotBoolean(right.named()))
             }
             _ => Ok(()),
@@ -130,8 +145,8 @@ impl Operand {
             return Ok(());
         };
         let crossed = match (low, top) {
-            (Literal::Int(low), Literal::Int(high)) => high < low,
-            (Literal::Long(low), Literal::Long(high)) => high < low,
+            (Constant::Int(low), Constant::Int(high)) => high < low,
+            (Constant::Long(low), Constant::Long(high)) => high < low,
             // An int is below a long, which is a literal that fits no int; floats decide the rest.
             (low, high) => match (low.number(), high.number()) {
                 (Some(low), Some(high)) => compare_f64(high, low).is_lt(),

@@ -7,6 +7,9 @@ pub const EXPRESSION_SIZE_MAX: usize = 16 * 1024;
 /// Most parentheses open at a time. Java's own parser runs out of stack between 1,000 and 2,000.
 pub const NESTING_MAX: usize = 500;
 
+/// Most properties that an expression names.
+pub const PROPERTIES_MAX: usize = 256;
+
 /// A text within the limits.
 pub(super) struct Scanned {
     /// The text with its comments blanked out byte for byte, so that offsets hold.

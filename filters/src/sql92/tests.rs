@@ -245,3 +245,32 @@ fn hostile_texts_are_refused_at_once() {
         assert!(start.elapsed().as_secs() < 5, "{text:.20}");
     }
 }
+
+/// What takes long to evaluate: many properties, long numbers, and searches that nearly succeed.
+#[test]
+fn hostile_messages_are_judged_in_bounded_time() {
+    let size = i16::MAX as usize;
+    let named: Vec<String> = (0..PROPERTIES_MAX)
+        .map(|name| format!("n{name} = 1"))
+        .collect();
+    let many = "ab\u{1}1\u{2}".repeat(size / 5);
+    let digits = format!("a\u{1}{}\u{2}", "7".repeat(NUMBER_SIZE_MAX));
+    let same = format!("a\u{1}{}b\u{2}", "x".repeat(size - 4));
+    let or = |piece: &str| vec![piece; EXPRESSION_SIZE_MAX / (piece.len() + 4)].join(" OR ");
+    for (expression, properties) in [
+        (named.join(" OR "), many),
+        (or("a < 1.5"), digits.clone()),
+        (or("a <= 9223372036854775807.5 AND a > b"), digits),
+        (or("a CONTAINS 'xxxxxxxxxy'"), same),
+    ] {
+        let filter = Sql92::compile(&expression, &NoFunctions).expect("it compiles");
+        let start = std::time::Instant::now();
+        for _ in 0..crate::BLOCK_ROWS_MAX {
+            filter.evaluate(properties.as_bytes());
+        }
+        assert!(start.elapsed().as_secs() < 5, "{expression:.20}");
+        assert!(filter.may_wake(0, properties.as_bytes()), "not evaluated");
+    }
+    let one_more = format!("{} OR m = 1", named.join(" OR "));
+    assert!(refusal(&one_more).ends_with("more than 256 different properties"));
+}

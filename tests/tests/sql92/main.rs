@@ -3,6 +3,8 @@
 //! `SLUICE_SQL92_SEED=n` makes another set, `SLUICE_SQL92_EXPRESSIONS=n` a larger one.
 
 mod generate;
+mod numbers;
+mod words;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
