@@ -171,6 +171,9 @@ settings! {
     msg_trace_topic_name: String = "msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC".to_owned();
     /// Subscriptions other than by tag are served: SQL92 and the languages of plugins. Off in Java.
     enable_property_filter: bool = "enablePropertyFilter" [live], true;
+    /// Above 0, clients may upload class filters (the three-argument `subscribe` of 4.x) as base64 of a
+    /// WASM module; they run in this broker, and no filter server is started.
+    filter_server_nums: usize = "filterServerNums", 0;
     /// Where the administration of plugins is served over HTTP; empty: nowhere.
     http_address: Option<String> = "httpAddress", Some("127.0.0.1:10915".to_owned());
     /// Lite pull consumers are served.

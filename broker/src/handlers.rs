@@ -3,6 +3,7 @@
 //! [`Broker`]: crate::Broker
 
 pub mod broker_admin;
+pub mod class_filters;
 pub mod consumer_offsets;
 pub mod group_admin;
 pub mod pull_message;

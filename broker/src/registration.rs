@@ -186,7 +186,11 @@ impl Registration {
         };
         let body = RegisterBrokerBody {
             topic_config_serialize_wrapper: wrapper,
-            filter_server_list: Vec::new(),
+            // Class filters run here: the broker is its own filter server.
+            filter_server_list: match config.filter_server_nums {
+                0 => Vec::new(),
+                _ => vec![self.broker_address.clone()],
+            },
         };
         let body = fastjson::to_vec(&body).expect("plain tables always encode");
         let header = RegisterBrokerRequestHeader {

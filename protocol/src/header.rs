@@ -160,6 +160,11 @@ headers! {
         suggest_which_broker_id: "suggestWhichBrokerId" ! i64, next_begin_offset: "nextBeginOffset" ! i64,
         min_offset: "minOffset" ! i64, max_offset: "maxOffset" ! i64,
     }
+    /// REGISTER_MESSAGE_FILTER_CLASS (302).
+    RegisterMessageFilterClassRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString,
+        class_name: "className" ! ByteString, class_crc: "classCRC" ! i32,
+    }
     /// QUERY_CONSUMER_OFFSET (14).
     QueryConsumerOffsetRequestHeader {
         consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,

@@ -5,35 +5,88 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use sluice_broker::Broker;
 use sluice_client::{ConsumeResult, Message, Producer, PushConsumer, ReceivedMessage, StartAt};
-use tokio::sync::Notify;
+use sluice_plugins::Bind;
+use tokio::sync::Semaphore;
 
 const TOPIC: &str = "Demo";
-const MESSAGES: usize = 5;
+const FILTERED: &str = "demo-filtered";
+/// Passes messages whose property `SequenceId` is over 10 and a multiple of 3; its source lies beside it.
+const FILTER: &[u8] = include_bytes!("../../plugins/sequence/sequence.wasm");
+const SEQUENCE: std::ops::RangeInclusive<u32> = 10..=15;
+const PASSING: [u32; 2] = [12, 15];
 /// Longest wait for the demo's own messages.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sends a few messages and shows them as they come back.
-pub async fn show_messages_flowing(name_server: &str) -> Result<()> {
-    let arrived = Arc::new(Notify::new());
-    let consumer = consumer(name_server, "demo-consumer", TOPIC, arrived.clone()).await?;
+/// Uploads a WASM filter for one consumer group, sends a few messages, and shows which group gets what.
+pub async fn show_messages_flowing(name_server: &str, broker: &Arc<Broker>) -> Result<()> {
+    let plugins = broker.clone();
+    tokio::task::spawn_blocking(move || upload(&plugins)).await??;
+    let (all, some) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let plain = consumer(
+        name_server,
+        "demo-plain",
+        TOPIC,
+        all.clone(),
+        "  by demo-plain",
+    )
+    .await?;
+    let filtered = consumer(
+        name_server,
+        FILTERED,
+        TOPIC,
+        some.clone(),
+        "  by demo-filtered",
+    )
+    .await?;
     let producer = Producer::builder("demo-producer")
         .name_server(name_server)
         .build()
         .await
         .context("the demo's producer")?;
-    for number in 1..=MESSAGES {
-        let message = Message::new(TOPIC, format!("message {number} of {MESSAGES}"))
+    for number in SEQUENCE {
+        let message = Message::new(TOPIC, format!("message {number}"))
             .tag("demo")
-            .key(format!("demo-{number}"));
+            .property("SequenceId", number.to_string());
         let sent = producer.send(message).await.context("the demo's send")?;
-        println!("sent      {} to {}", sent.message_id, sent.queue);
-        tokio::time::timeout(PATIENCE, arrived.notified())
-            .await
-            .context("the demo's message did not come back")?;
+        println!("sent      message {number} to {}", sent.queue);
+        arrived(&all, 1).await?;
     }
+    arrived(&some, PASSING.len() as u32).await?;
+    println!(
+        "The filter let messages 12 and 15 through to group {FILTERED}; group demo-plain got all."
+    );
     producer.shutdown().await;
-    consumer.shutdown().await;
+    plain.shutdown().await;
+    filtered.shutdown().await;
+    Ok(())
+}
+
+/// As `sluice plugin put` and `bind` do it.
+fn upload(broker: &Broker) -> Result<()> {
+    let put = broker
+        .plugins()
+        .put("sequence", FILTER, broker.now_ms())
+        .context("the demo's filter")?;
+    broker.plugins().bind(Bind {
+        plugin: put.name,
+        topic: TOPIC.to_owned(),
+        group: FILTERED.to_owned(),
+        ..Bind::default()
+    })?;
+    println!(
+        "uploaded  WASM filter `sequence` ({} KiB), bound to topic {TOPIC} for group {FILTERED}",
+        FILTER.len() / 1024
+    );
+    Ok(())
+}
+
+async fn arrived(messages: &Semaphore, count: u32) -> Result<()> {
+    let permits = tokio::time::timeout(PATIENCE, messages.acquire_many(count)).await;
+    permits
+        .context("the demo's message did not come")??
+        .forget();
     Ok(())
 }
 
@@ -60,7 +113,7 @@ pub async fn send(name_server: &str, topic: &str, body: String, tag: Option<Stri
 /// Shows messages of a topic until it is told to stop.
 pub async fn receive(name_server: &str, topic: &str, group: &str) -> Result<()> {
     let stop = crate::run::Stop::catch()?;
-    let consumer = consumer(name_server, group, topic, Arc::new(Notify::new())).await?;
+    let consumer = consumer(name_server, group, topic, Arc::new(Semaphore::new(0)), "").await?;
     stop.told().await;
     consumer.shutdown().await;
     Ok(())
@@ -70,15 +123,16 @@ async fn consumer(
     name_server: &str,
     group: &str,
     topic: &str,
-    arrived: Arc<Notify>,
+    arrived: Arc<Semaphore>,
+    by: &'static str,
 ) -> Result<PushConsumer> {
     let show = move |message: ReceivedMessage| {
         println!(
-            "received  {} {}",
+            "received  {} {}{by}",
             message.message_id(),
             String::from_utf8_lossy(message.body())
         );
-        arrived.notify_one();
+        arrived.add_permits(1);
         async { ConsumeResult::Success }
     };
     let consumer = PushConsumer::builder(group)

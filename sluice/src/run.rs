@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use sluice_broker::BrokerConfig;
@@ -61,20 +62,25 @@ async fn run_dev(dev: Dev) -> Result<()> {
     if let Some(http) = broker.http_address() {
         println!("Plugins are administered at http://{http}");
     }
-    let served = serve_dev(&dev, namesrv_address, stop).await;
+    let served = serve_dev(&dev, namesrv_address, broker.broker(), stop).await;
     broker.shutdown().await?;
     name_server.shutdown().await;
     served
 }
 
 /// Until SIGTERM or SIGINT, also while the demonstration runs.
-async fn serve_dev(dev: &Dev, name_server: SocketAddr, stop: Stop) -> Result<()> {
+async fn serve_dev(
+    dev: &Dev,
+    name_server: SocketAddr,
+    broker: &Arc<sluice_broker::Broker>,
+    stop: Stop,
+) -> Result<()> {
     let stopped = stop.told();
     tokio::pin!(stopped);
     if dev.demo {
         let address = name_server.to_string();
         tokio::select! {
-            shown = demo::show_messages_flowing(&address) => shown?,
+            shown = demo::show_messages_flowing(&address, broker) => shown?,
             () = &mut stopped => return Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 // Command goclient drives a broker with the Go client of Apache RocketMQ.
 //
 //	goclient <name server address> [scenario ...]
+//	goclient consume <name server address> <topic> <group> [sql]
 //
 // Each scenario prints "PASS name millis" or "FAIL name millis reason"; the exit status is 1 if any failed.
 package main
@@ -45,6 +46,13 @@ func main() {
 		os.Exit(2)
 	}
 	rlog.SetLogLevel("error")
+	if os.Args[1] == "consume" {
+		if err := trial(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	chosen, err := choose(os.Args[2:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::java::JavaPeer;
+use crate::plugins::Plugins;
 use crate::ports::{free_broker_port, free_port};
 use crate::process::Running;
 
@@ -112,6 +113,7 @@ pub struct Broker {
     home: PathBuf,
     namesrv: String,
     port: u16,
+    http_port: u16,
     /// Lines of the property file behind our own.
     more: String,
     running: Option<Running>,
@@ -126,6 +128,7 @@ impl Broker {
             namesrv: namesrv.to_owned(),
             more: more.to_owned(),
             port: free_broker_port(),
+            http_port: free_port(),
             running: None,
         };
         broker.start_again(kind);
@@ -158,13 +161,14 @@ impl Broker {
     fn properties(&self) -> String {
         let store = self.home.join("store");
         format!(
-            "brokerName=broker-a\nbrokerClusterName=DefaultCluster\nbrokerId=0\nlistenPort={port}\nhaListenPort={ha}\n\
+            "httpAddress=127.0.0.1:{http}\nbrokerName=broker-a\nbrokerClusterName=DefaultCluster\nbrokerId=0\nlistenPort={port}\nhaListenPort={ha}\n\
              brokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nautoCreateTopicEnable=true\nmappedFileSizeCommitLog=67108864\n\
              waitTimeMillsInSendQueue=5000\nenablePropertyFilter=true\n\
              storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n{more}",
             more = self.more,
             port = self.port,
             ha = self.port + 1,
+            http = self.http_port,
             store = store.display()
         )
     }
@@ -172,6 +176,11 @@ impl Broker {
     /// `host:port` for clients.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Administration of plugins, of Sluice.
+    pub fn plugins(&self) -> Plugins {
+        Plugins::at(self.http_port)
     }
 
     /// Process id.

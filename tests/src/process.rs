@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(20);
@@ -69,6 +69,14 @@ impl Running {
     /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its input; closed when dropped.
+    ///
+    /// # Panics
+    /// If it was taken before.
+    pub fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("input of a child")
     }
 
     /// Everything printed so far.

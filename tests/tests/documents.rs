@@ -107,6 +107,8 @@ fn the_first_command_shows_messages_flowing_and_ends_in_order() {
     let (mut running, _) = dev(dir.path(), &["--demo"]);
     let output = running.output();
     assert!(output.contains("received "), "{output}");
+    // Six messages reach one group; the filter lets two of them through to the other.
+    assert_eq!(output.matches("received ").count(), 8, "{output}");
     assert!(dir.path().join("sluice-data/commitlog").is_dir());
     assert!(running.terminate(STOP).success());
 }

@@ -169,7 +169,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "fetchNamesrvAddrByAddressServer",
     "fetchNamesrvAddrInterval",
     "filterDataCleanTimeSpan",
-    "filterServerNums",
     "filterSupportRetry",
     "flushCommitLogLeastPages",
     "flushCommitLogThoroughInterval",

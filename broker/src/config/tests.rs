@@ -13,14 +13,16 @@ fn read(text: &str) -> Result<(BrokerConfig, Notes), ConfigError> {
 
 #[test]
 fn a_file_from_an_old_guide_is_read_as_it_is() {
-    let (config, notes) = read("# 集群\nbrokerName = broker-a \nbrokerRole=ASYNC_MASTER  \nmapedFileSizeCommitLog=1048576\nlistenport:10921\nfilterServerNums=1\nflushDiskTyp=SYNC_FLUSH\naclEnable=true\n").unwrap();
+    let (config, notes) = read("# 集群\nbrokerName = broker-a \nbrokerRole=ASYNC_MASTER  \nmapedFileSizeCommitLog=1048576\nlistenport:10921\nsendThreadPoolQueueCapacity=1\nflushDiskTyp=SYNC_FLUSH\naclEnable=true\n").unwrap();
     assert_eq!(config.broker_name, "broker-a");
     assert_eq!(config.listen_port, 10921);
     assert_eq!(config.mapped_file_size_commit_log, 1 << 20);
     let [meaningless] = &notes.meaningless[..] else {
         panic!("{notes:?}");
     };
-    assert!(meaningless.ends_with("broker.conf:6: filterServerNums has no meaning here"));
+    assert!(
+        meaningless.ends_with("broker.conf:6: sendThreadPoolQueueCapacity has no meaning here")
+    );
     let [mistyped, acl] = &notes.warnings[..] else {
         panic!("{notes:?}");
     };

@@ -21,6 +21,7 @@ use crate::Broker;
 use crate::consume_hooks;
 use crate::error::Refusal;
 use crate::filtering::Filtering;
+use crate::handlers::class_filters;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
 const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
@@ -169,6 +170,9 @@ fn filter(
         let subscription = subscription.ok_or_else(|| {
             Refusal::SubscriptionNotExist("the consumer's subscription not exist".to_owned())
         })?;
+        if subscription.class_filter_mode || header.sys_flag & sys_flag::PULL_CLASS_FILTER != 0 {
+            return class_filters::subscription(broker, &header.topic, group);
+        }
         if subscription.sub_version < header.sub_version {
             return while_unknown(header);
         }

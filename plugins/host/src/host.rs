@@ -1,6 +1,6 @@
 //! Everything an operator does with plugins: put, bind, try beside the old, promote, roll back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,7 @@ use crate::guest::{Guest, Making};
 use crate::instance::{Place, SetUp, Shared};
 use crate::kv::Kv;
 use crate::language::Spoken;
-use crate::library::{Library, Plugins, Version};
+use crate::library::{Library, Plugins, Version, digest};
 use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::module::Module;
@@ -29,6 +29,8 @@ use crate::table::Table;
 const BINDINGS_MAX: usize = 64;
 /// Versions kept of one plugin.
 const VERSIONS_MAX: usize = 100;
+/// Uploads whose content is remembered.
+const UPLOADS_MAX: usize = 1_000;
 /// A language's expression among a binding's settings.
 const EXPRESSION: &str = "expression";
 
@@ -53,6 +55,9 @@ pub struct Host {
     /// Names and versions; held while anything is changed.
     plugins: Mutex<Plugins>,
     modules: RwLock<BTreeMap<String, Module>>,
+    /// Content of uploads, and of the components they became: who uploads the same again and again
+    /// gets the answer without work.
+    uploads: Mutex<HashMap<String, String>>,
     table: Table,
     /// Counts changes of what is put and bound.
     generation: AtomicU64,
@@ -189,6 +194,7 @@ impl Host {
             engine: OnceLock::new(),
             plugins: Mutex::new(plugins),
             modules: RwLock::default(),
+            uploads: Mutex::default(),
             table: Table::default(),
             generation: AtomicU64::new(0),
         };
@@ -228,6 +234,10 @@ impl Host {
     /// where. Nothing is kept then.
     pub fn put(&self, name: &str, upload: &[u8], now_ms: i64) -> Result<Put, PluginError> {
         check_name(name)?;
+        let upload_sha256 = digest(upload);
+        if let Some(put) = self.put_before(name, &upload_sha256) {
+            return Ok(put);
+        }
         let compiled = (self.compile)(upload).map_err(PluginError::Upload)?;
         // SAFETY: made this moment by our own compiler, with the settings of this engine.
         let module = unsafe { Module::load(self.engine()?, &compiled.machine_code) };
@@ -242,7 +252,8 @@ impl Host {
                     last.world, module.world
                 )));
             }
-            if last.sha256 == crate::library::digest(&compiled.component) {
+            if last.sha256 == digest(&compiled.component) {
+                self.remember(upload_sha256, last.sha256.clone());
                 return Ok(Put {
                     name: name.to_owned(),
                     version: last.clone(),
@@ -272,6 +283,7 @@ impl Host {
             .push(version.clone());
         self.library.save_plugins(&changed)?;
         *plugins = changed;
+        self.remember(upload_sha256, sha256.clone());
         self.modules.write().insert(sha256, module);
         self.changed();
         Ok(Put {
@@ -279,6 +291,26 @@ impl Host {
             version,
             new: true,
         })
+    }
+
+    /// The newest version, if it is what this upload becomes.
+    fn put_before(&self, name: &str, upload_sha256: &str) -> Option<Put> {
+        let component = self.uploads.lock().get(upload_sha256)?.clone();
+        let plugins = self.plugins.lock();
+        let last = plugins.get(name)?.last()?;
+        (last.sha256 == component).then(|| Put {
+            name: name.to_owned(),
+            version: last.clone(),
+            new: false,
+        })
+    }
+
+    fn remember(&self, upload_sha256: String, component_sha256: String) {
+        let mut uploads = self.uploads.lock();
+        if uploads.len() >= UPLOADS_MAX {
+            uploads.clear();
+        }
+        uploads.insert(upload_sha256, component_sha256);
     }
 
     /// Instantiates once without setting up: a start function that traps or runs for ever, an

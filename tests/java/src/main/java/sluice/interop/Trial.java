@@ -15,7 +15,7 @@ import org.apache.rocketmq.common.message.Message;
  * A plain program of a stock client, driven line by line.
  *
  * <p>{@code consume <namesrv> <topic> <group> [sql]} prints {@code GOT <body>} and {@code PROPERTY <name>=<value>} for
- * each message until its input ends; {@code STARTED}, or {@code REFUSED <code> <text>} when it can't start.
+ * each message until its input ends; {@code class:<file>} in the place of SQL is a class filter's source. {@code STARTED}, or {@code REFUSED <code> <text>} when it can't start.
  * {@code produce <namesrv> <topic>} sends each line of its input, {@code body[TAB name=value]...}, and prints
  * {@code SENT <topic>} or {@code REFUSED <code> <text>}.
  */
@@ -35,7 +35,9 @@ public final class Trial {
         var consumer = new DefaultMQPushConsumer(args.get(2));
         consumer.setNamesrvAddr(args.get(0));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        if (args.size() > 3) {
+        if (args.size() > 3 && args.get(3).startsWith("class:")) {
+            subscribeClass(consumer, args.get(1), args.get(3).substring(6));
+        } else if (args.size() > 3) {
             consumer.subscribe(args.get(1), MessageSelector.bySql(args.get(3)));
         } else {
             consumer.subscribe(args.get(1), "*");
@@ -61,6 +63,12 @@ public final class Trial {
             // Until the input ends.
         }
         consumer.shutdown();
+    }
+
+    /** The source of a class filter is what the file says. */
+    @SuppressWarnings("deprecation")
+    private static void subscribeClass(DefaultMQPushConsumer consumer, String topic, String file) throws Exception {
+        consumer.subscribe(topic, "org.example.SequenceFilter", java.nio.file.Files.readString(java.nio.file.Path.of(file)));
     }
 
     private static void produce(String namesrv, String topic) throws Exception {
