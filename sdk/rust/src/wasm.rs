@@ -46,24 +46,31 @@ pub struct Queue {
     queue_id: u32,
 }
 
-/// Allocates what the broker hands over, by the canonical ABI's rules.
+/// Allocates what the broker hands over, by the canonical ABI's rules. Without memory it traps.
 #[unsafe(export_name = "cabi_realloc")]
 extern "C" fn realloc(old: *mut u8, old_len: usize, align: usize, len: usize) -> *mut u8 {
     if len == 0 {
         // Never read, never freed: a list without elements.
         return std::ptr::without_provenance_mut(align);
     }
-    let Ok(layout) = Layout::from_size_align(old_len, align) else {
-        return std::ptr::null_mut();
+    let Ok(layout) = Layout::from_size_align(len, align) else {
+        panic!("more memory is asked for than there can be");
     };
-    if old_len == 0 {
-        // SAFETY: `len` is not 0, and `align` was checked with the layout; a length beyond the
-        // address space makes the allocator answer null.
-        unsafe { std::alloc::alloc(Layout::from_size_align_unchecked(len, align)) }
+    let at = if old_len == 0 {
+        // SAFETY: the length is not 0.
+        unsafe { std::alloc::alloc(layout) }
     } else {
-        // SAFETY: the broker passes what an earlier call answered, with its length and alignment.
-        unsafe { std::alloc::realloc(old, layout, len) }
+        // SAFETY: the broker passes what an earlier call answered, with its length and alignment:
+        // they made a layout then.
+        unsafe {
+            let old_layout = Layout::from_size_align_unchecked(old_len, align);
+            std::alloc::realloc(old, old_layout, len)
+        }
+    };
+    if at.is_null() {
+        std::alloc::handle_alloc_error(layout);
     }
+    at
 }
 
 /// A list that the broker has handed over.
