@@ -23,7 +23,7 @@ use sluice_protocol::message::Record;
 
 pub use functions::{Argument, Function, Functions, NoFunctions, Row, Value};
 pub use number::NUMBER_SIZE_MAX;
-pub use scan::{EXPRESSION_SIZE_MAX, NESTING_MAX, PROPERTIES_MAX};
+pub use scan::{CALLS_MAX, EXPRESSION_SIZE_MAX, NESTING_MAX, PROPERTIES_MAX};
 
 use crate::{ExpressionError, MessageFilter, Verdict};
 use cell::{Cell, NULL};
