@@ -23,7 +23,7 @@ use sluice_protocol::message::Record;
 
 pub use functions::{Argument, Function, Functions, NoFunctions, Row, Value};
 pub use number::NUMBER_SIZE_MAX;
-pub use scan::{EXPRESSION_SIZE_MAX, NESTING_MAX, PROPERTIES_MAX};
+pub use scan::{CALLS_MAX, EXPRESSION_SIZE_MAX, NESTING_MAX, PROPERTIES_MAX};
 
 use crate::{ExpressionError, MessageFilter, Verdict};
 use cell::{Cell, NULL};
@@ -191,6 +191,9 @@ impl Sql92 {
         is_settled: fn(Outcomes) -> bool,
         mut put: impl FnMut(usize, Result<Outcomes, Raised>),
     ) {
+        if !self.calls_functions() {
+            return self.evaluate_each(records, put);
+        }
         let mended = vec![OnceCell::new(); records.len()];
         let mut open: Vec<usize> = (0..records.len()).collect();
         let mut given = Vec::with_capacity(self.program.calls.len());
@@ -209,6 +212,21 @@ impl Sql92 {
             }
             drop(rows);
             given.push(by_row);
+        }
+    }
+
+    /// The same of an expression without functions, which settles every row at once.
+    fn evaluate_each(
+        &self,
+        records: &[Record<'_>],
+        mut put: impl FnMut(usize, Result<Outcomes, Raised>),
+    ) {
+        let mended = vec![OnceCell::new(); records.len()];
+        let mut machine = Machine::new(&self.program);
+        let mut answers = Answers::new(&[], 0);
+        for (row, record) in records.iter().enumerate() {
+            self.collect(record.properties(), &mended[row], &mut machine.properties);
+            put(row, machine.run(&mut answers));
         }
     }
 

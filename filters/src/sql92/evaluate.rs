@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
-
 use super::cell::{Cell, NULL, PENDING, equal, has, in_order, is_in, is_null, negate};
 use super::functions::Value;
 use super::outcomes::Outcomes;
@@ -33,8 +31,8 @@ impl<'a> Answers<'a> {
 pub(super) struct Machine<'a> {
     program: &'a Program,
     /// The properties of the message at hand; NULL where there is none.
-    pub properties: SmallVec<[Cell<'a>; 8]>,
-    literals: SmallVec<[Cell<'a>; 8]>,
+    pub properties: Vec<Cell<'a>>,
+    literals: Vec<Cell<'a>>,
     /// What lies below the top, which a run keeps at hand.
     stack: Vec<Cell<'a>>,
     /// Whether this run met an answer that has not been given: then nothing that it meets later,
@@ -48,7 +46,7 @@ impl<'a> Machine<'a> {
     pub fn new(program: &'a Program) -> Self {
         Machine {
             program,
-            properties: SmallVec::from_elem(NULL, program.properties.len()),
+            properties: vec![NULL; program.properties.len()],
             literals: program.literals.iter().map(Cell::from).collect(),
             stack: Vec::with_capacity(8),
             waits: false,

@@ -10,6 +10,9 @@ pub const NESTING_MAX: usize = 500;
 /// Most properties that an expression names.
 pub const PROPERTIES_MAX: usize = 256;
 
+/// Most calls of functions in an expression: each may cost a call of a plugin for every block.
+pub const CALLS_MAX: usize = 64;
+
 /// A text within the limits.
 pub(super) struct Scanned {
     /// The text with its comments blanked out byte for byte, so that offsets hold.

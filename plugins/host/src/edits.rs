@@ -4,6 +4,8 @@ use sluice_plugin_block as block;
 
 /// Edits in one answer.
 const EDITS_MAX: usize = 4096;
+/// Bytes of all bodies and values in one answer: many edits may point at the same bytes.
+const BYTES_MAX: usize = 32 << 20;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +40,26 @@ pub(crate) fn read(answer: &[u8], rows: usize) -> Result<Edits, String> {
     if edits.iter().nth(EDITS_MAX).is_some() {
         return Err(format!("more than {EDITS_MAX} edits"));
     }
+    let bytes: usize = edits.iter().map(|(_, edit)| size(edit)).sum();
+    if bytes > BYTES_MAX {
+        return Err(format!(
+            "edits of {bytes} bytes, at most {BYTES_MAX} are taken"
+        ));
+    }
     edits
         .iter()
         .map(|(row, edit)| Ok((row, owned(edit)?)))
         .collect()
+}
+
+fn size(edit: block::Edit<'_>) -> usize {
+    match edit {
+        block::Edit::SetProperty { key, value } => key.len() + value.len(),
+        block::Edit::SetBody(body) => body.len(),
+        block::Edit::Reject { reason, .. } => reason.len(),
+        block::Edit::SetTopic(topic) => topic.len(),
+        _ => 0,
+    }
 }
 
 fn owned(edit: block::Edit<'_>) -> Result<Edit, String> {

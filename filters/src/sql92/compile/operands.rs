@@ -9,7 +9,7 @@ use super::super::parse::Symbol;
 use super::super::program::{Call, Literal, Op, Program, Source};
 use super::super::properties::Key;
 use super::super::rules::{Constant, Kind, Operand};
-use super::super::scan::PROPERTIES_MAX;
+use super::super::scan::{CALLS_MAX, PROPERTIES_MAX};
 use super::{Compiler, GRAMMAR, Walked};
 use crate::{ExpressionError, Position, Rule};
 
@@ -127,7 +127,11 @@ impl Compiler<'_> {
             .windows(2)
             .map(|border| known(&self.program, &self.program.ops[border[0]..border[1]]))
             .collect();
-        let function = self.functions.resolve(name, &known);
+        let function = if self.program.calls.len() < CALLS_MAX {
+            self.functions.resolve(name, &known)
+        } else {
+            Err(format!("more than {CALLS_MAX} calls"))
+        };
         let function = function.map_err(|reason| ExpressionError::Function {
             position: Position::of(self.text, start),
             name: name.to_owned(),

@@ -251,6 +251,13 @@ fn unknown_functions_are_refused_by_name_and_place() {
         error.to_string(),
         "column 11: function Yes: known are id, yes, no, nil, fail, int, float, join, WASM"
     );
+    let calls = |count| vec!["yes(a)"; count].join(" OR ");
+    assert!(Sql92::compile(&calls(CALLS_MAX), &Fake::default()).is_ok());
+    let error = Sql92::compile(&calls(CALLS_MAX + 1), &Fake::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "column 641: function yes: more than 64 calls"
+    );
     // Java drops what follows an identifier that ends the expression; a parenthesis makes it a call.
     assert!(Sql92::compile("a = 1 AND b (c)", &NoFunctions).is_err());
     assert!(Sql92::compile("a = 1 (c)", &NoFunctions).is_ok());
