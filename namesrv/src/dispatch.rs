@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use sluice_protocol::body::{
     BrokerData, DataVersion, GetBrokerMemberGroupResponseBody, KvTable, RegisterBrokerBody,
-    RegistrationError, TopicList,
+    RegistrationError, TopicList, TopicRouteData,
 };
 use sluice_protocol::code::{request, response};
 use sluice_protocol::header::{
@@ -258,6 +258,27 @@ impl Answers {
         }
     }
 
+    /// The table's keys must be the addresses in the route, to the letter.
+    fn make_filter_servers_reachable(&self, connection: &Connection, route: &mut TopicRouteData) {
+        let Some((known, reachable)) = self.addresses(connection) else {
+            return;
+        };
+        if let Some(mut servers) = route.filter_server_table.remove(&known) {
+            servers
+                .iter_mut()
+                .filter(|server| **server == known)
+                .for_each(|server| server.clone_from(&reachable));
+            route.filter_server_table.insert(reachable, servers);
+        }
+    }
+
+    /// How the broker of this process is known, and how this client reaches it.
+    fn addresses(&self, connection: &Connection) -> Option<(String, String)> {
+        let beside = self.broker_beside.get()?;
+        let reachable = SocketAddr::new(connection.local().ip(), beside.port());
+        Some((beside.to_string(), reachable.to_string()))
+    }
+
     /// Gives the asking client the broker of this process at the address by which it reached us:
     /// that one works, whatever network lies between.
     fn make_reachable<'a>(
@@ -265,13 +286,9 @@ impl Answers {
         connection: &Connection,
         brokers: impl Iterator<Item = &'a mut BrokerData>,
     ) {
-        let Some(beside) = self.broker_beside.get() else {
+        let Some((known, reachable)) = self.addresses(connection) else {
             return;
         };
-        let (known, reachable) = (
-            beside.to_string(),
-            SocketAddr::new(connection.local().ip(), beside.port()).to_string(),
-        );
         brokers
             .flat_map(|broker| broker.broker_addrs.values_mut())
             .filter(|address| **address == known)
@@ -285,6 +302,7 @@ impl Answers {
             .route(&header.topic)
             .ok_or_else(|| Refusal::NoRoute(header.topic.to_string()))?;
         self.make_reachable(connection, route.broker_datas.iter_mut());
+        self.make_filter_servers_reachable(connection, &mut route);
         if self.config.read().order_message_enable {
             route.order_topic_conf = self.kv.get(ORDER_TOPIC_CONFIG, &header.topic);
         }
@@ -323,6 +341,7 @@ impl Answers {
             enable_acting_master: header.enable_acting_master,
             timeout_ms: header.heartbeat_timeout_millis,
             topics: body.topic_config_serialize_wrapper,
+            filter_servers: body.filter_server_list,
             connection: connection.id(),
         };
         let registered = self

@@ -38,6 +38,8 @@ pub struct Registration {
     pub timeout_ms: Option<i64>,
     /// Its topics.
     pub topics: TopicConfigSerializeWrapper,
+    /// Where clients with class filters upload and pull.
+    pub filter_servers: Vec<String>,
     /// The connection it came over.
     pub connection: u64,
 }
@@ -76,6 +78,7 @@ struct Live {
     timeout_ms: i64,
     version: DataVersion,
     ha_address: String,
+    filter_servers: Vec<String>,
     connection: u64,
 }
 
@@ -142,6 +145,7 @@ impl Routes {
             return None;
         }
         Some(TopicRouteData {
+            filter_server_table: table.filter_servers(&broker_datas),
             broker_datas,
             queue_datas: queues.values().cloned().collect(),
             ..TopicRouteData::default()
@@ -367,6 +371,7 @@ impl Table {
             timeout_ms: registration.timeout_ms.unwrap_or(SILENCE_MAX_MS),
             version: registration.topics.data_version.clone(),
             ha_address: registration.ha_address.clone(),
+            filter_servers: registration.filter_servers.clone(),
             connection: registration.connection,
             broker: broker.clone(),
         };
@@ -382,6 +387,19 @@ impl Table {
                 "broker registered"
             );
         }
+    }
+
+    /// The filter servers of each broker address that has some.
+    fn filter_servers(&self, brokers: &[BrokerData]) -> BTreeMap<String, Vec<String>> {
+        let of_broker = |data: &BrokerData| -> Vec<(String, Vec<String>)> {
+            let addresses = data.broker_addrs.values();
+            let servers = addresses.filter_map(|address| {
+                let live = self.live.get(&(data.cluster.clone(), address.clone()))?;
+                Some((address.clone(), live.filter_servers.clone()))
+            });
+            servers.filter(|(_, servers)| !servers.is_empty()).collect()
+        };
+        brokers.iter().flat_map(of_broker).collect()
     }
 
     fn master_of(&self, broker: &BrokerIdentity) -> Option<(String, String)> {
@@ -475,6 +493,7 @@ mod tests {
                 id,
                 address: address.into(),
             },
+            filter_servers: vec![format!("{address}-filter")],
             ha_address: format!("{address}-ha"),
             enable_acting_master: None,
             timeout_ms: None,
@@ -497,6 +516,8 @@ mod tests {
             routes.route("t").unwrap().broker_datas[0].broker_addrs[&0],
             "a:1"
         );
+        let servers = routes.route("t").unwrap().filter_server_table;
+        assert_eq!(servers["a:1"], ["a:1-filter"]);
         routes.refresh("c", "a:1", 10);
         routes.drop_silent(SILENCE_MAX_MS + 10);
         assert!(routes.route("t").is_some());

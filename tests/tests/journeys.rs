@@ -202,12 +202,17 @@ fn versions_change_under_way_and_no_message_is_lost() {
     let second = guest.replace("(i32.const 4096)", "(i32.const 8192)");
     assert_eq!(plugins.put("verdict", second.as_bytes()), 2);
     let mut number = 1;
+    // Each twenty are consumed before the next change: all versions get some to judge.
     let mut send_some = |producer: &mut Producer| {
         for _ in 0..20 {
             let verdict = if number % 2 == 0 { "p" } else { "d" };
             producer.send(&format!("order {number}"), &[("verdict", verdict)]);
             number += 1;
         }
+        let passing = 1 + (number as usize - 1) / 2;
+        wait_until("all that pass so far", SOON, || {
+            (consumer.bodies().len() >= passing).then_some(())
+        });
     };
     let change = |what: &str, more| plugins.change(what, "verdict", topic, "risk", more);
     send_some(&mut producer);
