@@ -24,6 +24,11 @@ pub fn verdict_guest() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/host/tests/guests/verdict.wat")
 }
 
+/// The test hook that replaces every body by `***`.
+pub fn redact_guest() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/host/tests/guests/redact.wat")
+}
+
 impl Plugins {
     /// On this port of 127.0.0.1.
     pub fn at(port: u16) -> Self {

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use sluice_tests::cluster::{Cluster, Kind, More, sluice_binary};
 use sluice_tests::java::{CLIENT_VERSIONS, JavaPeer};
-use sluice_tests::plugins::verdict_guest;
+use sluice_tests::plugins::{redact_guest, verdict_guest};
 use sluice_tests::process::{Running, wait_until};
 
 const SOON: Duration = Duration::from_secs(45);
@@ -350,6 +350,57 @@ fn send_hooks_refuse_with_a_reason_and_change_messages() {
         let consumer = java.consume(&cluster, &topic, &group, None);
         consumer.expect(&BTreeSet::from(["pay ****-****-****-1111 now".to_owned()]));
     }
+}
+
+/// Journey 3: a consume hook redacts for one group; others get what was sent.
+#[test]
+fn a_consume_hook_redacts_for_one_group() {
+    let cluster = Cluster::start(Kind::Sluice);
+    let plugins = cluster.broker.plugins();
+    let guest = std::fs::read(redact_guest()).expect("the test guest");
+    plugins.put("redact", &guest);
+    for (name, client) in Client::all(cluster.dir()) {
+        let topic = format!("secrets-{name}");
+        let mut producer = Producer::start(&cluster, "5.3.3", &topic);
+        producer.send("order 1", &[]);
+        plugins.bind("redact", &topic, &format!("auditors-{name}"), json!({}));
+        let redacted = client.consume(&cluster, &topic, &format!("auditors-{name}"), None);
+        let whole = client.consume(&cluster, &topic, &format!("owners-{name}"), None);
+        redacted.expect(&BTreeSet::from(["***".to_owned()]));
+        whole.expect(&numbers([1].into_iter()));
+    }
+}
+
+/// Journey 3: canary consumers get one queue, the others share the rest.
+#[test]
+fn an_allocation_strategy_gives_canaries_their_part() {
+    let cluster = Cluster::start(Kind::Sluice);
+    let plugins = cluster.broker.plugins();
+    plugins.put_shipped("canary", "canary");
+    let mut producer = Producer::start(&cluster, "5.3.3", "orders");
+    producer.send("order 0", &[]);
+    plugins.bind("canary", "orders", "risk", json!({}));
+    let consume = |instance: &str| {
+        let peer = JavaPeer::client("5.3.3").with_property(&format!("trial.instance={instance}"));
+        let mut command = peer.program("sluice.interop.Trial", cluster.dir());
+        command.args(["consume", cluster.namesrv.address(), "orders", "risk"]);
+        Consumer(Running::start(instance, cluster.dir(), &mut command))
+    };
+    let (canary, plain) = (consume("canary-1"), consume("plain-1"));
+    // The topic has four queues, and the producer goes round: of twenty messages a queue gets five.
+    let mut number = 1;
+    wait_until("one queue for the canary", SOON, || {
+        let (before, others) = (canary.bodies().len(), plain.bodies().len());
+        for _ in 0..20 {
+            producer.send(&format!("order {number}"), &[]);
+            number += 1;
+        }
+        wait_until("the twenty", SOON, || {
+            let came = canary.bodies().len() + plain.bodies().len() - before - others;
+            (came >= 20).then_some(())
+        });
+        (canary.bodies().len() - before == 5 && plain.bodies().len() - others == 15).then_some(())
+    });
 }
 
 /// The old FilterServer's way: the 4.x client's three-argument `subscribe` uploads base64 of a WASM

@@ -210,3 +210,131 @@ fn versions_change_a_hundred_times_under_load_and_each_message_gets_one_verdict(
         assert!(judging.join().unwrap() > 0);
     });
 }
+
+/// The verdict guest with more at the start of its `filter-batch`.
+fn with_prologue(code: &str) -> String {
+    let locals = "(local $row i32) (local $rows i32) (local $cell i32) (local $verdict i32)";
+    VERDICT.replace(locals, &format!("{locals}\n    {code}"))
+}
+
+fn bound_to(module: &str, policy: Policy) -> (tempfile::TempDir, sluice_plugins::Host) {
+    let dir = tempfile::tempdir().unwrap();
+    let host = open(&dir);
+    host.put("verdict", module.as_bytes(), 0).unwrap();
+    let bind = Bind {
+        policy,
+        ..bind("verdict")
+    };
+    host.bind(bind).unwrap();
+    (dir, host)
+}
+
+#[test]
+fn a_table_grows_only_to_its_limit() {
+    let module = with_prologue(
+        "(loop $more (br_if $more (i32.ne (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1))))
+         (if (i32.gt_u (table.size $t) (i32.const 10000)) (then (unreachable)))",
+    )
+    .replace("(global $heap", "(table $t 1 funcref) (global $heap");
+    let (_dir, host) = bound_to(&module, Policy::Reject);
+    assert_eq!(judge(&host, "pp", Aside), "pp");
+}
+
+#[test]
+fn a_flood_of_log_lines_is_counted_and_not_kept() {
+    let module = with_prologue(
+        "(local.set $row (i32.const 1000))
+         (loop $more
+           (call $log (i32.const 1) (i32.const 64) (i32.const 7))
+           (local.set $row (i32.sub (local.get $row) (i32.const 1)))
+           (br_if $more (local.get $row)))",
+    )
+    .replace(
+        "(memory (export",
+        "(import \"sluice:plugin/host@0.1.0\" \"log\" (func $log (param i32 i32 i32))) (memory (export",
+    );
+    let (_dir, host) = bound_to(&module, Policy::Reject);
+    assert_eq!(judge(&host, "pp", Aside), "pp");
+    let bound = host.bound(&key("verdict")).unwrap();
+    let kept = bound.logs().since(0);
+    assert!((1..=200).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept[0].text, "verdict");
+    assert_eq!(kept.len() as u64 + bound.logs().dropped(), 1000);
+}
+
+#[test]
+fn ten_thousand_functions_are_compiled() {
+    let functions = "(func (result i32) (i32.const 1))".repeat(10_000);
+    let module = VERDICT.replace("(func $deeper", &format!("{functions} (func $deeper"));
+    let (_dir, host) = bound_to(&module, Policy::Reject);
+    assert_eq!(judge(&host, "pd", Aside), "pd");
+}
+
+#[test]
+fn a_module_beyond_the_limit_is_refused_by_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = open(&dir);
+    let giant = vec![0; sluice_plugin_compiler::UPLOAD_MAX + 1];
+    let refused = host.put("giant", &giant, 0).unwrap_err().to_string();
+    assert!(refused.contains("33554433 bytes"), "{refused}");
+}
+
+#[test]
+fn a_filter_just_under_its_deadline_serves_but_not_on_serving_threads() {
+    // Some hundred thousand turns: a few milliseconds, below a deadline of seconds.
+    let module = with_prologue(
+        "(local.set $row (i32.const 3000000))
+         (loop $more
+           (local.set $row (i32.sub (local.get $row) (i32.const 1)))
+           (br_if $more (local.get $row)))",
+    );
+    let (_dir, host) = bound_to(&module, Policy::Reject);
+    let limits = Limits {
+        deadline_ms: 5_000,
+        ..Limits::of(World::Filter)
+    };
+    host.set_limits(&key("verdict"), limits).unwrap();
+    assert_eq!(judge(&host, "pd", Aside), "pd");
+    let bound = host.bound(&key("verdict")).unwrap();
+    assert!(bound.is_slow());
+    assert_eq!(bound.breaker_state(), BreakerState::Closed);
+}
+
+#[test]
+fn bodies_that_explode_are_no_bodies() {
+    use sluice_plugins::Row;
+    use sluice_protocol::message::compression;
+    let bomb = compression::deflate(&vec![0; sluice_plugins::BODY_MAX as usize + 1]);
+    let empty = [Vec::new()];
+    let row = Row {
+        body: &bomb,
+        sys_flag: compression::ZLIB_FLAGS,
+        ..common::rows(&empty)[0]
+    };
+    assert!(row.plain_body().unwrap_err().contains("larger"));
+}
+
+#[test]
+fn one_endless_filter_leaves_the_others_alone() {
+    let (_dir, host) = with_policy(Policy::Reject);
+    let other = Bind {
+        topic: "U".to_owned(),
+        ..bind("verdict")
+    };
+    host.bind(other).unwrap();
+    std::thread::scope(|scope| {
+        let looping = scope.spawn(|| (0..3).for_each(|_| drop(judge(&host, "lll", Aside))));
+        let chain = host.chain(World::Filter, "U", "G");
+        let properties = common::properties("pd");
+        let rows = common::rows(&properties);
+        let mut judged = 0;
+        while !looping.is_finished() {
+            let mut found = [sluice_plugins::filter::Judgement::Defer; 2];
+            chain[0].judge(&rows, Serving, &mut found);
+            use sluice_plugins::filter::Judgement::{Drop, Pass};
+            assert_eq!(found, [Pass, Drop]);
+            judged += 1;
+        }
+        assert!(judged > 0);
+    });
+}

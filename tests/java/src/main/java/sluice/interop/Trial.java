@@ -16,6 +16,7 @@ import org.apache.rocketmq.common.message.Message;
  *
  * <p>{@code consume <namesrv> <topic> <group> [sql]} prints {@code GOT <body>} and {@code PROPERTY <name>=<value>} for
  * each message until its input ends; {@code class:<file>} in the place of SQL is a class filter's source. {@code STARTED}, or {@code REFUSED <code> <text>} when it can't start.
+ * {@code -Dtrial.instance=NAME} names the client and leaves its queues to the broker.
  * {@code produce <namesrv> <topic>} sends each line of its input, {@code body[TAB name=value]...}, and prints
  * {@code SENT <topic>} or {@code REFUSED <code> <text>}.
  */
@@ -35,6 +36,12 @@ public final class Trial {
         var consumer = new DefaultMQPushConsumer(args.get(2));
         consumer.setNamesrvAddr(args.get(0));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        String instance = System.getProperty("trial.instance");
+        if (instance != null) {
+            // Of 5.x clients only: the broker shares out the queues.
+            consumer.setInstanceName(instance);
+            consumer.getClass().getMethod("setClientRebalance", boolean.class).invoke(consumer, false);
+        }
         if (args.size() > 3 && args.get(3).startsWith("class:")) {
             subscribeClass(consumer, args.get(1), args.get(3).substring(6));
         } else if (args.size() > 3) {
