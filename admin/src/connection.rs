@@ -91,6 +91,8 @@ impl Connection {
     pub(crate) fn to(broker: &Broker) -> Result<Connection, AdminError> {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            // A broker is on this machine or near; a proxy for the web knows neither.
+            .proxy(None)
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(ANSWER))
             .build();
