@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -18,6 +20,16 @@ use tokio::task::JoinHandle;
 
 use crate::Broker;
 use crate::error::BrokerError;
+
+const METRICS: &str = "/metrics";
+/// Where [`OPENAPI`] is served.
+const DESCRIPTION: &str = "/openapi.json";
+/// All of this side in OpenAPI.
+const OPENAPI: &str = include_str!("../../docs/plugins/openapi.json");
+
+async fn description() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}
 
 /// A listener and the task that serves it.
 pub(crate) struct Http {
@@ -49,7 +61,8 @@ impl Http {
         let guard = guard::Guard::load(broker)?;
         let routes = Router::new()
             .merge(plugins::routes())
-            .route("/metrics", get(metrics::metrics))
+            .route(METRICS, get(metrics::metrics))
+            .route(DESCRIPTION, get(description))
             .with_state(broker.clone())
             .layer(axum::middleware::from_fn_with_state(guard, guard::check));
         let service = routes.into_make_service_with_connect_info::<SocketAddr>();
@@ -86,5 +99,22 @@ impl Http {
         {
             self.serving.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_path_is_described_and_no_other() {
+        let described: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let described = described["paths"].as_object().unwrap().keys();
+        let described: BTreeSet<&str> = described.map(String::as_str).collect();
+        let served = plugins::ROUTES.map(|(path, _)| path);
+        let served: BTreeSet<&str> = served.into_iter().chain([METRICS, DESCRIPTION]).collect();
+        assert_eq!(described, served);
     }
 }

@@ -33,6 +33,8 @@ pub enum Command {
     Send(Send),
     /// Show the messages of a topic until Ctrl-C
     Recv(Recv),
+    /// Make, test, upload and watch plugins
+    Plugin(sluice_admin::args::Plugin),
     /// Check, dump or repair the store directory of a broker that is not running
     Store(Store),
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod plugin;
 mod plugin_compile;
 mod run;
 mod store;
@@ -19,7 +20,11 @@ fn main() -> ExitCode {
     }
     let args = args::parse();
     run::raise_open_file_limit();
-    run::log_to_stderr();
+    run::log_to_stderr(match args.command {
+        // What a plugin does wrong is in the answer.
+        args::Command::Plugin(_) => "off",
+        _ => "info",
+    });
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -32,7 +37,13 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(run::run(args)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<store::Unsound>() => ExitCode::FAILURE,
+        Err(error) if error.is::<store::Unsound>() || error.is::<plugin::Wrong>() => {
+            ExitCode::FAILURE
+        }
+        Err(error) if error.is::<sluice_admin::AdminError>() => {
+            eprintln!("sluice: {error}");
+            ExitCode::FAILURE
+        }
         Err(error) if error.is::<run::AddressesIllegal>() => {
             eprintln!("{error}");
             ExitCode::from(ADDRESSES_ILLEGAL)

@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Broker, Command, Dev, Namesrv, Sluice};
 use crate::demo;
+use crate::plugin;
 use crate::plugin_compile;
 use crate::store;
 
@@ -24,6 +25,7 @@ pub async fn run(args: Sluice) -> Result<()> {
         Command::Dev(dev) => run_dev(dev).await,
         Command::Namesrv(namesrv) => run_namesrv(namesrv).await,
         Command::Broker(broker) => run_broker(broker).await,
+        Command::Plugin(plugin) => plugin::run(plugin),
         Command::Store(store) => store::run(store),
         Command::Send(send) => {
             demo::send(&send.namesrv_addr, &send.topic, send.body, send.tag).await
@@ -292,8 +294,9 @@ impl Stop {
 }
 
 /// Logs go to standard error; `SLUICE_LOG` chooses how much, as in `SLUICE_LOG=debug`.
-pub fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+pub fn log_to_stderr(otherwise: &str) {
+    let filter =
+        EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new(otherwise));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -5,7 +5,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 
 use anyhow::{Context, Result};
 use sluice_store::StoreError;
-use sluice_store::inspect::{self, Directory, DumpOptions, Report};
+use sluice_store::inspect::{self, Directory, Report, Selection};
 
 use crate::args::{Store, StoreDirectory, StoreTask};
 
@@ -42,7 +42,7 @@ pub fn run(store: Store) -> Result<()> {
             directory,
             topic,
             limit,
-        } => dump(&directory.into(), &DumpOptions { topic, limit }),
+        } => dump(&directory.into(), &Selection { topic, limit }),
         StoreTask::Repair(directory) => repair(&directory.into()),
     }
 }
@@ -55,7 +55,7 @@ fn verdict(report: &Report) -> Result<()> {
     }
 }
 
-fn dump(directory: &Directory, options: &DumpOptions) -> Result<()> {
+fn dump(directory: &Directory, options: &Selection) -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     match inspect::dump(directory.clone(), &mut out, options) {
         // A reader that has seen enough (`| head`) is no failure.

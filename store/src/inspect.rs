@@ -54,9 +54,9 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// Which records to print.
+/// Which records are shown.
 #[derive(Debug, Clone, Default)]
-pub struct DumpOptions {
+pub struct Selection {
     /// Only this topic.
     pub topic: Option<String>,
     /// Records at most; `None` = all.
@@ -256,19 +256,9 @@ pub fn check_in(directory: impl Into<Directory>, env: &Environment) -> Result<Re
 pub fn dump(
     directory: impl Into<Directory>,
     out: &mut dyn Write,
-    options: &DumpOptions,
+    selection: &Selection,
 ) -> Result<Report, StoreError> {
-    let mut left = options.limit.unwrap_or(u64::MAX);
-    let closed = Closed::open(&directory.into(), &Environment::system())?;
-    closed.walk(|record| {
-        let topic = options.topic.as_deref();
-        if topic.is_some_and(|topic| topic != record.topic()) {
-            return Ok(true);
-        }
-        if left == 0 {
-            return Ok(false);
-        }
-        left -= 1;
+    visit(directory, selection, |record| {
         writeln!(
             out,
             "{} {}@{} offset {} size {} stored {} properties {:?}",
@@ -280,7 +270,31 @@ pub fn dump(
             record.store_timestamp(),
             String::from_utf8_lossy(record.properties()),
         )
-        .at("write", Path::new("dump"))?;
+        .at("write", Path::new("dump"))
+    })
+}
+
+/// Shows `see` the chosen records in the order of the log.
+///
+/// # Errors
+/// As [`check`], and what `see` says.
+pub fn visit(
+    directory: impl Into<Directory>,
+    selection: &Selection,
+    mut see: impl FnMut(&Record<'_>) -> Result<(), StoreError>,
+) -> Result<Report, StoreError> {
+    let mut left = selection.limit.unwrap_or(u64::MAX);
+    let closed = Closed::open(&directory.into(), &Environment::system())?;
+    closed.walk(|record| {
+        let topic = selection.topic.as_deref();
+        if topic.is_some_and(|topic| topic != record.topic()) {
+            return Ok(true);
+        }
+        if left == 0 {
+            return Ok(false);
+        }
+        left -= 1;
+        see(record)?;
         Ok(true)
     })
 }

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use sluice_plugins::filter::Explanation;
@@ -25,19 +25,29 @@ const EXPLAINED_MAX: usize = 100;
 type Broke = State<Arc<Broker>>;
 type Answer<T> = Result<Json<T>, Refused>;
 
+type Methods = MethodRouter<Arc<Broker>>;
+
+/// Every path, and what may be done there.
+pub(super) const ROUTES: [(&str, fn() -> Methods); 11] = [
+    ("/v1/plugins", || get(list)),
+    ("/v1/plugins/{name}", || put(upload).delete(remove)),
+    ("/v1/bindings", || get(bindings).post(bind)),
+    ("/v1/bindings/unbind", || post(unbind)),
+    ("/v1/bindings/limits", || post(limits)),
+    ("/v1/bindings/shadow", || post(shadow)),
+    ("/v1/bindings/canary", || post(canary)),
+    ("/v1/bindings/promote", || post(promote)),
+    ("/v1/bindings/rollback", || post(rollback)),
+    ("/v1/bindings/logs", || get(logs)),
+    ("/v1/bindings/explain", || get(explain)),
+];
+
 pub(super) fn routes() -> Router<Arc<Broker>> {
-    Router::new()
-        .route("/v1/plugins", get(list))
-        .route("/v1/plugins/{name}", put(upload).delete(remove))
-        .route("/v1/bindings", get(bindings).post(bind))
-        .route("/v1/bindings/unbind", post(unbind))
-        .route("/v1/bindings/limits", post(limits))
-        .route("/v1/bindings/shadow", post(shadow))
-        .route("/v1/bindings/canary", post(canary))
-        .route("/v1/bindings/promote", post(promote))
-        .route("/v1/bindings/rollback", post(rollback))
-        .route("/v1/bindings/logs", get(logs))
-        .route("/v1/bindings/explain", get(explain))
+    ROUTES
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| {
+            router.route(path, methods())
+        })
         .layer(DefaultBodyLimit::max(UPLOAD_MAX))
 }
 

@@ -141,7 +141,11 @@ fn place(binding: &Binding) -> Place {
     }
 }
 
-fn check_name(name: &str) -> Result<(), PluginError> {
+/// Whether a plugin can have this name.
+///
+/// # Errors
+/// [`PluginError::Name`].
+pub fn check_name(name: &str) -> Result<(), PluginError> {
     let good = name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name

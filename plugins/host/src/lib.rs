@@ -39,7 +39,7 @@ mod world;
 
 pub use binding::{Binding, Bound, Canary, Policy};
 pub use error::{CallError, PluginError};
-pub use host::{Bind, Compile, Compiled, Host, Key, Listed, Put};
+pub use host::{Bind, Compile, Compiled, Host, Key, Listed, Put, check_name};
 pub use library::Version;
 pub use limits::Limits;
 pub use row::{BODY_MAX, Row};

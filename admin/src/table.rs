@@ -1,0 +1,108 @@
+//! Text in columns, and numbers as people read them.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Rows under headings; each column as wide as its widest cell.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+    right: Vec<bool>,
+}
+
+impl Table {
+    /// A heading that begins with `>` has its column set to the right.
+    pub(crate) fn of(headings: &[&str]) -> Table {
+        let plain = |heading: &&str| heading.trim_start_matches('>').to_owned();
+        Table {
+            rows: vec![headings.iter().map(plain).collect()],
+            right: headings.iter().map(|h| h.starts_with('>')).collect(),
+        }
+    }
+
+    /// One cell for each heading; empty ones are shown as `-`.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let shown = |cell: String| match cell.is_empty() {
+            true => "-".to_owned(),
+            false => cell.replace(['\n', '\r', '\t'], " "),
+        };
+        self.rows.push(cells.into_iter().map(shown).collect());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
+                if !line.is_empty() {
+                    line.push_str("  ");
+                }
+                match right {
+                    true => line.push_str(&format!("{cell:>width$}")),
+                    false => line.push_str(&format!("{cell:<width$}")),
+                }
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A time in the unit that suits it.
+pub(crate) fn time(ns: u64) -> String {
+    let ns = ns as f64;
+    match ns {
+        _ if ns < 1e3 => format!("{ns} ns"),
+        _ if ns < 1e6 => format!("{:.1} µs", ns / 1e3),
+        _ if ns < 1e9 => format!("{:.1} ms", ns / 1e6),
+        _ => format!("{:.1} s", ns / 1e9),
+    }
+}
+
+/// Bytes in the unit that suits them.
+pub(crate) fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
+        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+    }
+}
+
+/// Unix milliseconds as date and time, UTC.
+pub(crate) fn date(ms: u64) -> String {
+    // Beyond the year 9999 there is no text.
+    let at = UNIX_EPOCH + Duration::from_millis(ms.min(253_402_300_799_000));
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_under_their_headings() {
+        let mut table = Table::of(&["NAME", ">ROWS", "WHY"]);
+        table.row(["müller".to_owned(), "7".to_owned(), String::new()]);
+        table.row(["x".to_owned(), "12345".to_owned(), "a\nb".to_owned()]);
+        let expected = "NAME     ROWS  WHY\nmüller      7  -\nx       12345  a b\n";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn numbers_have_units() {
+        assert_eq!(time(999), "999 ns");
+        assert_eq!(time(1_500), "1.5 µs");
+        assert_eq!(time(2_000_000), "2.0 ms");
+        assert_eq!(bytes(65_536), "64.0 KiB");
+        assert_eq!(date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(date(u64::MAX), "9999-12-31T23:59:59Z");
+    }
+}
