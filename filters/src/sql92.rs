@@ -5,6 +5,7 @@
 //! properties as they are stored. Only messages for which it comes to exactly TRUE pass.
 
 mod cell;
+mod columns;
 mod compile;
 mod evaluate;
 mod functions;
@@ -123,13 +124,14 @@ impl Sql92 {
 
     /// As [`Sql92::evaluate`], with `property` to look properties up. Unlike a stored property one may
     /// be empty here.
-    pub fn evaluate_with<'p>(&self, property: impl Fn(&str) -> Option<&'p str>) -> Outcome {
-        let failed = self.failed();
-        let mut machine = Machine::new(&self.program);
-        for (key, cell) in self.program.properties.iter().zip(&mut machine.properties) {
-            *cell = property(&key.name).map_or(NULL, |text| Cell::Text(text.as_bytes()));
-        }
-        outcome(machine.run(&mut Answers::new(&failed, 0)))
+    pub fn evaluate_with<'p>(&'p self, property: impl Fn(&str) -> Option<&'p str>) -> Outcome {
+        let named = |_, at: usize| {
+            let name = &self.program.properties[at].name;
+            property(name).map(str::as_bytes)
+        };
+        let mut found = Outcome::Unknown;
+        self.evaluate_columns(1, named, |_, outcome| found = outcome);
+        found
     }
 
     /// Answers for when no function can be called.

@@ -4,7 +4,7 @@
     tests/guests/build.py [--out DIR] [--keep] [--only LANGUAGE,...]
 
 --out DIR   where the modules go: NAME.wasm, template-LANGUAGE-KIND.wasm (target/guests)
---keep      puts the shipped plugins' modules beside their sources too (plugins/NAME/NAME.wasm)
+--keep      puts the plugins' modules beside their sources too (plugins/NAME/NAME.wasm)
 
 What a toolchain that can't be had would build is "not rebuilt", which is no failure; a build that
 fails is one. Toolchains that are not installed are kept in .cache/guests.
@@ -134,14 +134,18 @@ def build_template(language, kind, env, out):
 
 
 def build_plugins(env, out, keep):
-    """The shipped plugins: members of the workspace whose package is plugin-NAME."""
+    """The shipped plugins, and what benchmarks measure: members of the workspace named plugin-NAME.
+
+    One by one, as their authors would: built together they would share the features of what they use.
+    """
     target = CACHE / "target"
     env = os.environ | env | {"CARGO_TARGET_DIR": str(target)}
-    run(["cargo", "build", "-q", "--profile", "guest", "--target", WASM, "-p", "plugin-*"], cwd=REPO, env=env)
-    for manifest in sorted((REPO / "plugins").glob("*/Cargo.toml")):
+    for manifest in sorted([*REPO.glob("plugins/*/Cargo.toml"), *REPO.glob("bench/guests/*/Cargo.toml")]):
         name = manifest.parent.name
-        if tomllib.loads(manifest.read_text())["package"]["name"] != f"plugin-{name}":
+        package = tomllib.loads(manifest.read_text())["package"]["name"]
+        if package != f"plugin-{name}":
             continue
+        run(["cargo", "build", "-q", "--profile", "guest", "--target", WASM, "-p", package], cwd=REPO, env=env)
         built = target / WASM / "guest" / f"plugin_{name.replace('-', '_')}.wasm"
         shutil.copyfile(built, out / f"{name}.wasm")
         shipped = manifest.parent / f"{name}.wasm"

@@ -67,7 +67,7 @@ pub(super) fn collect<'a>(properties: &'a [u8], keys: &[Key], cells: &mut [Cell<
             if key.begins(rest, head) {
                 if cell.is_null() && start + key.size() < end {
                     let value = &properties[start + key.size()..end];
-                    readable &= value.is_ascii() || std::str::from_utf8(value).is_ok();
+                    readable &= is_utf8(value);
                     *cell = Cell::Text(value);
                     missing -= 1;
                 }
@@ -129,6 +129,11 @@ fn marks(word: u64) -> u64 {
     const LOW: u64 = u64::MAX / 255 * 0x7F;
     let zero = word ^ (u64::MAX / 255 * PROPERTY_SEPARATOR as u64);
     !(((zero & LOW) + LOW) | zero | LOW)
+}
+
+/// Most values are ASCII, which is found out quicker.
+pub(super) fn is_utf8(value: &[u8]) -> bool {
+    value.is_ascii() || std::str::from_utf8(value).is_ok()
 }
 
 /// Properties as Java decodes them: what is no UTF-8 becomes U+FFFD, one for each longest piece that
