@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Builds the shipped plugins and every plugin template to WASM, each with the command its author would use.
 
-    tests/guests/build.py [--out DIR] [--keep] [--only LANGUAGE,...]
+    tests/guests/build.py [--out DIR] [--keep] [--only LANGUAGE,...] [--test SLUICE]
+    tests/guests/build.py --environment LANGUAGE
 
 --out DIR   where the modules go: NAME.wasm, template-LANGUAGE-KIND.wasm (target/guests)
+--test SLUICE  runs `SLUICE plugin test` on every template and shipped plugin that was built
+--environment LANGUAGE  prints NAME=VALUE lines: what this machine's toolchain needs beside the author's command
 --keep      puts the plugins' modules beside their sources too (plugins/NAME/NAME.wasm)
 
 What a toolchain that can't be had would build is "not rebuilt", which is no failure; a build that
@@ -128,9 +131,24 @@ def build_template(language, kind, env, out):
     run(manifest["build"], cwd=folder, env=os.environ | env | manifest.get("env", {}), stdout=subprocess.DEVNULL)
     output = pathlib.Path(manifest["output"])
     if language == "rust":
-        output = CACHE / output
+        # Where the author's own build would have put it.
+        (folder / output).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CACHE / output, folder / output)
     shutil.copyfile(folder / output, out / f"{name}.wasm")
     return f"{name}.wasm"
+
+
+def try_out(sluice, folder, module=None):
+    """`sluice plugin test`, in the real host, on the sample messages; strategies have none."""
+    if not (folder / "messages.jsonl").exists():
+        return
+    command = [sluice, "plugin", "test", folder if module is None else module]
+    if module is not None:
+        command += ["--messages", folder / "messages.jsonl"]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        print(done.stdout, done.stderr, file=sys.stderr)
+        raise subprocess.CalledProcessError(done.returncode, command)
 
 
 def build_plugins(env, out, keep):
@@ -155,12 +173,26 @@ def build_plugins(env, out, keep):
         yield f"{name}.wasm", "" if same else "  differs from the module beside its source"
 
 
+def environment(language):
+    try:
+        for name, value in TOOLCHAINS[language]().items():
+            print(f"{name}={value}")
+    except NotToBeHad as reason:
+        print(f"{language}: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=pathlib.Path, default=REPO / "target" / "guests")
     arguments.add_argument("--keep", action="store_true")
     arguments.add_argument("--only", default=",".join(TOOLCHAINS))
+    arguments.add_argument("--test", metavar="SLUICE")
+    arguments.add_argument("--environment", choices=list(TOOLCHAINS))
     options = arguments.parse_args()
+    if options.environment:
+        return environment(options.environment)
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
 
@@ -177,6 +209,8 @@ def main():
                     report(name, note)
             for kind in kinds:
                 report(build_template(language, kind, env, out))
+                if options.test:
+                    try_out(options.test, CACHE / "templates" / f"template-{language}-{kind}")
         except NotToBeHad as reason:
             print(f"not rebuilt: {language} ({reason})", flush=True)
         except subprocess.CalledProcessError as error:

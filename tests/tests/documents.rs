@@ -68,16 +68,93 @@ fn every_command_shown_is_run() {
         "docs/durability.md",
         "docs/performance.md",
     ] {
-        for line in blocks(page, "sh").iter().flat_map(|block| block.lines()) {
-            let command = line.split("  #").next().unwrap_or(line).trim();
+        for command in commands(page) {
             assert!(
                 command.is_empty()
-                    || RUN_HERE.contains(&command)
-                    || RUN_ELSEWHERE.contains(&command),
+                    || RUN_HERE.contains(&&*command)
+                    || RUN_ELSEWHERE.contains(&&*command),
                 "{page} shows {command:?}, which no test runs"
             );
         }
     }
+}
+
+/// The lines of the shell blocks of a page, without comments.
+fn commands(page: &str) -> Vec<String> {
+    let blocks = blocks(page, "sh");
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    lines
+        .map(|line| line.split("  #").next().unwrap_or(line).trim().to_owned())
+        .collect()
+}
+
+/// The three journeys, each as its page has it, one command after another.
+#[test]
+fn the_plugin_pages_work_as_typed() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    std::os::unix::fs::symlink(
+        root().join("plugins").canonicalize().unwrap(),
+        dir.path().join("plugins"),
+    )
+    .unwrap();
+    std::os::unix::fs::symlink(
+        sluice_binary().canonicalize().unwrap(),
+        dir.path().join("sluice"),
+    )
+    .unwrap();
+    let toolchain = Command::new("python3")
+        .arg(root().join("tests/guests/build.py"))
+        .args(["--environment", "rust"])
+        .output()
+        .expect("python3");
+    assert!(toolchain.status.success(), "{toolchain:?}");
+    let toolchain = String::from_utf8_lossy(&toolchain.stdout).into_owned();
+    let (_running, name_server) = dev(dir.path(), &["--http-port", "0"]);
+    let output = _running.output();
+    let http = output
+        .lines()
+        .find_map(|line| line.strip_prefix("Plugins are administered at "))
+        .expect("the HTTP address");
+    let run = |command: &str| {
+        let path = format!(
+            "{}:{}",
+            dir.path().display(),
+            std::env::var("PATH").unwrap()
+        );
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", command])
+            .current_dir(dir.path())
+            .env("PATH", path)
+            .env("SLUICE_BROKER", http)
+            .env("NAMESRV_ADDR", &name_server)
+            .envs(toolchain.lines().filter_map(|line| line.split_once('=')));
+        let done = shell.output().expect("sh");
+        assert!(
+            done.status.success(),
+            "{command}\n{}{}",
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    // Something to be explained, and a second version for the page to try.
+    run("sluice send Orders first");
+    for page in [
+        "docs/plugins/filters.md",
+        "docs/plugins/sql.md",
+        "docs/plugins/hooks.md",
+    ] {
+        for command in commands(page) {
+            if command.starts_with("sluice plugin shadow big-orders@2") {
+                run("sluice plugin put plugins/sequence/sequence.wasm --name big-orders");
+            }
+            if !command.is_empty() && command != "sluice dev" {
+                run(&command);
+            }
+        }
+    }
+    assert!(run("sluice plugin bindings").contains("require-fields"));
 }
 
 /// `sluice dev` on free ports: the process and the name server's address.
