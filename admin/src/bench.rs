@@ -12,7 +12,7 @@ use crate::error::AdminError;
 use crate::samples::{self, Sample};
 use crate::strategy;
 use crate::subject::Subject;
-use crate::table::{Table, bytes, time};
+use crate::table::{Table, bytes, one, time};
 use crate::trial::Trial;
 
 /// Messages of one call, as brokers ask: one that has just come, and a queue being caught up with.
@@ -65,8 +65,8 @@ pub(crate) fn bench(
     let reading = trial.reading();
     writeln!(
         out,
-        "\na {}; module {}, memory of an instance {}, {} instances",
-        trial.world,
+        "\n{}; module {}, memory of an instance {}, {} instances",
+        one(trial.world),
         bytes(subject.module.len() as u64),
         bytes(reading.memory_high_water),
         reading.instances

@@ -9,6 +9,7 @@ use sluice_plugins::World;
 
 use crate::args::New;
 use crate::error::AdminError;
+use crate::table::one;
 
 /// What plugins are made of: templates, and what they build with.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../sdk");
@@ -41,8 +42,9 @@ pub(crate) fn new(wanted: &New, out: &mut dyn Write) -> Result<(), AdminError> {
     let at = dir.display();
     writeln!(
         out,
-        "{at} is a {} in {}. Next:\n  sluice plugin build {at}\n  sluice plugin test {at}\n  sluice plugin put {at}",
-        wanted.kind, wanted.lang
+        "{at} is {} in {}. Next:\n  sluice plugin build {at}\n  sluice plugin test {at}\n  sluice plugin put {at}",
+        one(wanted.kind),
+        wanted.lang
     )?;
     Ok(())
 }
@@ -92,7 +94,8 @@ fn template(language: &str, kind: World) -> Result<&'static Dir<'static>, AdminE
             languages.join(", ")
         ),
         false => format!(
-            "there is no template of a {kind} in {language}; there are {}",
+            "there is no template of {} in {language}; there are {}",
+            one(kind),
             kinds.join(", ")
         ),
     }))

@@ -9,7 +9,7 @@ use crate::bindings;
 use crate::connection::{Body, Connection, Shown, escaped};
 use crate::error::AdminError;
 use crate::subject;
-use crate::table::{Table, bytes, date};
+use crate::table::{Table, bytes, date, one};
 
 pub(crate) fn put(broker: &Connection, wanted: &Put) -> Result<Shown, AdminError> {
     let (name, module) = subject::module(&wanted.path)?;
@@ -20,8 +20,8 @@ pub(crate) fn put(broker: &Connection, wanted: &Put) -> Result<Shown, AdminError
     let what = format!("{}@{}", done.name, done.version.version);
     let text = match done.new {
         true => format!(
-            "{what} is put: a {}, {}, sha256 {}",
-            done.version.world,
+            "{what} is put: {}, {}, sha256 {}",
+            one(done.version.world),
             bytes(done.version.size),
             done.version.sha256
         ),

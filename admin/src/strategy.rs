@@ -8,7 +8,7 @@ use sluice_plugins::instance::MessageQueue;
 use crate::Outcome;
 use crate::args::Local;
 use crate::error::AdminError;
-use crate::table::{Table, bytes, time};
+use crate::table::{Table, bytes, one, time};
 use crate::trial::Trial;
 
 /// Asks for each client in turn, and whether every queue has exactly one.
@@ -51,8 +51,8 @@ pub(crate) fn test(
     let reading = trial.reading();
     writeln!(
         out,
-        "\nan {}; {} clients, {} queues; {} traps, {} time-outs, {} instances, memory {}, {} a call",
-        trial.world,
+        "\n{}; {} clients, {} queues; {} traps, {} time-outs, {} instances, memory {}, {} a call",
+        one(trial.world),
         local.clients.len(),
         local.queues,
         reading.traps,

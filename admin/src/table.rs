@@ -2,6 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use sluice_plugins::World;
+
 /// Rows under headings; each column as wide as its widest cell.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -53,6 +55,14 @@ impl std::fmt::Display for Table {
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
+    }
+}
+
+/// A kind of plugin in a sentence.
+pub(crate) fn one(world: World) -> String {
+    match world {
+        World::AllocateStrategy => format!("an {world}"),
+        _ => format!("a {world}"),
     }
 }
 

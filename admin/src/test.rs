@@ -13,7 +13,7 @@ use crate::expectation::Judged;
 use crate::samples::{self, Sample};
 use crate::strategy;
 use crate::subject::Subject;
-use crate::table::{Table, bytes, time};
+use crate::table::{Table, bytes, one, time};
 use crate::trial::{self, Trial};
 
 pub(crate) fn test(
@@ -94,8 +94,8 @@ fn summary(
     let mean = reading.busy_ns.checked_div(reading.calls).unwrap_or(0);
     writeln!(
         out,
-        "\na {}; {} messages, {failed} failed, {differing} otherwise than expected",
-        trial.world,
+        "\n{}; {} messages, {failed} failed, {differing} otherwise than expected",
+        one(trial.world),
         judged.len()
     )?;
     writeln!(

@@ -18,6 +18,7 @@ use crate::bindings::limits_of;
 use crate::error::AdminError;
 use crate::expectation::{After, Judged};
 use crate::subject::Subject;
+use crate::table::one;
 
 /// A plugin bound to a topic.
 pub(crate) struct Trial {
@@ -55,8 +56,10 @@ impl Trial {
         let world = put.version.world;
         if let Some(wanted) = subject.world.filter(|wanted| *wanted != world) {
             return Err(AdminError::Command(format!(
-                "plugin.toml says that {} is a {wanted}; the module is a {world}",
-                subject.name
+                "plugin.toml says that {} is {}; the module is {}",
+                subject.name,
+                one(wanted),
+                one(world)
             )));
         }
         let key = Key {

@@ -46,16 +46,17 @@ fn dropping() -> String {
 struct Dev {
     name_server: String,
     http: String,
-    _running: Running,
+    running: Running,
     dir: TempDir,
 }
 
 impl Dev {
+    /// Its store is `sluice-data` in its directory.
     fn start() -> Dev {
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut command = Command::new(sluice_binary());
         command
-            .args(["dev", "--ephemeral", "--namesrv-port", "0"])
+            .args(["dev", "--namesrv-port", "0"])
             .args(["--broker-port", "0", "--http-port", "0"])
             .env_remove("NAMESRV_ADDR")
             .current_dir(dir.path());
@@ -70,7 +71,7 @@ impl Dev {
         Dev {
             name_server: behind("name server is "),
             http: behind("Plugins are administered at "),
-            _running: running,
+            running,
             dir,
         }
     }
@@ -351,6 +352,32 @@ fn a_plugin_is_tested_without_a_broker() {
     );
     let bad = test("{\"tags\":\"p\",\"expect\":\"drop\"}\n");
     assert_eq!(bad.status.code(), Some(1), "{bad:?}");
+}
+
+#[test]
+fn a_plugin_is_tested_on_the_messages_of_a_store() {
+    let mut dev = Dev::start();
+    for (body, tag) in [("one", "p"), ("two", "d"), ("three", "p")] {
+        dev.send(body, tag);
+    }
+    dev.file("by-tag.wat", &by_tag());
+    let test = |dev: &Dev, topic: &str| {
+        let store = ["--store", "sluice-data", "--topic", topic];
+        let limit = ["--limit", "deadlineMs=5000"];
+        let command = [&["test", "by-tag.wat"], &store[..], &limit[..]].concat();
+        offline(dev.dir.path(), &command)
+    };
+    let in_use = test(&dev, TOPIC);
+    assert_eq!(in_use.status.code(), Some(1), "{in_use:?}");
+    assert!(dev.running.terminate(FLOW).success());
+    let tested = test(&dev, TOPIC);
+    assert!(tested.status.success(), "{tested:?}");
+    let told = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert!(told.contains("3 messages, 0 failed"), "{told}");
+    assert_eq!(told.matches(" pass ").count(), 2, "{told}");
+    let none = test(&dev, "Other");
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no messages of topic \"Other\""));
 }
 
 fn offline(dir: &Path, arguments: &[&str]) -> Output {

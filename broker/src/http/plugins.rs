@@ -25,10 +25,10 @@ const EXPLAINED_MAX: usize = 100;
 type Broke = State<Arc<Broker>>;
 type Answer<T> = Result<Json<T>, Refused>;
 
-type Methods = MethodRouter<Arc<Broker>>;
+/// A path, and what may be done there.
+type Route = (&'static str, fn() -> MethodRouter<Arc<Broker>>);
 
-/// Every path, and what may be done there.
-pub(super) const ROUTES: [(&str, fn() -> Methods); 11] = [
+pub(super) const ROUTES: [Route; 11] = [
     ("/v1/plugins", || get(list)),
     ("/v1/plugins/{name}", || put(upload).delete(remove)),
     ("/v1/bindings", || get(bindings).post(bind)),
