@@ -1,0 +1,59 @@
+/* A native filter that passes everything, with what `-D` makes wrong about its table. */
+#include "sluice_native.h"
+
+#include <string.h>
+
+#ifndef ABI
+#define ABI SLUICE_NATIVE_ABI
+#endif
+#ifndef SIZE
+#define SIZE sizeof(sluice_native_plugin)
+#endif
+#ifndef KIND
+#define KIND SLUICE_KIND_FILTER
+#endif
+#ifndef CODE
+#define CODE SLUICE_OK
+#endif
+#ifndef VERDICT
+#define VERDICT SLUICE_PASS
+#endif
+
+static uint8_t verdicts[SLUICE_ROWS_MAX];
+
+static int32_t configure(const sluice_native_host *host, const sluice_native_binding *binding, void **made, sluice_native_needs *needs, sluice_text *error) {
+    (void)host;
+    (void)binding;
+    (void)error;
+    *needs = (sluice_native_needs){0};
+    *made = 0;
+    return SLUICE_OK;
+}
+
+static int32_t block(void *made, const sluice_native_host *host, sluice_text bytes, sluice_text *answer) {
+    sluice_block block;
+    (void)made;
+    host->counter_add(host->context, sluice_text_of("calls"), 1);
+    if (!sluice_block_parse(&block, bytes.at, bytes.len)) return SLUICE_MALFORMED;
+    memset(verdicts, VERDICT, block.rows);
+    *answer = (sluice_text){verdicts, block.rows};
+    return CODE;
+}
+
+static void destroy(void *made) { (void)made; }
+
+#ifndef NO_SYMBOL
+const sluice_native_plugin *sluice_plugin_v1(void) {
+    static const sluice_native_plugin table = {
+        .abi_version = ABI,
+        .struct_size = SIZE,
+        .kind = KIND,
+        .configure = configure,
+#ifndef NO_ENTRY
+        .filter_block = block,
+#endif
+        .destroy = destroy,
+    };
+    return &table;
+}
+#endif
