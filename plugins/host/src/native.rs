@@ -214,12 +214,12 @@ impl Instance {
     }
 
     /// Gives a block to the kind's entry.
-    pub(crate) fn call(&self, block: &[u8], at_hand: AtHand<'_>) -> Result<Vec<u8>, CallError> {
+    pub(crate) fn call(&mut self, block: &[u8], at_hand: AtHand<'_>) -> Result<Vec<u8>, CallError> {
         let made = self.made()?;
         let context = self.context(at_hand);
         let mut answer = Text::NOTHING;
-        // SAFETY: everything is there during the call, as the header asks, and the caller's `&mut`
-        // of the enum around this lets one call at a time in.
+        // SAFETY: everything is there during the call, as the header asks, and `&mut` lets one call
+        // at a time in.
         let code = unsafe {
             let host = context.table();
             (self.library.entry)(made, &host, Text::of(block), &mut answer)
@@ -239,7 +239,11 @@ impl Instance {
     }
 
     /// Gives a block to the kind's function for what is done.
-    pub(crate) fn call_after(&self, block: &[u8], at_hand: AtHand<'_>) -> Result<(), CallError> {
+    pub(crate) fn call_after(
+        &mut self,
+        block: &[u8],
+        at_hand: AtHand<'_>,
+    ) -> Result<(), CallError> {
         let Some(after) = self.library.after else {
             return Ok(());
         };

