@@ -4,12 +4,14 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use sluice_filters::sql92::{Argument, Functions};
 use sluice_plugins::breaker::BreakerState;
 use sluice_plugins::filter::Judgement;
 use sluice_plugins::filter::Thread::{Aside, Serving};
-use sluice_plugins::{Bind, Canary, Carrier, Host, Limits, Policy, Row, World};
+use sluice_plugins::functions::BoundFunctions;
+use sluice_plugins::{Bind, Canary, Carrier, Host, Key, Limits, Policy, Row, World};
 use tempfile::TempDir;
 
 mod common;
@@ -54,7 +56,7 @@ fn c_library(dir: &TempDir, name: &str, defines: &[&str]) {
     let compiler = std::env::var("CC").unwrap_or("cc".into());
     let done = Command::new(compiler)
         .args(["-std=c11", "-Wall", "-Wextra", "-shared", "-fPIC"])
-        .args(["-Wno-unused-function"])
+        .args(["-Wno-unused-function", "-Wno-unused-variable"])
         .args(defines.iter().map(|define| format!("-D{define}")))
         .args(["c", "native"].map(|folder| format!("-I{}", sdk().join(folder).display())))
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/table.c"))
@@ -398,4 +400,77 @@ fn a_library_asks_for_more_of_a_row_and_keeps_state_by_grant() {
     host.bind(wanted(true)).unwrap();
     assert_eq!(ask(), Judgement::Pass);
     assert_eq!(ask(), Judgement::Drop, "it was there before");
+}
+
+/// The plugin of that kind in C, as version 1 of `table`.
+fn of_kind(kind: &str) -> (TempDir, Host) {
+    let (dir, host) = opened();
+    let kind = format!("KIND=SLUICE_KIND_{kind}");
+    c_library(&dir, "table.so", &["OTHERS", &kind]);
+    host.put_native("table", "table.so", 0).unwrap();
+    (dir, host)
+}
+
+fn lines(host: &Host, key: &Key) -> Vec<(&'static str, String)> {
+    let lines = host.bound(key).unwrap().logs().since(0);
+    lines
+        .into_iter()
+        .map(|line| (line.level, line.text))
+        .collect()
+}
+
+#[test]
+fn hooks_are_asked_before_and_told_after() {
+    for (kind, world, group) in [
+        ("SEND_HOOK", World::SendHook, ""),
+        ("CONSUME_HOOK", World::ConsumeHook, "G"),
+    ] {
+        let (_dir, host) = of_kind(kind);
+        host.bind(Bind {
+            group: group.to_owned(),
+            ..bind("table")
+        })
+        .unwrap();
+        let properties = common::properties("ppp");
+        let bound = host.chain(world, "T", "G").remove(0);
+        assert!(bound.before(&rows(&properties), 7).unwrap().is_empty());
+        bound.after(&rows(&properties), 7);
+        let reading = &bound.readings()[0].1;
+        assert_eq!((reading.calls, reading.rows, reading.passed), (2, 6, 3));
+        assert_eq!(reading.counters["seen"], 3);
+    }
+}
+
+#[test]
+fn a_language_is_set_up_with_its_expression() {
+    let (_dir, host) = of_kind("LANGUAGE");
+    host.bind(Bind {
+        params: [("expression".to_owned(), "a > 1".to_owned())].into(),
+        ..bind("table")
+    })
+    .unwrap();
+    let told = lines(&host, &key("table"));
+    assert_eq!(told[0], ("warn", "a > 1".to_owned()));
+    assert_eq!(host.filters("T", "G").len(), 1);
+    assert!(host.compile("table", "b", "T", "G").is_ok());
+}
+
+#[test]
+fn a_function_is_set_up_with_its_number_of_arguments() {
+    let (_dir, host) = of_kind("FUNCTION");
+    host.bind(bind("table")).unwrap();
+    assert!(
+        lines(&host, &key("table")).is_empty(),
+        "not before it is called"
+    );
+    let host = Arc::new(host);
+    let functions = BoundFunctions {
+        host: host.clone(),
+        topic: "T".to_owned(),
+        group: "G".to_owned(),
+    };
+    let arguments = [Argument::Varies, Argument::Varies];
+    let function = functions.resolve("table", &arguments).unwrap();
+    assert_eq!(lines(&host, &key("table"))[1], ("error", "2".to_owned()));
+    assert!(!function.is_slow());
 }
