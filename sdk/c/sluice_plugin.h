@@ -252,10 +252,11 @@ typedef enum {
     SLUICE_FAILED = 3, /* the binding's failure policy decides */
 } sluice_verdict;
 
+/* How grave a log line is. */
+typedef enum { SLUICE_DEBUG, SLUICE_INFO, SLUICE_WARN, SLUICE_ERROR } sluice_level;
+
 #ifdef __wasm__
 /* ---- what the broker does for a plugin ------------------------------------------------------- */
-
-typedef enum { SLUICE_DEBUG, SLUICE_INFO, SLUICE_WARN, SLUICE_ERROR } sluice_level;
 
 #define SLUICE_IMPORT(module, name) __attribute__((import_module(module), import_name(name)))
 

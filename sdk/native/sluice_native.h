@@ -46,7 +46,7 @@ typedef struct {
     uint32_t abi_version;
     uint32_t struct_size;
     void *context;
-    void (*log)(void *context, uint32_t level, sluice_text message);
+    void (*log)(void *context, uint32_t level, sluice_text message); /* a sluice_level */
     uint64_t (*now)(void *context);
     void (*counter_add)(void *context, sluice_text name, uint64_t delta);
     int32_t (*body)(void *context, uint32_t row, sluice_text *answer);

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use sluice_plugins::filter::Explanation;
 use sluice_plugins::logs::Line;
 use sluice_plugins::stats::Reading;
-use sluice_plugins::{Bind, Binding, Canary, Key, Limits, Listed, PluginError, Put, Row, World};
+use sluice_plugins::{
+    Bind, Binding, Canary, Key, Limits, Listed, PluginError, Put, Row, Version, World,
+};
 use sluice_protocol::message::{MessageId, Record};
 
 use crate::Broker;
@@ -28,9 +30,10 @@ type Answer<T> = Result<Json<T>, Refused>;
 /// A path, and what may be done there.
 type Route = (&'static str, fn() -> MethodRouter<Arc<Broker>>);
 
-pub(super) const ROUTES: [Route; 11] = [
+pub(super) const ROUTES: [Route; 12] = [
     ("/v1/plugins", || get(list)),
     ("/v1/plugins/{name}", || put(upload).delete(remove)),
+    ("/v1/plugins/{name}/native", || post(native)),
     ("/v1/bindings", || get(bindings).post(bind)),
     ("/v1/bindings/unbind", || post(unbind)),
     ("/v1/bindings/limits", || post(limits)),
@@ -108,6 +111,34 @@ async fn upload(State(broker): Broke, Path(name): Path<String>, body: Bytes) -> 
     aside(broker, move |broker| {
         let put = broker.plugins.put(&name, &body, broker.now_ms())?;
         tracing::info!(plugin = name, version = put.version.version, world = %put.version.world, "plugin put");
+        Ok(put)
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Library {
+    file: String,
+}
+
+/// A library that the operator has put into the broker's directory becomes the next version.
+async fn native(
+    State(broker): Broke,
+    Path(name): Path<String>,
+    Json(library): Json<Library>,
+) -> Answer<Put> {
+    aside(broker, move |broker| {
+        let put = broker
+            .plugins
+            .put_native(&name, &library.file, broker.now_ms())?;
+        let Version {
+            version,
+            sha256,
+            world,
+            ..
+        } = &put.version;
+        tracing::info!(plugin = name, version, file = library.file, sha256, %world, "native plugin put");
         Ok(put)
     })
     .await

@@ -97,6 +97,12 @@ pub enum CallError {
     /// It was stopped at its deadline.
     #[error("stopped after {0} ms")]
     Timeout(u64),
+    /// It says itself that the call failed; it can go on.
+    #[error("failed: {0}")]
+    Failed(String),
+    /// It says itself that it can't go on.
+    #[error("broke down")]
+    Broken,
     /// It answered something that is no answer.
     #[error("answered wrongly: {0}")]
     Answer(String),

@@ -201,7 +201,12 @@ impl Asking {
             return;
         }
         match ask(guest, rows) {
-            Ok(bytes) => self.settle(guest, &bytes, judgements),
+            Ok(bytes) => {
+                if let Some(late) = guest.take_late() {
+                    self.failure = Some(late);
+                }
+                self.settle(guest, &bytes, judgements);
+            }
             Err(CallError::Timeout(_)) if self.thread == Thread::Serving => {
                 self.deferred = true;
                 judgements.fill(Judgement::Defer);

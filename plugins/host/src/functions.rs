@@ -164,7 +164,8 @@ impl Function for Called {
                 for (result, value) in results.iter_mut().zip(values) {
                     *result = value;
                 }
-                self.bound.note(None);
+                let late = self.guest().ok().and_then(|guest| guest.take_late());
+                self.bound.note(late.as_deref());
             }
             Err(error) => {
                 self.bound.note(Some(&error.to_string()));

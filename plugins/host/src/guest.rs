@@ -1,16 +1,13 @@
 //! One version of a plugin, set up for one binding: its instances and its numbers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use crate::engine::Engine;
 use crate::error::CallError;
-use crate::instance::{AtHand, Instance, MessageQueue, Needs, Place, SetUp, Shared};
+use crate::instance::{AtHand, Instance, MessageQueue, Module, Needs, Place, SetUp, Shared};
 use crate::limits::Limits;
-use crate::module::Module;
 use crate::stats::Stats;
 
 /// A binding whose recent blocks took longer is not called on threads that serve connections.
@@ -18,7 +15,6 @@ const INLINE_MAX: Duration = Duration::from_micros(100);
 
 /// Instances of one module, all set up alike, one for each thread that calls at the same time.
 pub(crate) struct Guest {
-    engine: Arc<Engine>,
     module: Module,
     /// Name and version, for people.
     pub(crate) label: String,
@@ -32,13 +28,14 @@ pub(crate) struct Guest {
     slots: Box<[Slot]>,
     /// Moving average of the time of a call, nanoseconds.
     recent_ns: AtomicU64,
+    /// Of a call that took longer than its deadline and has not been told: its time, milliseconds.
+    late_ms: AtomicU64,
 }
 
 type Slot = Mutex<Option<Instance>>;
 
 /// What a guest is made of.
 pub(crate) struct Making {
-    pub(crate) engine: Arc<Engine>,
     pub(crate) module: Module,
     pub(crate) label: String,
     pub(crate) version: u32,
@@ -52,7 +49,6 @@ impl Guest {
     /// Starts a first instance: what does not start is never bound.
     pub(crate) fn start(making: Making) -> Result<Guest, CallError> {
         let Making {
-            engine,
             module,
             label,
             version,
@@ -61,12 +57,11 @@ impl Guest {
             limits,
             shared,
         } = making;
-        let (first, needs) = Instance::start(&engine, &module, &place, &set_up, limits, &shared)?;
+        let (first, needs) = Instance::start(&module, &place, &set_up, limits, &shared)?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let mut slots: Vec<Slot> = (0..cores * 2).map(|_| Mutex::default()).collect();
         slots[own_slot() % (cores * 2)] = Mutex::new(Some(first));
         Ok(Guest {
-            engine,
             module,
             label,
             version,
@@ -77,13 +72,13 @@ impl Guest {
             shared,
             slots: slots.into_boxed_slice(),
             recent_ns: AtomicU64::new(0),
+            late_ms: AtomicU64::new(0),
         })
     }
 
     /// The same guest for an expression that calls it with so many arguments.
     pub(crate) fn with_arguments(&self, args: u32) -> Result<Guest, CallError> {
         Guest::start(Making {
-            engine: self.engine.clone(),
             module: self.module.clone(),
             label: self.label.clone(),
             version: self.version,
@@ -126,7 +121,7 @@ impl Guest {
     pub(crate) fn call(&self, block: &[u8], at_hand: AtHand<'_>) -> Result<Vec<u8>, CallError> {
         let deadline = self.limits().deadline();
         self.timed(at_hand.rows.len(), |instance| {
-            instance.call(&self.engine, block, at_hand, deadline)
+            instance.call(block, at_hand, deadline)
         })
     }
 
@@ -134,7 +129,7 @@ impl Guest {
     pub(crate) fn call_after(&self, block: &[u8], at_hand: AtHand<'_>) -> Result<(), CallError> {
         let deadline = self.limits().deadline();
         self.timed(at_hand.rows.len(), |instance| {
-            instance.call_after(&self.engine, block, at_hand, deadline)
+            instance.call_after(block, at_hand, deadline)
         })
     }
 
@@ -148,9 +143,7 @@ impl Guest {
     ) -> Result<Result<Vec<u32>, String>, CallError> {
         let deadline = self.limits().deadline();
         let params = (group.to_owned(), current.to_owned(), queues, clients);
-        self.timed(1, |instance| {
-            instance.allocate(&self.engine, params, deadline)
-        })
+        self.timed(1, |instance| instance.allocate(params, deadline))
     }
 
     fn timed<T>(
@@ -165,17 +158,38 @@ impl Guest {
         };
         let began = Instant::now();
         let result = call(&mut instance);
-        self.note(rows, began.elapsed(), result.as_ref().err());
-        // An instance that failed may be in any state.
-        if result.is_ok() {
+        let took = began.elapsed();
+        self.note(rows, took, result.as_ref().err());
+        if result.is_ok() && !instance.is_stopped_in_time() {
+            self.measure(took);
+        }
+        // One that failed may be in any state, unless it says that it can go on.
+        if matches!(result, Ok(_) | Err(CallError::Failed(_))) {
             *slot = Some(instance);
         }
         result
     }
 
+    /// A call that could not be stopped counts as one that was, but its answer is taken.
+    fn measure(&self, took: Duration) {
+        if took > self.limits().deadline() {
+            self.stats().timed_out();
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            self.late_ms.store(ms, Ordering::Relaxed);
+        }
+    }
+
+    /// What a call that answered too late means for the breaker; told once.
+    pub(crate) fn take_late(&self) -> Option<String> {
+        if self.late_ms.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let ms = self.late_ms.swap(0, Ordering::Relaxed);
+        (ms > 0).then(|| format!("took {ms} ms and could not be stopped"))
+    }
+
     fn fresh(&self) -> Result<Instance, CallError> {
         let started = Instance::start(
-            &self.engine,
             &self.module,
             &self.place,
             &self.set_up,

@@ -46,7 +46,8 @@ impl Bound {
             .filter(|(_, percent)| self.turn() < *percent);
         let guest = canary.map_or(current, |(canary, _)| canary);
         let answer = ask(guest, rows, now_ms);
-        self.note(answer.as_ref().err().map(CallError::to_string).as_deref());
+        let failure = answer.as_ref().err().map(CallError::to_string);
+        self.note(failure.or_else(|| guest.take_late()).as_deref());
         if let Some(shadow) = &versions.shadow {
             compare(shadow, rows, now_ms, answer.as_ref().ok());
         }
@@ -63,7 +64,8 @@ impl Bound {
             current.call_after(block, at_hand(rows, now_ms))
         });
         let told = told.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())));
-        self.note(told.err().map(|error| error.to_string()).as_deref());
+        let failure = told.err().map(|error| error.to_string());
+        self.note(failure.or_else(|| current.take_late()).as_deref());
     }
 }
 

@@ -15,15 +15,15 @@ use crate::breaker::Breaker;
 use crate::engine::Engine;
 use crate::error::{CallError, PluginError};
 use crate::guest::{Guest, Making};
-use crate::instance::{Place, SetUp, Shared};
+use crate::instance::{Instance, Module, Place, SetUp, Shared};
 use crate::kv::Kv;
 use crate::language::Spoken;
-use crate::library::{Library, Plugins, Version, digest};
+use crate::library::{Carrier, Library, Plugins, Version, digest};
 use crate::limits::Limits;
 use crate::logs::Logs;
-use crate::module::Module;
 use crate::stats::Stats;
 use crate::table::Table;
+use crate::{native, wasm};
 
 /// Bindings of one broker.
 const BINDINGS_MAX: usize = 64;
@@ -31,6 +31,8 @@ const BINDINGS_MAX: usize = 64;
 const VERSIONS_MAX: usize = 100;
 /// Uploads whose content is remembered.
 const UPLOADS_MAX: usize = 1_000;
+/// How libraries begin.
+const ELF: &[u8] = b"\x7fELF";
 /// A language's expression among a binding's settings.
 const EXPRESSION: &str = "expression";
 
@@ -242,27 +244,91 @@ impl Host {
         if let Some(put) = self.put_before(name, &upload_sha256) {
             return Ok(put);
         }
+        if upload.starts_with(ELF) {
+            return Err(PluginError::Upload(format!(
+                "it is a native library; those are not uploaded, the operator puts them into {}",
+                self.library.native_directory().display()
+            )));
+        }
         let compiled = (self.compile)(upload).map_err(PluginError::Upload)?;
         // SAFETY: made this moment by our own compiler, with the settings of this engine.
-        let module = unsafe { Module::load(self.engine()?, &compiled.machine_code) };
-        let module = module.map_err(PluginError::Upload)?;
+        let module = unsafe { wasm::Module::load(self.engine()?, &compiled.machine_code) };
+        let module = Module::Wasm(module.map_err(PluginError::Upload)?);
         self.try_out(&module)?;
+        let sha256 = digest(&compiled.component);
+        let version = Version {
+            version: 0,
+            sha256: sha256.clone(),
+            carrier: Carrier::Wasm,
+            file: None,
+            world: module.world(),
+            size: compiled.component.len() as u64,
+            put_ms: now_ms,
+            wants_kv: module.wants_kv(),
+        };
         let mut plugins = self.plugins.lock();
-        let versions = plugins.get(name).cloned().unwrap_or_default();
+        let put = self.put_next(&mut plugins, name, version, module, || {
+            self.library.keep_module(&compiled.component)?;
+            self.library.keep_code(&sha256, &compiled.machine_code)
+        })?;
+        self.remember(upload_sha256, sha256);
+        Ok(put)
+    }
+
+    /// Makes a library in the operator's directory, `native/` beside the modules, the name's next
+    /// version. What is loaded, now and after restarts, is a copy of the file as it is now.
+    ///
+    /// # Errors
+    /// The file lies elsewhere or others may write it, it is no plugin of this ABI, or of another world
+    /// than the name's versions before. Nothing is registered then.
+    pub fn put_native(&self, name: &str, file: &str, now_ms: i64) -> Result<Put, PluginError> {
+        check_name(name)?;
+        let content = self.library.native_file(file)?;
+        let sha256 = digest(&content);
+        let mut plugins = self.plugins.lock();
+        let put = self.native_module(&sha256, file).and_then(|module| {
+            let version = Version {
+                version: 0,
+                sha256: sha256.clone(),
+                carrier: Carrier::Native,
+                file: Some(file.to_owned()),
+                world: module.world(),
+                size: content.len() as u64,
+                put_ms: now_ms,
+                wants_kv: module.wants_kv(),
+            };
+            self.put_next(&mut plugins, name, version, module, || Ok(()))
+        });
+        if put.is_err() && plugins.values().flatten().all(|v| v.sha256 != sha256) {
+            self.library.remove_module(&sha256);
+        }
+        put
+    }
+
+    /// Makes what has been tried the name's next version, if its newest is not the same.
+    fn put_next(
+        &self,
+        plugins: &mut Plugins,
+        name: &str,
+        mut version: Version,
+        module: Module,
+        keep: impl FnOnce() -> Result<(), PluginError>,
+    ) -> Result<Put, PluginError> {
+        let put = |version: Version, new: bool| Put {
+            name: name.to_owned(),
+            version,
+            new,
+        };
+        let versions = plugins.get(name).map_or(&[][..], Vec::as_slice);
         if let Some(last) = versions.last() {
-            if last.world != module.world {
+            if last.world != version.world {
                 return Err(PluginError::Upload(format!(
                     "{name:?} is a {}, the upload is a {}",
-                    last.world, module.world
+                    last.world, version.world
                 )));
             }
-            if last.sha256 == digest(&compiled.component) {
-                self.remember(upload_sha256, last.sha256.clone());
-                return Ok(Put {
-                    name: name.to_owned(),
-                    version: last.clone(),
-                    new: false,
-                });
+            if last.sha256 == version.sha256 {
+                return Ok(put(last.clone(), false));
             }
         }
         if versions.len() >= VERSIONS_MAX {
@@ -270,16 +336,8 @@ impl Host {
                 "{name:?} has {VERSIONS_MAX} versions; remove some"
             )));
         }
-        let sha256 = self.library.keep_module(&compiled.component)?;
-        self.library.keep_code(&sha256, &compiled.machine_code)?;
-        let version = Version {
-            version: versions.last().map_or(1, |last| last.version + 1),
-            sha256: sha256.clone(),
-            world: module.world,
-            size: compiled.component.len() as u64,
-            put_ms: now_ms,
-            wants_kv: module.wants_kv,
-        };
+        version.version = versions.last().map_or(1, |last| last.version + 1);
+        keep()?;
         let mut changed = plugins.clone();
         changed
             .entry(name.to_owned())
@@ -287,14 +345,9 @@ impl Host {
             .push(version.clone());
         self.library.save_plugins(&changed)?;
         *plugins = changed;
-        self.remember(upload_sha256, sha256.clone());
-        self.modules.write().insert(sha256, module);
+        self.modules.write().insert(version.sha256.clone(), module);
         self.changed();
-        Ok(Put {
-            name: name.to_owned(),
-            version,
-            new: true,
-        })
+        Ok(put(version, true))
     }
 
     /// The newest version, if it is what this upload becomes.
@@ -320,12 +373,11 @@ impl Host {
     /// Instantiates once without setting up: a start function that traps or runs for ever, an
     /// import or export of another type is found here and not on the path of a message.
     fn try_out(&self, module: &Module) -> Result<(), PluginError> {
-        let started = crate::instance::Instance::start(
-            self.engine()?,
+        let started = Instance::start(
             module,
             &Place::default(),
             &SetUp::Later,
-            Limits::of(module.world),
+            Limits::of(module.world()),
             &Shared::default(),
         );
         match started {
@@ -349,11 +401,17 @@ impl Host {
     /// The component of a version.
     ///
     /// # Errors
-    /// No such version, or its file can't be read.
+    /// No such version, it is a library, or its file can't be read.
     pub fn component(&self, name: &str, version: Option<u32>) -> Result<Vec<u8>, PluginError> {
         let plugins = self.plugins.lock();
-        self.library
-            .module(&version_of(&plugins, name, version)?.sha256)
+        let found = version_of(&plugins, name, version)?;
+        match found.carrier {
+            Carrier::Wasm => self.library.module(&found.sha256),
+            Carrier::Native => Err(PluginError::Setting(format!(
+                "{name}@{} is a native library and has no component",
+                found.version
+            ))),
+        }
     }
 
     /// Removes a version, or a plugin whole.
@@ -709,7 +767,6 @@ impl Host {
             _ => SetUp::Configure,
         };
         let started = Guest::start(Making {
-            engine: self.engine()?.clone(),
             module: self.module(found)?,
             label: label.clone(),
             version,
@@ -731,34 +788,50 @@ impl Host {
         })
     }
 
-    /// The loaded module of a version: from memory, from machine code on disk, or compiled again.
+    /// The loaded module of a version: from memory, or loaded again.
     fn module(&self, version: &Version) -> Result<Module, PluginError> {
         let sha256 = &version.sha256;
         if let Some(module) = self.modules.read().get(sha256) {
             return Ok(module.clone());
         }
+        let module = match version.carrier {
+            Carrier::Wasm => Module::Wasm(self.wasm_module(sha256)?),
+            Carrier::Native => {
+                let file = version.file.as_deref().unwrap_or_default();
+                self.native_module(sha256, file)?
+            }
+        };
+        self.modules.write().insert(sha256.clone(), module.clone());
+        Ok(module)
+    }
+
+    fn native_module(&self, sha256: &str, file: &str) -> Result<Module, PluginError> {
+        let path = self.library.native(sha256, file)?;
+        let library = native::Library::load(&path);
+        let library = library.map_err(|why| PluginError::Upload(format!("{file}: {why}")))?;
+        Ok(Module::Native(library))
+    }
+
+    /// From machine code on disk, or compiled again.
+    fn wasm_module(&self, sha256: &str) -> Result<wasm::Module, PluginError> {
         let engine = self.engine()?;
         let kept = self.library.code(sha256).and_then(|code| {
             // SAFETY: the mark says that this broker's compiler has made it, and it was read once.
-            let loaded = unsafe { Module::load(engine, &code) };
+            let loaded = unsafe { wasm::Module::load(engine, &code) };
             // Of another build of this program: it is made again.
             loaded
                 .inspect_err(|why| tracing::info!(sha256, why, "machine code is made again"))
                 .ok()
         });
-        let module = match kept {
-            Some(module) => module,
-            None => {
-                let component = self.library.module(sha256)?;
-                let compiled = (self.compile)(&component).map_err(PluginError::Upload)?;
-                self.library.keep_code(sha256, &compiled.machine_code)?;
-                // SAFETY: made this moment by our own compiler, with the settings of this engine.
-                let loaded = unsafe { Module::load(engine, &compiled.machine_code) };
-                loaded.map_err(PluginError::Upload)?
-            }
-        };
-        self.modules.write().insert(sha256.clone(), module.clone());
-        Ok(module)
+        if let Some(module) = kept {
+            return Ok(module);
+        }
+        let component = self.library.module(sha256)?;
+        let compiled = (self.compile)(&component).map_err(PluginError::Upload)?;
+        self.library.keep_code(sha256, &compiled.machine_code)?;
+        // SAFETY: made this moment by our own compiler, with the settings of this engine.
+        let loaded = unsafe { wasm::Module::load(engine, &compiled.machine_code) };
+        loaded.map_err(PluginError::Upload)
     }
 
     /// Writes down the state of bindings that has changed; called now and then and at the end.

@@ -8,8 +8,12 @@
 //! - [`functions`]: from within SQL92;
 //! - [`strategy`]: who gets which queue.
 //!
+//! A guest is a WebAssembly component or, from the operator's own directory, a native library.
+//!
 //! A guest can be slow, endless, hungry, wrong or hostile: a call ends at its deadline, memory and
-//! tables at their limits, and what a failure means for a message is its binding's [`Policy`].
+//! tables at their limits, and what a failure means for a message is its binding's [`Policy`]. Of all
+//! that a native library can only be held to the last: it is trusted, measured, and taken out of the
+//! way when it fails or is late again and again.
 //! Nothing here knows a socket or the store.
 
 pub mod binding;
@@ -30,17 +34,19 @@ mod language;
 mod library;
 pub mod limits;
 pub mod logs;
-mod module;
+mod native;
 mod row;
 pub mod stats;
 pub mod strategy;
 mod table;
+mod trust;
+mod wasm;
 mod world;
 
 pub use binding::{Binding, Bound, Canary, Policy};
 pub use error::{CallError, PluginError};
 pub use host::{Bind, Compile, Compiled, Host, Key, Listed, Put, check_name};
-pub use library::Version;
+pub use library::{Carrier, Version};
 pub use limits::Limits;
 pub use row::{BODY_MAX, Row};
 pub use world::World;

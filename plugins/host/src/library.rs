@@ -5,6 +5,8 @@
 //!   key                       32 random bytes: machine code is only taken with this broker's mark
 //!   modules/<sha-256>.wasm    the component; never changed
 //!   compiled/<sha-256>.code   mark (32 bytes) and machine code; can be made again
+//!   native/                   libraries that the operator puts here; only read
+//!   loaded/<sha-256>.so       copies of those that are versions; never changed
 //!   kv/<sha-256 of binding>   a binding's state
 //!   plugins.json              names, versions
 //!   bindings.json             what is bound where
@@ -13,9 +15,9 @@
 //! Files are written beside, synced, renamed, and the directory is synced.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
@@ -26,10 +28,22 @@ use sha2::{Digest, Sha256};
 use crate::World;
 use crate::binding::Binding;
 use crate::error::PluginError;
+use crate::trust;
 
 /// Machine code of other settings or another wasmtime is not tried: part of the mark.
 const REVISION: &str = concat!("sluice plugin code 1, host ", env!("CARGO_PKG_VERSION"));
 const MARK: usize = 32;
+
+/// How a version's code comes into the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carrier {
+    /// A component: uploaded, compiled here, limited in everything.
+    #[default]
+    Wasm,
+    /// A library from the operator's directory: trusted.
+    Native,
+}
 
 /// An immutable version of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +51,17 @@ const MARK: usize = 32;
 pub struct Version {
     /// 1, 2, 3 ... for each name.
     pub version: u32,
-    /// SHA-256 of the component, hexadecimal.
+    /// SHA-256 of the component or library, hexadecimal.
     pub sha256: String,
+    /// What it came as.
+    #[serde(default)]
+    pub carrier: Carrier,
+    /// A library's file in the operator's directory, which may have changed or gone since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// What it is.
     pub world: World,
-    /// Bytes of the component.
+    /// Bytes of the component or library.
     pub size: u64,
     /// When it came, Unix milliseconds.
     pub put_ms: i64,
@@ -72,6 +92,12 @@ impl Library {
         for name in ["", "modules", "compiled", "kv"] {
             let dir = root.join(name);
             fs::create_dir_all(&dir).map_err(|source| file_error(&dir, source))?;
+        }
+        for name in ["native", "loaded"] {
+            // Writable by nobody else, whatever this process's mask: see `trust`.
+            let dir = root.join(name);
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(&dir);
+            made.map_err(|source| file_error(&dir, source))?;
         }
         let key = key(&root.join("key"))?;
         Ok(Library {
@@ -127,8 +153,46 @@ impl Library {
         Ok(component)
     }
 
+    /// Where the operator puts libraries.
+    pub(crate) fn native_directory(&self) -> PathBuf {
+        self.root.join("native")
+    }
+
+    /// A library of the operator's, as it is now.
+    pub(crate) fn native_file(&self, file: &str) -> Result<Vec<u8>, PluginError> {
+        trust::read(&self.native_directory(), file)
+    }
+
+    /// The copy of a library under its content's name, whence it is loaded; made when it is not there,
+    /// as long as the operator's file has that content.
+    pub(crate) fn native(&self, sha256: &str, file: &str) -> Result<PathBuf, PluginError> {
+        let path = self.loaded_path(sha256);
+        if path.exists() {
+            let content = trust::read(&self.root.join("loaded"), &format!("{sha256}.so"))?;
+            return match digest(&content) == sha256 {
+                true => Ok(path),
+                false => Err(changed(path)),
+            };
+        }
+        let content = self.native_file(file)?;
+        if digest(&content) != sha256 {
+            return Err(changed(self.native_directory().join(file)));
+        }
+        replace(&path, &[&content])?;
+        Ok(path)
+    }
+
+    fn loaded_path(&self, sha256: &str) -> PathBuf {
+        self.root.join("loaded").join(format!("{sha256}.so"))
+    }
+
     pub(crate) fn remove_module(&self, sha256: &str) {
-        for path in [self.module_path(sha256), self.code_path(sha256)] {
+        let kept = [
+            self.module_path(sha256),
+            self.code_path(sha256),
+            self.loaded_path(sha256),
+        ];
+        for path in kept {
             if let Err(error) = fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound
             {
@@ -188,6 +252,13 @@ impl Library {
 
     pub(crate) fn save_kv(&self, binding: &Binding, json: &[u8]) -> Result<(), PluginError> {
         replace(&self.kv_path(binding), &[json])
+    }
+}
+
+fn changed(path: PathBuf) -> PluginError {
+    PluginError::Damaged {
+        path,
+        what: "its content has changed since it became a version".to_owned(),
     }
 }
 

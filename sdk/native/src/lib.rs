@@ -24,13 +24,18 @@
 //!
 //! With `crate-type = ["cdylib"]`, `cargo build --release` makes the library. `panic = "abort"` in its
 //! profile would let a panic end the broker.
+//!
+//! Without the feature `export` there is only [`abi`]: what a broker needs.
 
 pub mod abi;
+#[cfg(feature = "export")]
 mod broker;
+#[cfg(feature = "export")]
 pub mod entry;
 
 /// Exports a type as the library's plugin: `filter:`, `language:`, `function:`, `send_hook:` or
 /// `consume_hook:`, then the type.
+#[cfg(feature = "export")]
 #[macro_export]
 macro_rules! export_native {
     ($kind:ident: $plugin:ty) => {
