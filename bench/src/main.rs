@@ -1,9 +1,11 @@
-//! `sluice-bench`: a load, a comparison with the Java broker, start-up time and memory.
+//! `sluice-bench`: a load, a comparison with the Java broker, start-up time and memory,
+//! the cost of plugins.
 
 mod compare;
 mod disk;
 mod latency;
 mod load;
+mod plugins;
 mod process;
 mod ready;
 mod sql92;
@@ -35,6 +37,8 @@ enum Task {
     },
     /// One SQL92 expression on one stored message, with Java's classes and with ours
     Sql92(sql92::Evaluation),
+    /// A filter as a WASM plugin, built in and as native code, and how plugins start and fail
+    Plugins(plugins::Plugins),
     /// Time of one fdatasync of 4 KiB in a directory
     Disk {
         /// A directory on the disk to measure
@@ -49,6 +53,7 @@ fn main() -> Result<()> {
         Task::Compare(compare) => compare::run(&compare),
         Task::Ready { binary } => ready::measure(&binary),
         Task::Sql92(evaluation) => sql92::run(&evaluation),
+        Task::Plugins(plugins) => plugins::run(&plugins),
         Task::Disk { dir } => {
             println!(
                 "fdatasync of 4 KiB in {}: {}",

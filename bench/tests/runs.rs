@@ -75,3 +75,20 @@ fn both_brokers_are_compared() {
     let output = bench(&["compare", "--seconds", "1"]);
     assert_eq!(output.matches("| Sluice / Java |").count(), 4, "{output}");
 }
+
+#[test]
+fn a_filter_is_measured_as_a_plugin_and_built_in() {
+    let output = bench(&["plugins", "--rounds", "1", "--runs", "1", "--samples", "1"]);
+    for row in [
+        "| native closure | 32 |",
+        "| SQL92, built in | 32 |",
+        "| WASM | 1 |",
+        "| SQL92 as a WASM language | 32 |",
+        "| nothing bound, a send | 1 |",
+        "| upload to first verdict |",
+        "| trap, and the next call in a fresh instance |",
+        "| runaway stopped",
+    ] {
+        assert!(output.contains(row), "{row} in {output}");
+    }
+}
