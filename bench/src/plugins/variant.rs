@@ -154,9 +154,12 @@ fn bound(host: &Host, topic: &str, settings: &[&str]) -> Result<Arc<Bound>> {
     host.bound(&key).context("what was just bound")
 }
 
+/// A boxed closure, as a broker with filters built in would hold them.
+type Predicate = Box<dyn Fn(&[u8]) -> bool>;
+
 /// A closure behind a pointer, as a filter that a program brings itself would be.
 fn native() -> Judge<'static> {
-    let filter: Box<dyn Fn(&[u8]) -> bool> = black_box(Box::new(workload::native));
+    let filter: Predicate = black_box(Box::new(workload::native));
     Box::new(move |records, passes| {
         for (record, passes) in records.iter().zip(passes) {
             *passes = filter(record.properties());
