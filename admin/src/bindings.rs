@@ -1,7 +1,7 @@
 //! What is bound: `bind`, `unbind`, `bindings`, `limits`.
 
 use serde_json::{Map, Value, json};
-use sluice_plugins::{Bind as Wanted, Key, Limits as Bounds, Policy};
+use sluice_plugins::{Bind as Wanted, Key, LimitsChange, Policy};
 
 use crate::answers::{Binding, Numbers, Status};
 use crate::args::{Bind, Bindings, Grant, Limits, Unbind, Where};
@@ -73,44 +73,30 @@ pub(crate) fn key(binding: &Binding) -> Key {
     }
 }
 
-/// Limits with some of them changed.
-fn changed(
-    mut limits: Map<String, Value>,
-    changes: &[(String, u64)],
-) -> Result<Map<String, Value>, AdminError> {
-    for (name, number) in changes {
-        if !limits.contains_key(name) {
-            let known: Vec<&str> = limits.keys().map(String::as_str).collect();
+/// The limits that are named; the broker leaves the others as they are.
+pub(crate) fn limits_named(named: &[(String, u64)]) -> Result<LimitsChange, AdminError> {
+    let none = json!(LimitsChange::default());
+    let mut change = Map::new();
+    for (name, number) in named {
+        if none.get(name).is_none() {
+            let known: Vec<&str> = none
+                .as_object()
+                .into_iter()
+                .flat_map(Map::keys)
+                .map(String::as_str)
+                .collect();
             return Err(AdminError::Command(format!(
                 "{name:?} is no limit; there are {}",
                 known.join(", ")
             )));
         }
-        limits.insert(name.clone(), json!(number));
+        change.insert(name.clone(), json!(number));
     }
-    Ok(limits)
-}
-
-/// A world's limits with some of them changed.
-pub(crate) fn limits_of(bounds: Bounds, changes: &[(String, u64)]) -> Result<Bounds, AdminError> {
-    let wrong = |error: serde_json::Error| AdminError::Command(error.to_string());
-    let Value::Object(limits) = serde_json::to_value(bounds).map_err(wrong)? else {
-        return Ok(bounds);
-    };
-    serde_json::from_value(Value::Object(changed(limits, changes)?)).map_err(wrong)
+    serde_json::from_value(Value::Object(change))
+        .map_err(|error| AdminError::Command(error.to_string()))
 }
 
 pub(crate) fn bind(broker: &Connection, wanted: &Bind) -> Result<Shown, AdminError> {
-    // Limits that are not named are those of the plugin's kind, which the broker knows.
-    let limits = match &*wanted.limits {
-        [] => None,
-        changes => {
-            let plugin = plugins::find(broker, &wanted.plugin.name)?;
-            let kind = plugin.versions.last().map(|version| version.world);
-            let bounds = kind.map_or_else(Bounds::default, Bounds::of);
-            Some(limits_of(bounds, changes)?)
-        }
-    };
     let answer = broker.post(
         "/v1/bindings",
         &Wanted {
@@ -122,7 +108,7 @@ pub(crate) fn bind(broker: &Connection, wanted: &Bind) -> Result<Shown, AdminErr
             policy: wanted.policy,
             order: wanted.order,
             kv: wanted.grants.contains(&Grant::Kv),
-            limits,
+            limits: limits_named(&wanted.limits)?,
         },
     )?;
     described(answer)
@@ -242,7 +228,7 @@ pub(crate) fn limits(broker: &Connection, wanted: &Limits) -> Result<Shown, Admi
         });
     }
     let mut request = json!(key(&status.binding));
-    request["limits"] = Value::Object(changed(limits, &wanted.limits)?);
+    request["limits"] = json!(limits_named(&wanted.limits)?);
     let answer = broker.post("/v1/bindings/limits", &request)?;
     let binding: Binding = answer.read()?;
     Ok(Shown {

@@ -137,7 +137,7 @@ fn in_blocks(
         group: key.group.clone(),
         params: subject.params.clone(),
         kv: subject.kv,
-        limits: Some(trial.bound.spec().limits),
+        limits: trial.bound.spec().limits.into(),
         ..Bind::default()
     })?;
     let bound = trial.host.bound(&key)?;

@@ -10,11 +10,11 @@ use sluice_plugins::functions::BoundFunctions;
 use sluice_plugins::hooks::{Edit, Edits};
 use sluice_plugins::logs::Line;
 use sluice_plugins::stats::Reading;
-use sluice_plugins::{Bind, Bound, Compile, Host, Key, Limits, Row, World};
+use sluice_plugins::{Bind, Bound, Compile, Host, Key, Row, World};
 use sluice_protocol::message::{Record, properties};
 use tempfile::TempDir;
 
-use crate::bindings::limits_of;
+use crate::bindings::limits_named;
 use crate::error::AdminError;
 use crate::expectation::{After, Judged};
 use crate::subject::Subject;
@@ -77,7 +77,7 @@ impl Trial {
             group: key.group.clone(),
             params: subject.params.clone(),
             kv: subject.kv,
-            limits: Some(limits_of(Limits::of(world), limits)?),
+            limits: limits_named(limits)?,
             ..Bind::default()
         })?;
         let call = match world {

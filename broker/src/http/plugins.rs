@@ -13,7 +13,7 @@ use sluice_plugins::filter::Explanation;
 use sluice_plugins::logs::Line;
 use sluice_plugins::stats::Reading;
 use sluice_plugins::{
-    Bind, Binding, Canary, Key, Limits, Listed, PluginError, Put, Row, Version, World,
+    Bind, Binding, Canary, Key, LimitsChange, Listed, PluginError, Put, Row, Version, World,
 };
 use sluice_protocol::message::{MessageId, Record};
 
@@ -241,7 +241,7 @@ async fn unbind(State(broker): Broke, Json(key): Json<Key>) -> Answer<()> {
 struct WithLimits {
     #[serde(flatten)]
     key: Key,
-    limits: Limits,
+    limits: LimitsChange,
 }
 
 async fn limits(State(broker): Broke, Json(wanted): Json<WithLimits>) -> Answer<Binding> {

@@ -19,7 +19,7 @@ use crate::instance::{Instance, Module, Place, SetUp, Shared};
 use crate::kv::Kv;
 use crate::language::Spoken;
 use crate::library::{Carrier, Library, Plugins, Version, digest};
-use crate::limits::Limits;
+use crate::limits::{Limits, LimitsChange};
 use crate::logs::Logs;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -91,8 +91,8 @@ pub struct Bind {
     pub order: i32,
     /// Grants state.
     pub kv: bool,
-    /// Its limits; those of its world when absent.
-    pub limits: Option<Limits>,
+    /// Limits other than those of its world.
+    pub limits: LimitsChange,
 }
 
 /// Names a binding.
@@ -485,7 +485,7 @@ impl Host {
             policy: wanted.policy,
             order: wanted.order,
             kv: wanted.kv,
-            limits: wanted.limits.unwrap_or_else(|| Limits::of(version.world)),
+            limits: wanted.limits.of(Limits::of(version.world)),
             current: version.version,
             previous: before
                 .map(|before| before.current)
@@ -569,15 +569,19 @@ impl Host {
             .collect()
     }
 
-    /// Changes a binding's limits from the next call on.
+    /// Changes some of a binding's limits from the next call on.
     ///
     /// # Errors
     /// Out of bounds, or nothing is bound there.
-    pub fn set_limits(&self, key: &Key, limits: Limits) -> Result<Binding, PluginError> {
-        limits.check().map_err(PluginError::Setting)?;
+    pub fn set_limits(
+        &self,
+        key: &Key,
+        change: impl Into<LimitsChange>,
+    ) -> Result<Binding, PluginError> {
+        let change = change.into();
         self.change(key, |binding| {
-            binding.limits = limits;
-            Ok(())
+            binding.limits = change.of(binding.limits);
+            binding.limits.check().map_err(PluginError::Setting)
         })
     }
 

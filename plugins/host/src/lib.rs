@@ -47,6 +47,6 @@ pub use binding::{Binding, Bound, Canary, Policy};
 pub use error::{CallError, PluginError};
 pub use host::{Bind, Compile, Compiled, Host, Key, Listed, Put, check_name};
 pub use library::{Carrier, Version};
-pub use limits::Limits;
+pub use limits::{Limits, LimitsChange};
 pub use row::{BODY_MAX, Row};
 pub use world::World;

@@ -22,6 +22,43 @@ pub struct Limits {
     pub answer_bytes: usize,
 }
 
+/// Some limits; the others stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs)] // see Limits
+pub struct LimitsChange {
+    pub deadline_ms: Option<u64>,
+    pub memory_bytes: Option<usize>,
+    pub table_elements: Option<usize>,
+    pub log_lines: Option<u32>,
+    pub answer_bytes: Option<usize>,
+}
+
+impl LimitsChange {
+    /// The limits after the change.
+    pub fn of(&self, before: Limits) -> Limits {
+        Limits {
+            deadline_ms: self.deadline_ms.unwrap_or(before.deadline_ms),
+            memory_bytes: self.memory_bytes.unwrap_or(before.memory_bytes),
+            table_elements: self.table_elements.unwrap_or(before.table_elements),
+            log_lines: self.log_lines.unwrap_or(before.log_lines),
+            answer_bytes: self.answer_bytes.unwrap_or(before.answer_bytes),
+        }
+    }
+}
+
+impl From<Limits> for LimitsChange {
+    fn from(limits: Limits) -> LimitsChange {
+        LimitsChange {
+            deadline_ms: Some(limits.deadline_ms),
+            memory_bytes: Some(limits.memory_bytes),
+            table_elements: Some(limits.table_elements),
+            log_lines: Some(limits.log_lines),
+            answer_bytes: Some(limits.answer_bytes),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits::of(World::Filter)
