@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use crate::block::Columns;
 use crate::engine::Engine;
 use crate::error::CallError;
-use crate::instance::{AtHand, Instance, MessageQueue, Needs, Place, SetUp, Shared};
+use crate::instance::{AtHand, Instance, MessageQueue, Place, SetUp, Shared};
 use crate::limits::Limits;
 use crate::module::Module;
 use crate::stats::Stats;
@@ -26,7 +27,7 @@ pub(crate) struct Guest {
     pub(crate) version: u32,
     place: Place,
     set_up: SetUp,
-    pub(crate) needs: Needs,
+    pub(crate) columns: Columns,
     limits: RwLock<Limits>,
     shared: Shared,
     slots: Box<[Slot]>,
@@ -72,7 +73,7 @@ impl Guest {
             version,
             place,
             set_up,
-            needs,
+            columns: Columns::from(&needs),
             limits: RwLock::new(limits),
             shared,
             slots: slots.into_boxed_slice(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -639,6 +639,7 @@ impl Host {
             spec: RwLock::new(Arc::new(binding)),
             versions: RwLock::default(),
             breaker: Mutex::new(Breaker::default()),
+            broken: AtomicBool::new(false),
             functions: Mutex::default(),
             logs: Arc::new(Logs::default()),
             kv,
