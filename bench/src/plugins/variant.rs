@@ -154,9 +154,12 @@ fn bound(host: &Host, topic: &str, settings: &[&str]) -> Result<Arc<Bound>> {
     host.bound(&key).context("what was just bound")
 }
 
+/// Whether a message with these properties passes.
+type Native = Box<dyn Fn(&[u8]) -> bool>;
+
 /// A closure behind a pointer, as a filter that a program brings itself would be.
 fn native() -> Judge<'static> {
-    let filter: Box<dyn Fn(&[u8]) -> bool> = black_box(Box::new(workload::native));
+    let filter: Native = black_box(Box::new(workload::native));
     Box::new(move |records, passes| {
         for (record, passes) in records.iter().zip(passes) {
             *passes = filter(record.properties());
