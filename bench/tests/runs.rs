@@ -84,7 +84,7 @@ fn a_filter_is_measured_as_a_plugin_and_built_in() {
         "| SQL92, built in | 32 |",
         "| WASM | 1 |",
         "| SQL92 as a WASM language | 32 |",
-        "| nothing bound, a send | 1 |",
+        "| nothing bound, a send | 32 |",
         "| upload to first verdict |",
         "| trap, and the next call in a fresh instance |",
         "| runaway stopped",

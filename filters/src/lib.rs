@@ -6,6 +6,7 @@
 pub mod conformance;
 mod error;
 pub mod language;
+pub mod properties;
 pub mod sql92;
 pub mod tag;
 

@@ -77,7 +77,7 @@ fn bind(host: &Host, plugin: &str) -> Result<Arc<Bound>> {
         plugin: plugin.to_owned(),
         topic: "bench".to_owned(),
         policy: Policy::Reject,
-        limits: Some(limits),
+        limits: limits.into(),
         ..Bind::default()
     })?;
     let key = Key {

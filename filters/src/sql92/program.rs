@@ -5,7 +5,7 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 
 use super::functions::Function;
-use super::properties::Key;
+use crate::properties::Key;
 
 /// Where an instruction takes a value from. A property or a literal is read in place.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
@@ -144,6 +144,8 @@ pub struct Bound {
     pub(crate) spec: RwLock<Arc<Binding>>,
     pub(crate) versions: RwLock<Arc<Versions>>,
     pub(crate) breaker: Mutex<Breaker>,
+    /// Whether the breaker is not closed. While it is, nobody locks it but who failed.
+    pub(crate) broken: AtomicBool,
     /// Of a function: the guests for each version and number of arguments.
     pub(crate) functions: Mutex<HashMap<(u32, u32), Arc<Guest>>>,
     pub(crate) logs: Arc<Logs>,
@@ -164,6 +166,10 @@ impl Bound {
     /// As it is written down now.
     pub fn spec(&self) -> Arc<Binding> {
         self.spec.read().clone()
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        self.spec.read().policy
     }
 
     /// The versions in use at this moment: one block sees one set of them.
@@ -203,26 +209,34 @@ impl Bound {
     }
 
     pub(crate) fn admit(&self) -> bool {
-        self.breaker.lock().admit(Instant::now())
+        !self.broken.load(Ordering::Acquire) || self.breaker.lock().admit(Instant::now())
     }
 
     /// Counts how a block went.
     pub(crate) fn note(&self, failure: Option<&str>) {
-        let mut breaker = self.breaker.lock();
         match failure {
-            None => {
-                if breaker.succeeded() {
-                    tracing::info!(binding = %self.label(), "plugin serves again");
-                }
-            }
-            Some(cause) => {
-                if breaker.failed(Instant::now()) {
-                    let policy = self.spec().policy;
-                    tracing::error!(binding = %self.label(), cause, ?policy, "plugin fails again and again; its policy answers");
-                } else {
-                    tracing::warn!(binding = %self.label(), cause, "plugin failed");
-                }
-            }
+            Some(cause) => self.failed(cause),
+            None if self.broken.load(Ordering::Acquire) => self.succeeded(),
+            None => {}
+        }
+    }
+
+    fn succeeded(&self) {
+        let mut breaker = self.breaker.lock();
+        if breaker.succeeded() {
+            tracing::info!(binding = %self.label(), "plugin serves again");
+        }
+        self.broken.store(false, Ordering::Release);
+    }
+
+    fn failed(&self, cause: &str) {
+        let mut breaker = self.breaker.lock();
+        if breaker.failed(Instant::now()) {
+            self.broken.store(true, Ordering::Release);
+            let policy = self.policy();
+            tracing::error!(binding = %self.label(), cause, ?policy, "plugin fails again and again; its policy answers");
+        } else {
+            tracing::warn!(binding = %self.label(), cause, "plugin failed");
         }
     }
 

@@ -1,14 +1,33 @@
 //! Packs messages into the block that guests read, only what they need of them.
 
-use memchr::memchr;
+use sluice_filters::properties::{Key, find_last};
 use sluice_plugin_block::{BlockWriter, Field, Fields, Malformed};
-use sluice_protocol::message::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
 use crate::instance::Needs;
 use crate::row::Row;
 
 /// Memory that a thread keeps for its next block.
 const KEPT: usize = 256 << 10;
+
+/// What a guest needs of each message, made ready to be found.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    /// At most 64.
+    properties: Vec<Key>,
+    fields: Fields,
+    body: bool,
+}
+
+impl From<&Needs> for Columns {
+    fn from(needs: &Needs) -> Columns {
+        Columns {
+            properties: needs.properties.iter().map(|name| Key::new(name)).collect(),
+            // Bits that are no fields were refused when the guest was set up.
+            fields: Fields::from_bits(needs.fields).unwrap_or_default(),
+            body: needs.body,
+        }
+    }
+}
 
 /// A function's argument in one row.
 pub type Cell<'a> = Option<&'a [u8]>;
@@ -18,19 +37,19 @@ thread_local! {
         const { std::cell::RefCell::new(BlockWriter::new()) };
 }
 
-/// Packs rows for a guest with these needs and hands the block to `call`. `arguments` come before
+/// Packs what a guest needs of rows and hands the block to `call`. `arguments` come before
 /// the needed properties: as many cells for each row of a function's call; none for other guests.
 ///
 /// # Errors
 /// The block would be too large.
 pub(crate) fn with_block<T>(
-    needs: &Needs,
+    columns: &Columns,
     rows: &[Row<'_>],
     arguments: &[Vec<Cell<'_>>],
     call: impl FnOnce(&[u8]) -> T,
 ) -> Result<T, Malformed> {
     WRITER.with_borrow_mut(|writer| {
-        pack(writer, needs, rows, arguments);
+        pack(writer, columns, rows, arguments);
         let block = writer.bytes()?;
         let large = block.len() > KEPT;
         let result = call(block);
@@ -41,29 +60,34 @@ pub(crate) fn with_block<T>(
     })
 }
 
-fn pack(writer: &mut BlockWriter, needs: &Needs, rows: &[Row<'_>], arguments: &[Vec<Cell<'_>>]) {
+fn pack(
+    writer: &mut BlockWriter,
+    columns: &Columns,
+    rows: &[Row<'_>],
+    arguments: &[Vec<Cell<'_>>],
+) {
     let given = arguments.first().map_or(0, Vec::len);
-    // Bits that are no fields were refused when the guest was set up.
-    let fields = Fields::from_bits(needs.fields).unwrap_or_default();
-    writer.begin(
-        rows.len(),
-        given + needs.properties.len(),
-        fields,
-        needs.body,
-    );
+    let (names, fields) = (&columns.properties, columns.fields);
+    writer.begin(rows.len(), given + names.len(), fields, columns.body);
     for (at, row) in rows.iter().enumerate() {
         for (column, cell) in arguments.get(at).into_iter().flatten().enumerate() {
             if let Some(cell) = cell {
                 writer.cell(at, column, cell);
             }
         }
-        columns(row.properties, &needs.properties, |column, value| {
-            writer.cell(at, given + column, value);
+        let mut found = 0_u64;
+        find_last(row.properties, names, |column, value| {
+            let first = found & (1 << column) == 0;
+            if first {
+                found |= 1 << column;
+                writer.cell(at, given + column, value);
+            }
+            first
         });
         for field in ALL.into_iter().filter(|field| fields.contains(*field)) {
             writer.field(at, field, row.field(field));
         }
-        if needs.body
+        if columns.body
             // A body that can't be unfolded is empty.
             && let Ok(body) = row.plain_body()
         {
@@ -81,32 +105,6 @@ const ALL: [Field; 7] = [
     Field::TagsCode,
     Field::ReconsumeTimes,
 ];
-
-/// Calls `found` with the values of the named properties, in one walk along the string; of equal
-/// names the last comes last.
-fn columns(properties: &[u8], names: &[String], mut found: impl FnMut(usize, &[u8])) {
-    if names.is_empty() {
-        return;
-    }
-    let mut rest = properties;
-    while !rest.is_empty() {
-        let end = memchr(PROPERTY_SEPARATOR, rest).unwrap_or(rest.len());
-        let piece = &rest[..end];
-        rest = rest.get(end + 1..).unwrap_or_default();
-        let Some(at) = memchr(NAME_VALUE_SEPARATOR, piece) else {
-            continue;
-        };
-        let (name, value) = (&piece[..at], &piece[at + 1..]);
-        if value.is_empty() {
-            continue;
-        }
-        for (column, wanted) in names.iter().enumerate() {
-            if wanted.as_bytes() == name {
-                found(column, value);
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -139,7 +137,7 @@ mod tests {
             row(b"a\x011\x02c\x019\x02a\x012"),
             row(b"b\x01x\x02a\x01\x02"),
         ];
-        with_block(&needs, &rows, &[], |block| {
+        with_block(&Columns::from(&needs), &rows, &[], |block| {
             let block = Block::parse(block).unwrap();
             assert_eq!(block.cell(0, 0), Some(&b"2"[..]));
             assert_eq!(block.cell(0, 1), None);
@@ -159,11 +157,16 @@ mod tests {
             ..Needs::default()
         };
         let arguments = [vec![Some(&b"x"[..]), None]];
-        with_block(&needs, &[row(b"a\x011")], &arguments, |block| {
-            let block = Block::parse(block).unwrap();
-            let cells: Vec<Cell<'_>> = (0..3).map(|column| block.cell(0, column)).collect();
-            assert_eq!(cells, [Some(&b"x"[..]), None, Some(&b"1"[..])]);
-        })
+        with_block(
+            &Columns::from(&needs),
+            &[row(b"a\x011")],
+            &arguments,
+            |block| {
+                let block = Block::parse(block).unwrap();
+                let cells: Vec<Cell<'_>> = (0..3).map(|column| block.cell(0, column)).collect();
+                assert_eq!(cells, [Some(&b"x"[..]), None, Some(&b"1"[..])]);
+            },
+        )
         .unwrap();
     }
 }

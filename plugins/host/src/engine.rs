@@ -151,16 +151,22 @@ impl Drop for Running<'_> {
 }
 
 impl Ticking {
+    /// Ticks by absolute times: a sleep lasts longer than it should, and the next is shorter for it.
+    /// A tick that comes very late is not made up for: a call that has just begun would be charged.
     fn run(&self, wasm: &wasmtime::Engine) {
         let mut last_call = Instant::now();
+        let mut next = last_call + TICK;
         while !self.ended.load(Ordering::SeqCst) {
-            std::thread::sleep(TICK);
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
             wasm.increment_epoch();
+            next = (next + TICK).max(now);
             if self.calls.load(Ordering::SeqCst) > 0 {
-                last_call = Instant::now();
-            } else if last_call.elapsed() >= LINGER {
+                last_call = now;
+            } else if now.duration_since(last_call) >= LINGER {
                 self.sleep();
                 last_call = Instant::now();
+                next = last_call + TICK;
             }
         }
     }

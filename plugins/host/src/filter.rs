@@ -50,15 +50,14 @@ impl Bound {
     /// Judges at most [`BLOCK_ROWS_MAX`] messages of one queue, in offset order.
     pub fn judge(&self, rows: &[Row<'_>], thread: Thread, judgements: &mut [Judgement]) {
         let versions = self.versions();
-        let policy = self.spec.read().policy;
         let Some(current) = versions.current.as_ref().filter(|_| self.admit()) else {
             if let Some(current) = &versions.current {
                 current.stats().by_policy(rows.len() as u64);
             }
-            return judgements.fill(policy.judgement());
+            return judgements.fill(self.policy().judgement());
         };
         let mut asking = Asking {
-            policy,
+            bound: self,
             thread,
             failure: None,
             deferred: false,
@@ -83,18 +82,18 @@ impl Bound {
         let Some(current) = self.versions().current.clone() else {
             return Explanation {
                 version: None,
-                verdict: self.spec().policy.judgement(),
+                verdict: self.policy().judgement(),
                 failure: Some("the plugin could not be started".to_owned()),
             };
         };
         let asked = ask(&current, std::slice::from_ref(row));
         let (verdict, failure) = match asked {
             Ok(bytes) if bytes[0] == FAILED => (
-                self.spec().policy.judgement(),
+                self.policy().judgement(),
                 Some("it failed on this message".to_owned()),
             ),
             Ok(bytes) => (judgement(bytes[0]), None),
-            Err(error) => (self.spec().policy.judgement(), Some(error.to_string())),
+            Err(error) => (self.policy().judgement(), Some(error.to_string())),
         };
         Explanation {
             version: Some(current.version),
@@ -157,7 +156,9 @@ fn ask(guest: &Guest, rows: &[Row<'_>]) -> Result<Vec<u8>, CallError> {
         now_ms: now_ms.max(0) as u64,
         rows,
     };
-    let called = block::with_block(&guest.needs, rows, &[], |block| guest.call(block, at_hand));
+    let called = block::with_block(&guest.columns, rows, &[], |block| {
+        guest.call(block, at_hand)
+    });
     let answer = called.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())))?;
     match Verdicts::parse(&answer, rows.len()) {
         Ok(_) => Ok(answer),
@@ -169,14 +170,14 @@ fn ask(guest: &Guest, rows: &[Row<'_>]) -> Result<Vec<u8>, CallError> {
 }
 
 /// One judging of a block: its failures are those of one block, however often parts are retried.
-struct Asking {
-    policy: Policy,
+struct Asking<'a> {
+    bound: &'a Bound,
     thread: Thread,
     failure: Option<String>,
     deferred: bool,
 }
 
-impl Asking {
+impl Asking<'_> {
     fn judge_split(
         &mut self,
         current: &Guest,
@@ -257,7 +258,7 @@ impl Asking {
             *to = match *byte {
                 FAILED => {
                     failed += 1;
-                    self.policy.judgement()
+                    self.bound.policy().judgement()
                 }
                 byte => {
                     passed += u64::from(byte == PASS);

@@ -127,7 +127,7 @@ impl Called {
             rows: &messages,
         };
         let wrong = |error: sluice_plugin_block::Malformed| CallError::Answer(error.to_string());
-        let answer = block::with_block(&guest.needs, &messages, &arguments, |block| {
+        let answer = block::with_block(&guest.columns, &messages, &arguments, |block| {
             guest.call(block, at_hand)
         })
         .map_err(wrong)??;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use crate::block::Columns;
 use crate::error::CallError;
-use crate::instance::{AtHand, Instance, MessageQueue, Module, Needs, Place, SetUp, Shared};
+use crate::instance::{AtHand, Instance, MessageQueue, Module, Place, SetUp, Shared};
 use crate::limits::Limits;
 use crate::stats::Stats;
 
@@ -22,7 +23,7 @@ pub(crate) struct Guest {
     pub(crate) version: u32,
     place: Place,
     set_up: SetUp,
-    pub(crate) needs: Needs,
+    pub(crate) columns: Columns,
     limits: RwLock<Limits>,
     shared: Shared,
     slots: Box<[Slot]>,
@@ -67,7 +68,7 @@ impl Guest {
             version,
             place,
             set_up,
-            needs,
+            columns: Columns::from(&needs),
             limits: RwLock::new(limits),
             shared,
             slots: slots.into_boxed_slice(),

@@ -27,7 +27,7 @@ impl Bound {
     pub fn before(&self, rows: &[Row<'_>], now_ms: i64) -> Result<Edits, NoAnswer> {
         let versions = self.versions();
         let no_answer = |cause: String| NoAnswer {
-            policy: self.spec.read().policy,
+            policy: self.policy(),
             cause,
         };
         let Some(current) = &versions.current else {
@@ -60,7 +60,7 @@ impl Bound {
         let Some(current) = versions.current.as_ref().filter(|_| self.admit()) else {
             return;
         };
-        let told = block::with_block(&current.needs, rows, &[], |block| {
+        let told = block::with_block(&current.columns, rows, &[], |block| {
             current.call_after(block, at_hand(rows, now_ms))
         });
         let told = told.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())));
@@ -77,7 +77,7 @@ fn at_hand<'a>(rows: &'a [Row<'a>], now_ms: i64) -> AtHand<'a> {
 }
 
 fn ask(guest: &Guest, rows: &[Row<'_>], now_ms: i64) -> Result<Edits, CallError> {
-    let called = block::with_block(&guest.needs, rows, &[], |block| {
+    let called = block::with_block(&guest.columns, rows, &[], |block| {
         guest.call(block, at_hand(rows, now_ms))
     });
     let answer = called.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())))?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -705,6 +705,7 @@ impl Host {
             spec: RwLock::new(Arc::new(binding)),
             versions: RwLock::default(),
             breaker: Mutex::new(Breaker::default()),
+            broken: AtomicBool::new(false),
             functions: Mutex::default(),
             logs: Arc::new(Logs::default()),
             kv,
@@ -926,6 +927,7 @@ impl Host {
 
     /// Bindings of a world that hold for a topic and group, in the order of their chain; empty and
     /// free of cost when there are none.
+    #[inline]
     pub fn chain(&self, world: World, topic: &str, group: &str) -> Vec<Arc<Bound>> {
         self.table.bound(world, topic, group)
     }

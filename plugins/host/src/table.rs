@@ -29,20 +29,13 @@ impl Table {
     }
 
     /// Those of a topic that hold for a group, in the order of their chain.
+    #[inline]
     pub(crate) fn bound(&self, world: World, topic: &str, group: &str) -> Vec<Arc<Bound>> {
         let bindings = self.of(world);
         if bindings.count.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
-        let by_topic = bindings.by_topic.read();
-        let Some(bound) = by_topic.get(topic) else {
-            return Vec::new();
-        };
-        let holds = |bound: &&Arc<Bound>| {
-            let spec = bound.spec.read();
-            spec.group.is_empty() || spec.group == group
-        };
-        bound.iter().filter(holds).cloned().collect()
+        bindings.holding(topic, group)
     }
 
     /// Whether anything of that world is bound anywhere.
@@ -95,5 +88,19 @@ impl Table {
             }
         }
         all
+    }
+}
+
+impl Bindings {
+    fn holding(&self, topic: &str, group: &str) -> Vec<Arc<Bound>> {
+        let by_topic = self.by_topic.read();
+        let Some(bound) = by_topic.get(topic) else {
+            return Vec::new();
+        };
+        let holds = |bound: &&Arc<Bound>| {
+            let spec = bound.spec.read();
+            spec.group.is_empty() || spec.group == group
+        };
+        bound.iter().filter(holds).cloned().collect()
     }
 }

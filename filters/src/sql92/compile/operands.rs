@@ -7,10 +7,10 @@ use super::super::functions::Argument;
 use super::super::number::parse_f64;
 use super::super::parse::Symbol;
 use super::super::program::{Call, Literal, Op, Program, Source};
-use super::super::properties::Key;
 use super::super::rules::{Constant, Kind, Operand};
 use super::super::scan::{CALLS_MAX, PROPERTIES_MAX};
 use super::{Compiler, GRAMMAR, Walked};
+use crate::properties::Key;
 use crate::{ExpressionError, Position, Rule};
 
 impl Compiler<'_> {
