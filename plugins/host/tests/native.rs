@@ -11,7 +11,7 @@ use sluice_plugins::breaker::BreakerState;
 use sluice_plugins::filter::Judgement;
 use sluice_plugins::filter::Thread::{Aside, Serving};
 use sluice_plugins::functions::BoundFunctions;
-use sluice_plugins::{Bind, Canary, Carrier, Host, Key, Limits, Policy, Row, World};
+use sluice_plugins::{Bind, Canary, Carrier, Host, Key, LimitsChange, Policy, Row, World};
 use tempfile::TempDir;
 
 mod common;
@@ -20,10 +20,10 @@ use common::{VERDICT, judge, key, open, rows};
 /// A binding whose calls are late on no machine.
 fn bind(plugin: &str) -> Bind {
     Bind {
-        limits: Some(Limits {
-            deadline_ms: 10_000,
-            ..Limits::of(World::Filter)
-        }),
+        limits: LimitsChange {
+            deadline_ms: Some(10_000),
+            ..LimitsChange::default()
+        },
         ..common::bind(plugin)
     }
 }
@@ -174,10 +174,10 @@ fn a_slow_answer_is_taken_and_counts_as_a_timeout() {
     let (_dir, host) = with_verdict();
     let hasty = Bind {
         policy: Policy::Reject,
-        limits: Some(Limits {
-            deadline_ms: 5,
-            ..Limits::of(World::Filter)
-        }),
+        limits: LimitsChange {
+            deadline_ms: Some(5),
+            ..LimitsChange::default()
+        },
         ..bind("verdict")
     };
     host.bind(hasty).unwrap();
