@@ -47,9 +47,10 @@ fn a_containers_settings() {
         (config.file_reserved_time, config.disk_max_used_space_ratio),
         (48, 95)
     );
+    assert!(config.enable_property_filter);
     assert_eq!(
         (notes.meaningless.len(), notes.warnings),
-        (1, Vec::<String>::new())
+        (0, Vec::<String>::new())
     );
 }
 
