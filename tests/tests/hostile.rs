@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sluice_protocol::code::request;
 use sluice_protocol::{RemotingCommand, frame};
-use sluice_tests::cluster::{Cluster, Kind};
+use sluice_tests::cluster::{Cluster, Kind, More};
 use sluice_tests::hostile::{Failure, Frames, Probe, Report, Target};
 
 /// Frames after which a server has reached its working size.
@@ -128,7 +128,14 @@ fn own_memory(pid: u32) -> u64 {
 
 #[test]
 fn a_broker_answers_every_hostile_frame_once_and_goes_on() {
-    let cluster = Cluster::start(Kind::Sluice);
+    let cluster = Cluster::start_with(
+        Kind::Sluice,
+        More {
+            // Uploads of class filters are attacked, too.
+            broker: "filterServerNums=1\n",
+            ..More::default()
+        },
+    );
     let broker = &cluster.broker;
     let attack = Attack {
         target: Target::Broker,

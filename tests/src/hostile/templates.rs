@@ -118,6 +118,12 @@ fn broker() -> Vec<RemotingCommand> {
         template(code::GET_EARLIEST_MSG_STORETIME, queue, ""),
         template(code::LOCK_BATCH_MQ, "", QUEUES),
         template(code::UNLOCK_BATCH_MQ, "", QUEUES),
+        // The text is an empty module, in base64.
+        template(
+            code::REGISTER_MESSAGE_FILTER_CLASS,
+            "consumerGroup=g1;topic=orders;className=org.example.F;classCRC=400116265",
+            "AGFzbQEAAAA=",
+        ),
         template(code::QUERY_ASSIGNMENT, "", ASSIGNMENT),
         template(code::SET_MESSAGE_REQUEST_MODE, "", REQUEST_MODE),
         template(
