@@ -89,6 +89,15 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
     }
 
+    /// Found by fuzzing: such an id is read from records that have 16 bytes for the store host.
+    #[test]
+    fn a_host_mapped_from_v4_is_v4() {
+        let long = "00000000000000000000FFFF0A00000100002A9F0000000000001000";
+        let id: MessageId = long.parse().unwrap();
+        assert_eq!(id.to_string(), "0A00000100002A9F0000000000001000");
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
     #[test]
     fn other_text_is_refused() {
         for text in [

@@ -392,13 +392,15 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Reads an address of 4 or 16 bytes.
+/// Reads an address of 4 or 16 bytes. One mapped from IPv4 is IPv4, as `InetAddress` reads it, so
+/// that what was read is written the same way again.
 pub(crate) fn ip(bytes: &[u8]) -> IpAddr {
     match <[u8; 4]>::try_from(bytes) {
         Ok(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
-        Err(_) => IpAddr::V6(Ipv6Addr::from(
-            <[u8; 16]>::try_from(bytes).expect("4 or 16 address bytes"),
-        )),
+        Err(_) => {
+            let v6 = <[u8; 16]>::try_from(bytes).expect("4 or 16 address bytes");
+            IpAddr::V6(Ipv6Addr::from(v6)).to_canonical()
+        }
     }
 }
 
