@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use sluice_protocol::message::record::PROPERTIES_SIZE_MAX;
-use sluice_protocol::message::{MessageId, Record, RecordFields, properties, sys_flag};
+use sluice_protocol::message::{MessageId, Record, properties, sys_flag};
 use sluice_protocol::topic::{self, perm};
 use sluice_store::AppendError;
 
 use crate::Broker;
-use crate::topics;
+use crate::copies::Copy;
 
 /// Queues of which the last dead letter is remembered.
 const REMEMBERED_MAX: usize = 10_000;
@@ -68,10 +68,7 @@ impl Broker {
         reason: &str,
     ) -> Result<(), AppendError> {
         let name = format!("{}{group}", topic::DLQ_PREFIX);
-        let wanted = topics::plain(&name, 1, perm::READ | perm::WRITE);
-        if self.topics.get(&name).is_none() && self.topics.create(wanted, self.now_ms()) {
-            self.changes.note_topic();
-        }
+        self.ensure_topic(&name, 1, perm::READ | perm::WRITE);
         let id = MessageId {
             store_host: record.store_host(),
             physical_offset: record.physical_offset(),
@@ -102,22 +99,14 @@ impl Broker {
             // The letter matters more than what it says of itself.
             text = record.properties().to_vec();
         }
-        let fields = RecordFields {
+        let copy = Copy {
             topic: &name,
             queue_id: 0,
-            flag: record.flag(),
             sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-            born_timestamp: record.born_timestamp(),
-            born_host: record.born_host(),
-            store_host: self.store_host(),
             reconsume_times: record.reconsume_times(),
-            prepared_transaction_offset: 0,
-            body: record.body(),
             properties: &text,
         };
-        let mut bytes = Vec::with_capacity(record.size() + 256);
-        fields.encode(&mut bytes)?;
-        self.store.append(&name, 0, &mut bytes)?;
+        self.append_copy(record, copy)?;
         Ok(())
     }
 }

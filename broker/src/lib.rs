@@ -10,6 +10,7 @@ pub mod clients;
 pub mod config;
 mod config_file;
 mod consume_hooks;
+mod copies;
 mod dead_letters;
 pub mod dispatch;
 pub mod error;

@@ -61,7 +61,19 @@ impl Broker {
         config_file: Option<PathBuf>,
         compile: Compile,
     ) -> Result<RunningBroker, BrokerError> {
-        let environment = Environment::system();
+        Broker::start_in(Environment::system(), config, config_file, compile).await
+    }
+
+    /// [`Broker::start`] with the files and the clock of an environment of one's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_in(
+        environment: Environment,
+        config: BrokerConfig,
+        config_file: Option<PathBuf>,
+        compile: Compile,
+    ) -> Result<RunningBroker, BrokerError> {
         let store_config = config.store();
         let opened =
             tokio::task::spawn_blocking(move || Store::open(store_config, environment)).await;

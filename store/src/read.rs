@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sluice_protocol::message::Record;
 
-use crate::commit_log::{be64, is_filler};
+use crate::commit_log::{Item, be64, is_filler};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit, UNIT};
 use crate::error::StoreError;
 use crate::files::Open;
@@ -432,6 +432,26 @@ impl Store {
         self.log
             .record(physical_offset)
             .filter(|record| !is_filler(record))
+    }
+
+    /// The visible records that lie in the log from a physical offset on, which must be the start
+    /// of one or lie below all that is kept. Ends at the first that can't be read.
+    pub fn records_from(&self, physical_offset: i64) -> impl Iterator<Item = Bytes> {
+        let mut at = physical_offset.max(self.log.min());
+        std::iter::from_fn(move || {
+            while at < self.visible_end() {
+                match self.log.item(at).ok()? {
+                    Item::Blank(next) => at = next,
+                    Item::Record(bytes) => {
+                        at += bytes.len() as i64;
+                        if !is_filler(&bytes) {
+                            return Some(bytes);
+                        }
+                    }
+                }
+            }
+            None
+        })
     }
 
     /// Store time of a queue's message, Unix milliseconds.
