@@ -162,6 +162,9 @@ pub struct Put {
     /// Its name, if it is not that of the file
     #[arg(long)]
     pub name: Option<String>,
+    /// FILE is the name of a library (.so) that lies in the broker's own folder plugins/native
+    #[arg(long, requires = "name")]
+    pub native: bool,
 }
 
 /// Options of `sluice plugin list`.

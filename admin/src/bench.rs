@@ -41,7 +41,7 @@ pub(crate) fn bench(
     let target = (first.topic(), &*local.group);
     let limits: Vec<(String, u64)> = [("deadlineMs".to_owned(), DEADLINE_MS)]
         .into_iter()
-        .chain(local.limits.iter().cloned())
+        .chain(subject.limits.iter().cloned())
         .collect();
     let trial = Trial::open(&subject, target, &limits, compile)?;
     let mut table = Table::of(&["WHAT", ">TIME"]);

@@ -59,11 +59,16 @@ fn missing(language: &str, dir: &Path) -> Option<String> {
         "c" | "zig" if !runs("python3", &["-m", "ziglang", "version"]) => {
             hint("Zig is needed, which is a C compiler too: python3 -m pip install ziglang")
         }
-        "assemblyscript" if !runs("npm", &["--version"]) => hint("Node.js with npm is needed"),
-        "assemblyscript" if !dir.join("node_modules").is_dir() => Some(format!(
+        "assemblyscript" | "javascript" if !runs("npm", &["--version"]) => {
+            hint("Node.js with npm is needed")
+        }
+        "assemblyscript" | "javascript" if !dir.join("node_modules").is_dir() => Some(format!(
             "its compiler is not installed: npm install --prefix {}",
             dir.display()
         )),
+        "python" if !runs("componentize-py", &["--version"]) => {
+            hint("componentize-py is needed: python3 -m pip install componentize-py")
+        }
         "go" if !runs("go", &["version"]) => hint("Go 1.24 or later is needed: https://go.dev/dl"),
         _ => None,
     }

@@ -35,6 +35,9 @@ pub(crate) struct Manifest {
     /// What it is allowed when it is tried.
     #[serde(default)]
     pub(crate) grants: Vec<Grant>,
+    /// Limits it is tried with, where the defaults are not enough.
+    #[serde(default)]
+    pub(crate) limits: BTreeMap<String, u64>,
     #[serde(default)]
     pub(crate) test: Test,
 }

@@ -13,8 +13,12 @@ use crate::table::one;
 
 /// What plugins are made of: templates, and what they build with.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../sdk");
-/// Parts of it that a project may need a copy of.
-const PARTS: [&str; 3] = ["rust", "block", "c"];
+/// Parts of it that a template may name, and what a project then needs a copy of.
+const PARTS: [(&str, &[&str]); 3] = [
+    ("{{sdk}}/rust", &["rust", "block"]),
+    ("{{sdk}}/c", &["c"]),
+    ("{{sdk}}/wit", &["wit"]),
+];
 
 /// Makes a new project.
 pub(crate) fn new(wanted: &New, out: &mut dyn Write) -> Result<(), AdminError> {
@@ -34,8 +38,10 @@ pub(crate) fn new(wanted: &New, out: &mut dyn Write) -> Result<(), AdminError> {
             .replace("{{sdk}}", &sdk.to_string_lossy())
     };
     copy(template, &dir, &filled)?;
-    if wanted.sdk.is_none() && names_sdk(template) {
-        for part in PARTS.iter().filter_map(|part| SDK.get_dir(part)) {
+    if wanted.sdk.is_none() {
+        let named = PARTS.iter().filter(|(name, _)| names(template, name));
+        for part in named.flat_map(|(_, parts)| *parts) {
+            let part = SDK.get_dir(part).expect("a part of the SDK");
             copy(part, &dir.join("sdk").join(part.path()), &str::to_owned)?;
         }
     }
@@ -102,12 +108,10 @@ fn template(language: &str, kind: World) -> Result<&'static Dir<'static>, AdminE
 }
 
 /// Whether a template builds with a part of the SDK.
-fn names_sdk(dir: &Dir<'_>) -> bool {
+fn names(dir: &Dir<'_>, part: &str) -> bool {
     dir.entries().iter().any(|entry| match entry {
-        DirEntry::Dir(dir) => names_sdk(dir),
-        DirEntry::File(file) => file
-            .contents_utf8()
-            .is_some_and(|text| text.contains("{{sdk}}")),
+        DirEntry::Dir(dir) => names(dir, part),
+        DirEntry::File(file) => file.contents_utf8().is_some_and(|text| text.contains(part)),
     })
 }
 

@@ -1,21 +1,24 @@
 //! What a broker has: `put`, `list`, `show`, `rm`.
 
+use std::path::Path;
+
+use serde_json::json;
 use sluice_plugins::PluginError;
 use ureq::http::Method;
 
 use crate::answers::{Plugin, Put as Done, Status};
 use crate::args::{List, Put, Rm, Show};
 use crate::bindings;
-use crate::connection::{Body, Connection, Shown, escaped};
+use crate::connection::{Answer, Body, Connection, Shown, escaped};
 use crate::error::AdminError;
 use crate::subject;
 use crate::table::{Table, bytes, date, one};
 
 pub(crate) fn put(broker: &Connection, wanted: &Put) -> Result<Shown, AdminError> {
-    let (name, module) = subject::module(&wanted.path)?;
-    let name = wanted.name.as_deref().unwrap_or(&name);
-    let path = format!("/v1/plugins/{}", escaped(name));
-    let answer = broker.ask(Method::PUT, &path, Body::Module(&module))?;
+    let answer = match (&wanted.name, wanted.native) {
+        (Some(name), true) => name_library(broker, name, &wanted.path)?,
+        _ => upload(broker, wanted)?,
+    };
     let done: Done = answer.read()?;
     let what = format!("{}@{}", done.name, done.version.version);
     let text = match done.new {
@@ -31,6 +34,19 @@ pub(crate) fn put(broker: &Connection, wanted: &Put) -> Result<Shown, AdminError
         json: answer.text,
         text,
     })
+}
+
+fn upload(broker: &Connection, wanted: &Put) -> Result<Answer, AdminError> {
+    let (name, module) = subject::module(&wanted.path)?;
+    let name = wanted.name.as_deref().unwrap_or(&name);
+    let path = format!("/v1/plugins/{}", escaped(name));
+    broker.ask(Method::PUT, &path, Body::Module(&module))
+}
+
+/// A library is never uploaded: whoever may write into the broker's folder has put it there.
+fn name_library(broker: &Connection, name: &str, file: &Path) -> Result<Answer, AdminError> {
+    let path = format!("/v1/plugins/{}/native", escaped(name));
+    broker.post(&path, &json!({ "file": file }))
 }
 
 pub(crate) fn list(broker: &Connection, wanted: &List) -> Result<Shown, AdminError> {

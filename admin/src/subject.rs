@@ -25,6 +25,8 @@ pub(crate) struct Subject {
     pub(crate) world: Option<World>,
     pub(crate) params: BTreeMap<String, String>,
     pub(crate) kv: bool,
+    /// Limits other than the defaults; of equal names the last counts.
+    pub(crate) limits: Vec<(String, u64)>,
     /// Of a function: properties that stand in for its arguments.
     pub(crate) arguments: Vec<String>,
     /// Messages that lie beside it.
@@ -43,12 +45,14 @@ impl Subject {
                     world: None,
                     params: BTreeMap::new(),
                     kv: false,
+                    limits: Vec::new(),
                     arguments: Vec::new(),
                     messages: None,
                 }
             }
         };
         subject.params.extend(local.params.iter().cloned());
+        subject.limits.extend(local.limits.iter().cloned());
         subject.kv |= local.grants.contains(&Grant::Kv);
         if !local.arguments.is_empty() {
             subject.arguments.clone_from(&local.arguments);
@@ -70,6 +74,7 @@ impl Subject {
             world: Some(manifest.world),
             params,
             kv: manifest.grants.contains(&Grant::Kv),
+            limits: manifest.limits.into_iter().collect(),
             arguments: manifest.test.arguments,
             messages: messages.is_file().then_some(messages),
         })

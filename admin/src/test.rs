@@ -29,7 +29,7 @@ pub(crate) fn test(
         .map(Sample::record)
         .collect::<Result<_, _>>()?;
     let topic = records.first().map_or("orders", Record::topic);
-    let trial = Trial::open(&subject, (topic, &local.group), &local.limits, compile)?;
+    let trial = Trial::open(&subject, (topic, &local.group), &subject.limits, compile)?;
     if trial.world == World::AllocateStrategy {
         return strategy::test(&trial, local, out);
     }

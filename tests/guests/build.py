@@ -27,6 +27,7 @@ HERE = REPO / "tests" / "guests"
 CACHE = REPO / ".cache" / "guests"
 TEMPLATES = REPO / "sdk" / "templates"
 ZIG = "ziglang==0.17.1"
+COMPONENTIZE_PY = "componentize-py==0.25.1"
 WASM = "wasm32-unknown-unknown"
 
 
@@ -72,29 +73,48 @@ def has_wasm_std():
     return found.returncode == 0 and any(pathlib.Path(found.stdout.strip()).glob("libstd-*.rlib"))
 
 
-def zig():
-    """Zig from PyPI, which is a C compiler for WASM too."""
-    venv = CACHE / "zig"
+def from_pypi(name, package):
+    """What a package brings, in an environment of its own."""
+    venv = CACHE / name
     if not (venv / "whole").exists():
         pip = venv / "bin" / "pip"
-        if not attempt([sys.executable, "-m", "venv", venv]) or not attempt([pip, "install", "-q", ZIG]):
-            raise NotToBeHad(f"pip install {ZIG}")
+        if not attempt([sys.executable, "-m", "venv", venv]) or not attempt([pip, "install", "-q", package]):
+            raise NotToBeHad(f"pip install {package}")
         (venv / "whole").touch()
     return {"PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
-def assemblyscript():
-    """The compiler from npm, in the versions of the lock file."""
-    folder = CACHE / "assemblyscript"
+def from_npm(name, package):
+    """A package in the version of the lock file that lies in this folder's NAME."""
+    folder = CACHE / name
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / "package-lock.json"
-    wanted = HERE / "package-lock.json"
-    if not (folder / "node_modules" / "assemblyscript").exists() or not filecmp.cmp(lock, wanted, shallow=False):
-        shutil.copy(HERE / "package.json", folder)
+    wanted = HERE / name / "package-lock.json"
+    if not (folder / "node_modules" / package).exists() or not filecmp.cmp(lock, wanted, shallow=False):
+        shutil.copy(HERE / name / "package.json", folder)
         shutil.copy(wanted, lock)
         if not attempt(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder):
-            raise NotToBeHad("npm install assemblyscript")
+            raise NotToBeHad(f"npm install {package}")
     return {}
+
+
+def zig():
+    """Zig from PyPI, which is a C compiler for WASM too."""
+    return from_pypi("zig", ZIG)
+
+
+def python():
+    """Python itself, made a component."""
+    return from_pypi("python", COMPONENTIZE_PY)
+
+
+def assemblyscript():
+    return from_npm("assemblyscript", "assemblyscript")
+
+
+def javascript():
+    """SpiderMonkey, made a component."""
+    return from_npm("javascript", "@bytecodealliance/componentize-js")
 
 
 def go():
@@ -104,7 +124,15 @@ def go():
     return {}
 
 
-TOOLCHAINS = {"rust": rust, "c": zig, "zig": zig, "assemblyscript": assemblyscript, "go": go}
+TOOLCHAINS = {
+    "rust": rust,
+    "c": zig,
+    "zig": zig,
+    "assemblyscript": assemblyscript,
+    "go": go,
+    "javascript": javascript,
+    "python": python,
+}
 
 
 def instantiate(template, folder, name):
@@ -121,8 +149,8 @@ def build_template(language, kind, env, out):
     name = f"template-{language}-{kind}"
     folder = CACHE / "templates" / name
     instantiate(TEMPLATES / language / kind, folder, name)
-    if language == "assemblyscript":
-        (folder / "node_modules").symlink_to(CACHE / "assemblyscript" / "node_modules")
+    if (folder / "package.json").exists():
+        (folder / "node_modules").symlink_to(CACHE / language / "node_modules")
     manifest = tomllib.loads((folder / "plugin.toml").read_text())
     if language == "rust":
         # One folder for all of them, so that what they share is built once.

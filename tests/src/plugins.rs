@@ -40,25 +40,39 @@ impl Plugins {
     /// # Panics
     /// If there is none.
     pub fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> (u16, Value) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the HTTP side");
-        let patience = Some(Duration::from_secs(120));
-        stream.set_read_timeout(patience).expect("a time-out");
+        self.try_ask(method, path, kind, body).expect("an answer")
+    }
+
+    /// Status and body of an answer.
+    ///
+    /// # Errors
+    /// There is none, or not all of it: the broker may have died.
+    pub fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &[u8],
+    ) -> std::io::Result<(u16, Value)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        stream.write_all(head.as_bytes()).expect("a request");
-        stream.write_all(body).expect("a request's body");
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("an answer");
+        stream.read_to_end(&mut answer)?;
         let text = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").expect("head and body");
+        let cut = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(cut)?;
         let status = head
             .split(' ')
             .nth(1)
             .and_then(|status| status.parse().ok());
         let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
-        (status.expect("a status"), body)
+        Ok((status.ok_or_else(cut)?, body))
     }
 
     fn done(&self, method: &str, path: &str, body: &Value) -> Value {
@@ -116,12 +130,28 @@ impl Plugins {
         self.done("POST", &format!("/v1/bindings/{what}"), &wanted)
     }
 
+    /// All plugins and their versions.
+    ///
+    /// # Panics
+    /// If they are not told.
+    pub fn list(&self) -> Value {
+        self.done("GET", "/v1/plugins", &Value::Null)
+    }
+
+    /// All bindings and how they do.
+    ///
+    /// # Panics
+    /// If they are not told.
+    pub fn bindings(&self) -> Value {
+        self.done("GET", "/v1/bindings", &Value::Null)
+    }
+
     /// What a binding's version has counted.
     ///
     /// # Panics
     /// If it is not bound.
     pub fn stats(&self, plugin: &str, topic: &str, version: u64) -> Value {
-        let all = self.done("GET", "/v1/bindings", &Value::Null);
+        let all = self.bindings();
         let binding = all.as_array().and_then(|all| {
             all.iter()
                 .find(|b| b["plugin"] == plugin && b["topic"] == topic)

@@ -231,6 +231,38 @@ fn a_version_goes_its_whole_way() {
     assert!(dev.plugin("list").contains("no plugins"));
 }
 
+/// The library of `docs/plugins/native.md`, put into the broker's own folder and named to it.
+#[test]
+fn a_library_becomes_a_plugin() {
+    let dev = Dev::start();
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk");
+    let library = dev
+        .dir
+        .path()
+        .join("sluice-data/plugins/native/big_orders.so");
+    let compiled = Command::new("cc")
+        .args(["-O2", "-shared", "-fPIC", "-I"])
+        .arg(sdk.join("c"))
+        .arg("-I")
+        .arg(sdk.join("native"))
+        .arg("-o")
+        .arg(&library)
+        .arg(sdk.join("native/examples/big_orders.c"))
+        .status();
+    assert!(compiled.expect("cc").success());
+    let missing = dev.refused("put --native other.so --name big-orders");
+    assert!(missing.contains("other.so"), "{missing}");
+    let put = dev.plugin("put --native big_orders.so --name big-orders");
+    assert!(put.starts_with("big-orders@1 is put: a filter, "), "{put}");
+    dev.plugin(&format!("bind big-orders --topic {TOPIC} --group {GROUP}"));
+    let small = dev.send("without an amount", "p");
+    assert_eq!(passes(&dev.explain(&small)), "stays");
+    dev.plugin(&format!(
+        "unbind big-orders --topic {TOPIC} --group {GROUP}"
+    ));
+    dev.plugin("rm big-orders");
+}
+
 /// The verdict in an explanation of one message.
 fn passes(explained: &str) -> &str {
     let row = explained.lines().nth(1).unwrap_or_default();
