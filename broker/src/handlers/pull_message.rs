@@ -50,6 +50,8 @@ pub struct ParkedPull {
     group: String,
     max_messages: usize,
     may_park: bool,
+    /// It has waited, and a message woke it.
+    woken: bool,
 }
 
 impl From<ParkedPull> for Responder {
@@ -76,9 +78,11 @@ pub fn pull_message(broker: &Arc<Broker>, request: RemotingCommand, responder: R
     }
 }
 
-/// A woken pull reads again, and never parks again.
+/// A woken pull reads again. It parks again only while its time lasts, when plugins passed none of what
+/// has come: nobody can ask them before it is woken.
 pub fn resume(broker: &Arc<Broker>, mut pull: ParkedPull) {
     pull.may_park = false;
+    pull.woken = broker.now_ms() < pull.deadline_ms;
     read(broker, pull);
 }
 
@@ -226,6 +230,7 @@ impl Admitted {
             deadline_ms: broker.now_ms() + hold_ms.clamp(0, HOLD_MS_MAX),
             filter: self.filter,
             held: false,
+            woken: false,
             max_messages: usize::try_from(header.max_msg_nums)
                 .unwrap_or(0)
                 .min(config.max_transfer_count_on_message_in_memory)
@@ -290,8 +295,27 @@ fn read_now(broker: &Arc<Broker>, pull: ParkedPull, thread: Thread) {
         response::PULL_NOT_FOUND if pull.may_park => {
             park(broker, pull, result.status == ReadStatus::Held);
         }
+        response::PULL_RETRY_IMMEDIATELY if waits_on(&pull, &bound, &result) => {
+            park(
+                broker,
+                ParkedPull {
+                    offset: result.next_begin_offset,
+                    ..pull
+                },
+                false,
+            );
+        }
         code => answer(broker, pull, code, &result),
     }
+}
+
+/// Whether a woken pull goes on waiting behind what plugins kept from it, instead of being asked anew
+/// for each message that they drop. Its consumer learns the offset with the answer.
+fn waits_on(pull: &ParkedPull, bound: &[Arc<Bound>], result: &ReadResult) -> bool {
+    pull.woken
+        && !bound.is_empty()
+        && result.status == ReadStatus::NoMatchedMessage
+        && result.next_begin_offset >= result.max_offset
 }
 
 /// The group goes on past a message only when its letter is stored.
