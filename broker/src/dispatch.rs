@@ -9,8 +9,9 @@ use sluice_remoting::{CloseReason, Connection, Handler, Responder};
 use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
-    broker_admin, class_filters, consumer_offsets, group_admin, pull_message, query_assignment,
-    query_message, queue_locks, queue_offsets, reset_offset, send_message, sessions, topic_admin,
+    administration, broker_admin, class_filters, consumer_offsets, group_admin, pull_message,
+    query_assignment, query_message, queue_locks, queue_offsets, reset_offset, send_message,
+    sessions, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -86,6 +87,7 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::QUERY_TOPICS_BY_CONSUMER => group_admin::query_topics_by_consumer,
         request::GET_CONSUMER_RUNNING_INFO => group_admin::relay_to_consumer,
 
+        request::SLUICE_ADMINISTRATION => administration::administration,
         request::GET_BROKER_RUNTIME_INFO => broker_admin::get_broker_runtime_info,
         request::GET_BROKER_CONFIG => broker_admin::get_broker_config,
         request::UPDATE_BROKER_CONFIG => broker_admin::update_broker_config,

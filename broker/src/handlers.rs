@@ -2,6 +2,7 @@
 //!
 //! [`Broker`]: crate::Broker
 
+pub mod administration;
 pub mod broker_admin;
 pub mod class_filters;
 pub mod consumer_offsets;

@@ -31,6 +31,17 @@ async fn description() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
 }
 
+/// All paths, behind the guard. Who calls it says who asks: `ConnectInfo<SocketAddr>`.
+pub(crate) fn routes(broker: &Arc<Broker>) -> Result<Router, BrokerError> {
+    let guard = guard::Guard::load(broker)?;
+    Ok(Router::new()
+        .merge(plugins::routes())
+        .route(METRICS, get(metrics::metrics))
+        .route(DESCRIPTION, get(description))
+        .with_state(broker.clone())
+        .layer(axum::middleware::from_fn_with_state(guard, guard::check)))
+}
+
 /// A listener and the task that serves it.
 pub(crate) struct Http {
     address: SocketAddr,
@@ -58,14 +69,7 @@ impl Http {
             }
         };
         let address = listener.local_addr().unwrap_or(address);
-        let guard = guard::Guard::load(broker)?;
-        let routes = Router::new()
-            .merge(plugins::routes())
-            .route(METRICS, get(metrics::metrics))
-            .route(DESCRIPTION, get(description))
-            .with_state(broker.clone())
-            .layer(axum::middleware::from_fn_with_state(guard, guard::check));
-        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        let service = routes(broker)?.into_make_service_with_connect_info::<SocketAddr>();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             let until = async move {

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
+use sluice_protocol::code::{request, response};
 
 mod common;
 use common::Served;
@@ -78,5 +79,45 @@ async fn refusals_have_the_statuses_that_are_described() {
         }
     });
     asking.await.unwrap();
+    served.broker.shutdown().await.unwrap();
+}
+
+/// By remoting as by HTTP.
+#[tokio::test(flavor = "multi_thread")]
+async fn administration_is_reached_by_remoting_too() {
+    let served = Served::start(|config| config.http_address = Some("127.0.0.1:0".to_owned())).await;
+    let (asker, _) = served.client();
+    let ask = async |method: &str, path: &str, body: &str| {
+        let fields = [("method", method), ("path", path)];
+        let code = request::SLUICE_ADMINISTRATION;
+        asker.ask(code, &fields, body.as_bytes().to_vec()).await
+    };
+    let listed = ask("GET", "/v1/plugins", "").await;
+    assert_eq!(
+        (listed.code, &listed.body[..]),
+        (response::SUCCESS, &b"[]"[..])
+    );
+    let refused = ask("PUT", "/v1/plugins/x", "no module").await;
+    assert_eq!(
+        refused.code,
+        response::INVALID_PARAMETER,
+        "{}",
+        refused.remark()
+    );
+    let unknown = ask("DELETE", "/v1/plugins/x", "").await;
+    assert_eq!(
+        unknown.code,
+        response::QUERY_NOT_FOUND,
+        "{}",
+        unknown.remark()
+    );
+    assert!(unknown.remark().contains("there is no plugin \"x\""));
+    let nowhere = ask("GET", "no path", "").await;
+    assert_eq!(
+        nowhere.code,
+        response::INVALID_PARAMETER,
+        "{}",
+        nowhere.remark()
+    );
     served.broker.shutdown().await.unwrap();
 }

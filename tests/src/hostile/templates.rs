@@ -124,6 +124,11 @@ fn broker() -> Vec<RemotingCommand> {
             "consumerGroup=g1;topic=orders;className=org.example.F;classCRC=400116265",
             "AGFzbQEAAAA=",
         ),
+        template(
+            code::SLUICE_ADMINISTRATION,
+            "method=POST;path=/v1/bindings;token=0",
+            r#"{"plugin":"x","topic":"orders","group":"g1"}"#,
+        ),
         template(code::QUERY_ASSIGNMENT, "", ASSIGNMENT),
         template(code::SET_MESSAGE_REQUEST_MODE, "", REQUEST_MODE),
         template(
