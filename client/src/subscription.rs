@@ -16,6 +16,14 @@ pub enum Filter {
     /// Messages for which a SQL92 expression over their properties is true. The broker checks its
     /// syntax when the consumer starts.
     Sql(String),
+    /// Messages that pass an expression of a language that a plugin of the broker brings. The broker
+    /// compiles it when the consumer starts.
+    Language {
+        /// The plugin's name.
+        name: String,
+        /// The expression.
+        expression: String,
+    },
 }
 
 impl Filter {
@@ -29,6 +37,14 @@ impl Filter {
         Filter::Sql(expression.into())
     }
 
+    /// Messages that pass an expression of a plugin's language, as `region =~ ^eu-` of `regex`.
+    pub fn language(name: impl Into<String>, expression: impl Into<String>) -> Self {
+        Filter::Language {
+            name: name.into(),
+            expression: expression.into(),
+        }
+    }
+
     pub(crate) fn subscription(
         &self,
         topic: &str,
@@ -37,7 +53,10 @@ impl Filter {
         let tags = match self {
             Filter::All => "*",
             Filter::Tags(expression) => expression,
-            Filter::Sql(expression) => return sql(topic, expression, version),
+            Filter::Sql(expression) => return compiled(topic, "SQL92", expression, version),
+            Filter::Language { name, expression } => {
+                return compiled(topic, name, expression, version);
+            }
         };
         SubscriptionData::tags(topic, tags, version)
             .ok_or_else(|| ClientError::invalid(format!("tag expression {tags:?}"), "holds no tag"))
@@ -50,12 +69,19 @@ impl From<&str> for Filter {
     }
 }
 
-fn sql(topic: &str, expression: &str, version: i64) -> Result<SubscriptionData, ClientError> {
+/// What a broker compiles.
+fn compiled(
+    topic: &str,
+    language: &str,
+    expression: &str,
+    version: i64,
+) -> Result<SubscriptionData, ClientError> {
     if expression.trim().is_empty() {
-        return Err(ClientError::invalid("SQL expression", "must not be empty"));
+        let what = format!("{language} expression");
+        return Err(ClientError::invalid(what, "must not be empty"));
     }
     Ok(SubscriptionData {
-        expression_type: "SQL92".to_owned(),
+        expression_type: language.to_owned(),
         sub_string: expression.to_owned(),
         sub_version: version,
         topic: topic.to_owned(),

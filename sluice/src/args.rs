@@ -138,6 +138,12 @@ pub struct Recv {
     /// Consumer group; it remembers what it has seen
     #[arg(long, default_value = "sluice-recv")]
     pub group: String,
+    /// Which messages, in the language of --filter-type: tags, as `A || B`
+    #[arg(long, value_name = "EXPRESSION", default_value = "*")]
+    pub filter: String,
+    /// TAG, SQL92, or the name of a plugin that is a language
+    #[arg(long, value_name = "LANGUAGE", default_value = "TAG")]
+    pub filter_type: String,
     /// Name servers
     #[arg(
         short = 'n',

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sluice_broker::Broker;
-use sluice_client::{ConsumeResult, Message, Producer, PushConsumer, ReceivedMessage, StartAt};
+use sluice_client::{
+    ConsumeResult, Filter, Message, Producer, PushConsumer, ReceivedMessage, StartAt,
+};
 use sluice_plugins::Bind;
 use tokio::sync::Semaphore;
+
+use crate::args::Recv;
 
 const TOPIC: &str = "Demo";
 const FILTERED: &str = "demo-filtered";
@@ -27,7 +31,7 @@ pub async fn show_messages_flowing(name_server: &str, broker: &Arc<Broker>) -> R
     let plain = consumer(
         name_server,
         "demo-plain",
-        TOPIC,
+        (TOPIC, Filter::All),
         all.clone(),
         "  by demo-plain",
     )
@@ -35,7 +39,7 @@ pub async fn show_messages_flowing(name_server: &str, broker: &Arc<Broker>) -> R
     let filtered = consumer(
         name_server,
         FILTERED,
-        TOPIC,
+        (TOPIC, Filter::All),
         some.clone(),
         "  by demo-filtered",
     )
@@ -111,9 +115,16 @@ pub async fn send(name_server: &str, topic: &str, body: String, tag: Option<Stri
 }
 
 /// Shows messages of a topic until it is told to stop.
-pub async fn receive(name_server: &str, topic: &str, group: &str) -> Result<()> {
+pub async fn receive(recv: Recv) -> Result<()> {
     let stop = crate::run::Stop::catch()?;
-    let consumer = consumer(name_server, group, topic, Arc::new(Semaphore::new(0)), "").await?;
+    let filter = match &*recv.filter_type {
+        "TAG" => Filter::tags(recv.filter),
+        "SQL92" => Filter::sql(recv.filter),
+        _ => Filter::language(recv.filter_type, recv.filter),
+    };
+    let arrived = Arc::new(Semaphore::new(0));
+    let wanted = (&*recv.topic, filter);
+    let consumer = consumer(&recv.namesrv_addr, &recv.group, wanted, arrived, "").await?;
     stop.told().await;
     consumer.shutdown().await;
     Ok(())
@@ -122,7 +133,7 @@ pub async fn receive(name_server: &str, topic: &str, group: &str) -> Result<()> 
 async fn consumer(
     name_server: &str,
     group: &str,
-    topic: &str,
+    (topic, filter): (&str, Filter),
     arrived: Arc<Semaphore>,
     by: &'static str,
 ) -> Result<PushConsumer> {
@@ -137,7 +148,7 @@ async fn consumer(
     };
     let consumer = PushConsumer::builder(group)
         .name_server(name_server)
-        .subscribe(topic, "*")
+        .subscribe(topic, filter)
         .start_at(StartAt::First)
         .on_message(show);
     Ok(consumer.build().await?)

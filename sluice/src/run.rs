@@ -30,7 +30,7 @@ pub async fn run(args: Sluice) -> Result<()> {
         Command::Send(send) => {
             demo::send(&send.namesrv_addr, &send.topic, send.body, send.tag).await
         }
-        Command::Recv(recv) => demo::receive(&recv.namesrv_addr, &recv.topic, &recv.group).await,
+        Command::Recv(recv) => demo::receive(recv).await,
     }
 }
 

@@ -101,6 +101,9 @@ impl Client {
                 command
             }
         };
+        if let (Client::Rust, true) = (self, sql.is_some()) {
+            command.args(["--filter-type", "SQL92", "--filter"]);
+        }
         command.args(sql);
         Consumer(Running::start(group, cluster.dir(), &mut command))
     }
@@ -262,10 +265,6 @@ fn sql_calls_uploaded_functions() {
     let sql = "geo_within(lat, lon, 'cn-east') AND amount > 10";
     let named = "WASM('sequence') AND amount > 10";
     for (name, client) in Client::all(cluster.dir()) {
-        if matches!(client, Client::Rust) {
-            // `sluice recv` takes no expression.
-            continue;
-        }
         let topic = format!("rides-{name}");
         let mut producer = Producer::start(&cluster, "4.9.8", &topic);
         producer.send("order 0", &[]);
@@ -290,6 +289,26 @@ fn sql_calls_uploaded_functions() {
         let rows = plugins.stats("geo_within", &topic, 1)["rows"].clone();
         assert_eq!(rows, 19, "of 30 messages 19 have an amount over 10");
     }
+}
+
+/// A language that a plugin brings, named as the expression type by a client that knows how.
+#[test]
+fn a_plugin_brings_an_expression_language() {
+    let cluster = Cluster::start(Kind::Sluice);
+    cluster.broker.plugins().put_shipped("regex", "regex");
+    let mut producer = Producer::start(&cluster, "5.3.3", "rides");
+    producer.send("order 0", &[("region", "us-east")]);
+    let namesrv = cluster.namesrv.address();
+    let mut command = Command::new(sluice_binary());
+    command
+        .args(["recv", "-n", namesrv, "rides", "--group", "north"])
+        .args(["--filter-type", "regex"])
+        .args(["--filter", "region =~ ^eu-(west|north)$"]);
+    let consumer = Consumer(Running::start("north", cluster.dir(), &mut command));
+    for (number, region) in (1..).zip(["eu-west", "eu-south", "eu-north", "xeu-north"]) {
+        producer.send(&format!("order {number}"), &[("region", region)]);
+    }
+    consumer.expect(&numbers([1, 3].into_iter()));
 }
 
 /// What can't work is refused when the client subscribes, in words that name the place.
