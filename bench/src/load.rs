@@ -4,23 +4,19 @@
 //! at a fixed rate whatever comes back, and a latency counts from the moment its send was due, so
 //! that a stall of the broker is seen by every send that it delayed.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::header::SendMessageRequestHeader;
-use sluice_protocol::{RemotingCommand, frame};
 
 use crate::latency::Latencies;
 use crate::process::cpu_time;
+use crate::wire::Wire;
 
-/// How long the broker may leave a send unanswered.
-const ANSWER: Duration = Duration::from_secs(30);
-const READ_SIZE: usize = 64 * 1024;
 /// An open loop wakes this often and sends what has become due.
 const OPEN_LOOP_STEP: Duration = Duration::from_micros(100);
 
@@ -136,7 +132,7 @@ pub fn run(load: &Load) -> Result<Outcome> {
 }
 
 fn create_topic(load: &Load) -> Result<()> {
-    let mut wire = Wire::connect(load)?;
+    let mut wire = Wire::connect(&load.broker)?;
     let mut requests = Requests::new(load, usize::MAX);
     wire.out.extend_from_slice(&requests.next().encode());
     wire.flush()?;
@@ -213,62 +209,6 @@ impl Requests {
     }
 }
 
-/// One connection.
-struct Wire {
-    stream: TcpStream,
-    buffer: BytesMut,
-    out: Vec<u8>,
-}
-
-impl Wire {
-    fn connect(load: &Load) -> Result<Wire> {
-        let stream = TcpStream::connect(&load.broker)
-            .with_context(|| format!("no connection to {}", load.broker))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        Ok(Wire {
-            stream,
-            buffer: BytesMut::new(),
-            out: Vec::new(),
-        })
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.stream
-            .write_all(&self.out)
-            .context("the broker takes no more")?;
-        self.out.clear();
-        Ok(())
-    }
-
-    /// The next answer; waits for it. `None` at the end of the connection.
-    fn read(&mut self) -> Result<Option<RemotingCommand>> {
-        loop {
-            if let Some(answer) = self.next_read()? {
-                return Ok(Some(answer));
-            }
-            let filled = self.buffer.len();
-            self.buffer.resize(filled + READ_SIZE, 0);
-            let read = self
-                .stream
-                .read(&mut self.buffer[filled..])
-                .context("no answer")?;
-            self.buffer.truncate(filled + read);
-            if read == 0 {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// The next answer that has already come.
-    fn next_read(&mut self) -> Result<Option<RemotingCommand>> {
-        let whole = frame::split(&mut self.buffer, frame::FRAME_SIZE_MAX)?;
-        Ok(whole
-            .map(|whole| RemotingCommand::decode(&whole))
-            .transpose()?)
-    }
-}
-
 /// What one connection saw.
 #[derive(Default)]
 struct Seen {
@@ -290,7 +230,7 @@ impl Seen {
 }
 
 fn closed_loop(load: &Load, id: usize, counted_from: Instant, end: Instant) -> Result<Seen> {
-    let mut wire = Wire::connect(load)?;
+    let mut wire = Wire::connect(&load.broker)?;
     let mut requests = Requests::new(load, id);
     let mut seen = Seen::default();
     let mut sent_at = vec![Instant::now(); load.in_flight];
@@ -331,12 +271,8 @@ fn open_loop(
 ) -> Result<Seen> {
     let began = Instant::now();
     let due = move |opaque: i32| began + Duration::from_secs_f64(f64::from(opaque) / rate);
-    let mut wire = Wire::connect(load)?;
-    let reading = Wire {
-        stream: wire.stream.try_clone()?,
-        buffer: BytesMut::new(),
-        out: Vec::new(),
-    };
+    let mut wire = Wire::connect(&load.broker)?;
+    let reading = wire.same()?;
     let total = (end.saturating_duration_since(began).as_secs_f64() * rate) as u64;
     let reader = thread::spawn(move || read_answers(reading, total, due, counted_from));
     let mut requests = Requests::new(load, id);

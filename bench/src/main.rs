@@ -7,8 +7,10 @@ mod latency;
 mod load;
 mod plugins;
 mod process;
+mod pulls;
 mod ready;
 mod sql92;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -39,6 +41,8 @@ enum Task {
     Sql92(sql92::Evaluation),
     /// A filter as a WASM plugin, built in and as native code, and how plugins start and fail
     Plugins(plugins::Plugins),
+    /// Pulls of one backlog: unfiltered, by SQL92, through WASM filters
+    Pulls(pulls::Pulls),
     /// Time of one fdatasync of 4 KiB in a directory
     Disk {
         /// A directory on the disk to measure
@@ -54,6 +58,7 @@ fn main() -> Result<()> {
         Task::Ready { binary } => ready::measure(&binary),
         Task::Sql92(evaluation) => sql92::run(&evaluation),
         Task::Plugins(plugins) => plugins::run(&plugins),
+        Task::Pulls(pulls) => pulls::run(&pulls),
         Task::Disk { dir } => {
             println!(
                 "fdatasync of 4 KiB in {}: {}",

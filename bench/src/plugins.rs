@@ -17,6 +17,7 @@ use sluice_protocol::message::Record;
 
 use variant::Variant;
 use workload::Workload;
+pub(crate) use workload::{SQL92, properties as message_properties};
 
 /// How much is measured.
 #[derive(Debug, clap::Args)]

@@ -6,12 +6,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use sluice_tests::plugins::Plugins;
 use sluice_tests::ports::{free_broker_port, free_port};
 
 use crate::load::{Load, run};
+use crate::plugins::BIG_ORDERS;
 use crate::process::resident;
 
 const STARTS: usize = 11;
+const PLUGINS: u8 = 100;
+/// From the broker's port to that of its HTTP side.
+const HTTP_BEHIND: u16 = 2;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// After this long a broker that nobody uses has settled.
 const IDLE: Duration = Duration::from_secs(5);
@@ -37,6 +42,7 @@ pub fn measure(binary: &Path) -> Result<()> {
         times[STARTS / 2].as_secs_f64() * 1e3,
         times[STARTS - 1].as_secs_f64() * 1e3
     );
+    with_plugins(binary)?;
     let directory = tempfile::tempdir()?;
     let (_, mut child, address) = start(binary, directory.path())?;
     first_send(&address)?;
@@ -54,6 +60,48 @@ pub fn measure(binary: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The same with a store that has been used, and with [`PLUGINS`] compiled plugins in it, each bound.
+fn with_plugins(binary: &Path) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let without = restarts(binary, directory.path())?;
+    let (_, mut child, address) = start(binary, directory.path())?;
+    first_send(&address)?;
+    let plugins = Plugins::at(http_port(&address)?);
+    for number in 0..PLUGINS {
+        let name = format!("filter-{number}");
+        // A custom section makes each module another one.
+        let module = [BIG_ORDERS, &[0, 3, 1, b'n', number]].concat();
+        plugins.put(&name, &module);
+        plugins.bind(&name, "DefaultCluster", &name, serde_json::json!({}));
+    }
+    stop(&mut child)?;
+    let with = restarts(binary, directory.path())?;
+    println!(
+        "a used store: median {without:.1} ms; with {PLUGINS} compiled plugins, each bound: median {with:.1} ms"
+    );
+    Ok(())
+}
+
+/// Median of the times from exec to the first accepted send, milliseconds.
+fn restarts(binary: &Path, directory: &Path) -> Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let (began, mut child, address) = start(binary, directory)?;
+        let first = first_send(&address);
+        times.push(began.elapsed());
+        stop(&mut child)?;
+        first?;
+    }
+    times.sort();
+    Ok(times[STARTS / 2].as_secs_f64() * 1e3)
+}
+
+/// Where the broker at an address administers plugins, see [`start`].
+fn http_port(address: &str) -> Result<u16> {
+    let port = address.rsplit(':').next().unwrap_or_default();
+    Ok(port.parse::<u16>()? + HTTP_BEHIND)
+}
+
 fn start(binary: &Path, directory: &Path) -> Result<(Instant, Child, String)> {
     let (namesrv, broker) = (free_port(), free_broker_port());
     let mut command = Command::new(binary);
@@ -66,6 +114,8 @@ fn start(binary: &Path, directory: &Path) -> Result<(Instant, Child, String)> {
             &namesrv.to_string(),
             "--broker-port",
             &broker.to_string(),
+            "--http-port",
+            &(broker + HTTP_BEHIND).to_string(),
         ])
         .stdout(Stdio::null())
         .stderr(Stdio::null());

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use memchr::memchr;
-use sluice_protocol::message::{Record, RecordFields, properties};
+use sluice_protocol::message::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, put};
+use sluice_protocol::message::{Record, RecordFields};
 
 /// The same filter in SQL92.
-pub(super) const SQL92: &str = "TAGS = 'TagA' AND region = 'eu-west' AND amount > 100";
+pub(crate) const SQL92: &str = "TAGS = 'TagA' AND region = 'eu-west' AND amount > 100";
 
 const MESSAGES: u64 = 1_024;
 
@@ -24,7 +25,7 @@ impl Workload {
 }
 
 /// 9 of 10 have the tag, 8 of 10 the region, 3 of 4 the amount.
-fn message(number: u64) -> Result<Vec<u8>> {
+pub(crate) fn properties(number: u64) -> Vec<u8> {
     let mixed = mixed(number);
     let tag = if mixed % 10 < 9 { "TagA" } else { "TagB" };
     let region = if mixed / 10 % 10 < 8 {
@@ -42,8 +43,13 @@ fn message(number: u64) -> Result<Vec<u8>> {
         ("region", region.to_owned()),
         ("amount", amount.to_string()),
     ] {
-        properties::put(&mut text, name, &value);
+        put(&mut text, name, &value);
     }
+    text
+}
+
+fn message(number: u64) -> Result<Vec<u8>> {
+    let text = properties(number);
     let host = "127.0.0.1:10911".parse()?;
     let fields = RecordFields {
         topic: "bench",
@@ -77,10 +83,10 @@ pub(super) fn native(properties: &[u8]) -> bool {
     let (mut tags, mut region, mut amount) = (None, None, None);
     let mut rest = properties;
     while !rest.is_empty() {
-        let end = memchr(properties::PROPERTY_SEPARATOR, rest).unwrap_or(rest.len());
+        let end = memchr(PROPERTY_SEPARATOR, rest).unwrap_or(rest.len());
         let piece = &rest[..end];
         rest = rest.get(end + 1..).unwrap_or_default();
-        let Some(at) = memchr(properties::NAME_VALUE_SEPARATOR, piece) else {
+        let Some(at) = memchr(NAME_VALUE_SEPARATOR, piece) else {
             continue;
         };
         let value = Some(&piece[at + 1..]);
