@@ -13,9 +13,10 @@ use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::header::SendMessageRequestHeader;
 
+use sluice_tests::wire::Wire;
+
 use crate::latency::Latencies;
 use crate::process::cpu_time;
-use crate::wire::Wire;
 
 /// An open loop wakes this often and sends what has become due.
 const OPEN_LOOP_STEP: Duration = Duration::from_micros(100);
@@ -132,11 +133,12 @@ pub fn run(load: &Load) -> Result<Outcome> {
 }
 
 fn create_topic(load: &Load) -> Result<()> {
-    let mut wire = Wire::connect(&load.broker)?;
+    let mut wire =
+        Wire::connect(&load.broker).with_context(|| format!("no connection to {}", load.broker))?;
     let mut requests = Requests::new(load, usize::MAX);
     wire.out.extend_from_slice(&requests.next().encode());
     wire.flush()?;
-    let answer = wire.read()?.context("the broker closed the connection")?;
+    let answer = wire.read().context("no answer")?;
     ensure!(
         answer.code == response::SUCCESS,
         "the broker refused the first message: {} {}",
@@ -230,7 +232,8 @@ impl Seen {
 }
 
 fn closed_loop(load: &Load, id: usize, counted_from: Instant, end: Instant) -> Result<Seen> {
-    let mut wire = Wire::connect(&load.broker)?;
+    let mut wire =
+        Wire::connect(&load.broker).with_context(|| format!("no connection to {}", load.broker))?;
     let mut requests = Requests::new(load, id);
     let mut seen = Seen::default();
     let mut sent_at = vec![Instant::now(); load.in_flight];
@@ -251,7 +254,7 @@ fn closed_loop(load: &Load, id: usize, counted_from: Instant, end: Instant) -> R
         if slots.is_empty() {
             return Ok(seen);
         }
-        let mut answer = Some(wire.read()?.context("the broker closed the connection")?);
+        let mut answer = Some(wire.read().context("no answer")?);
         while let Some(one) = answer {
             if let Some(slot) = slots.remove(&one.opaque) {
                 seen.note(&one, sent_at[slot], counted_from);
@@ -271,7 +274,8 @@ fn open_loop(
 ) -> Result<Seen> {
     let began = Instant::now();
     let due = move |opaque: i32| began + Duration::from_secs_f64(f64::from(opaque) / rate);
-    let mut wire = Wire::connect(&load.broker)?;
+    let mut wire =
+        Wire::connect(&load.broker).with_context(|| format!("no connection to {}", load.broker))?;
     let reading = wire.same()?;
     let total = (end.saturating_duration_since(began).as_secs_f64() * rate) as u64;
     let reader = thread::spawn(move || read_answers(reading, total, due, counted_from));
@@ -297,7 +301,7 @@ fn read_answers(
 ) -> Result<Seen> {
     let mut seen = Seen::default();
     for _ in 0..total {
-        let answer = wire.read()?.context("the broker closed the connection")?;
+        let answer = wire.read().context("no answer")?;
         seen.note(&answer, due(answer.opaque), counted_from);
     }
     Ok(seen)

@@ -10,7 +10,6 @@ mod process;
 mod pulls;
 mod ready;
 mod sql92;
-mod wire;
 
 use std::path::PathBuf;
 

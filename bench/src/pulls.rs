@@ -9,10 +9,10 @@ use sluice_protocol::code::{request, response};
 use sluice_protocol::header::SendMessageRequestHeader;
 use sluice_protocol::message::sys_flag;
 use sluice_tests::cluster::{Cluster, Kind};
+use sluice_tests::wire::Wire;
 
 use crate::plugins::{BIG_ORDERS, SQL92, message_properties};
 use crate::process::cpu_time;
-use crate::wire::Wire;
 
 const TOPIC: &str = "orders";
 const PLUGIN: &str = "big-orders";
@@ -157,9 +157,7 @@ fn fill(pulls: &Pulls, wire: &mut Wire) -> Result<()> {
             }
         }
         wire.flush()?;
-        let Some(answer) = wire.read()? else {
-            anyhow::bail!("the broker closed the connection");
-        };
+        let answer = wire.read()?;
         ensure!(answer.code == response::SUCCESS, "{}", answer.remark());
         answered += 1;
     }

@@ -1,5 +1,5 @@
 //! The closed set of the broker's background tasks: changes of topics, groups and request modes,
-//! registration, routes, consumer offsets, woken pulls, sampling, silent clients. The store has its own threads.
+//! registration, routes, consumer offsets, delayed messages, woken pulls, sampling, silent clients. The store has its own threads.
 //!
 //! A round that panics is logged and costs that round: the task goes on.
 
@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use crate::changes::Burst;
+use crate::delay_levels;
 use crate::handlers::{pull_message, sessions};
 use crate::long_poll::Woken;
 use crate::{Broker, BrokerError};
@@ -26,9 +27,11 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
     let config = broker.config();
     let registration = config.register_name_server_period.clamp(10_000, 60_000);
     let routes = config.load_balance_poll_name_server_interval.max(100);
+    let delay_offsets = config.flush_delay_offset_interval.max(100);
     let offsets = config.flush_consumer_offset_interval.max(100);
     vec![
         tokio::spawn(pull_message::wake_parked(Arc::downgrade(broker), woken)),
+        tokio::spawn(delay_levels::run(Arc::downgrade(broker))),
         settle_changes(broker),
         every(broker, "registration", registration, |broker| async move {
             broker.register().await
@@ -37,6 +40,7 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
             broker.routes.refresh(&broker.registration).await
         }),
         every(broker, "consumer offsets", offsets, save_offsets),
+        every(broker, "delay levels", delay_offsets, save_delay_levels),
         every(broker, "sampling", 1_000, |broker| async move {
             broker.stats.sample()
         }),
@@ -100,6 +104,15 @@ async fn save_offsets(broker: Arc<Broker>) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "consumer offsets can't be saved"),
         Err(cause) => tracing::error!(%cause, "saving consumer offsets panicked"),
+    }
+}
+
+async fn save_delay_levels(broker: Arc<Broker>) {
+    let saved = tokio::task::spawn_blocking(move || broker.save_delay_levels()).await;
+    match saved {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "progress of delay levels can't be saved"),
+        Err(cause) => tracing::error!(%cause, "saving progress of delay levels panicked"),
     }
 }
 

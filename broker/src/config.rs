@@ -15,6 +15,8 @@ use sluice_protocol::body::MessageRequestMode;
 use sluice_protocol::java_properties::{self, Property};
 use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 
+use crate::topics;
+
 use self::setting::{
     ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IP, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
     PERMISSION, PORT, POSITIVE, QUEUE_FILE, QUEUES, Setting,
@@ -84,6 +86,42 @@ pub enum FlushDiskType {
 pub enum BrokerRole {
     AsyncMaster,
     SyncMaster,
+}
+
+/// Delays of the levels from 1 on (`messageDelayLevel`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelayTable(String, Vec<i64>);
+
+impl DelayTable {
+    /// The delays in milliseconds, level 1 first.
+    pub fn millis(&self) -> Vec<i64> {
+        self.1.clone()
+    }
+
+    /// `1s 5s 1m`; `None` when it is anything else, or empty.
+    fn parse(text: &str) -> Option<DelayTable> {
+        let delay = |word: &str| {
+            let unit = match word.chars().last()? {
+                's' => 1_000,
+                'm' => 60_000,
+                'h' => 3_600_000,
+                'd' => 86_400_000,
+                _ => return None,
+            };
+            let number: i64 = word[..word.len() - 1].parse().ok()?;
+            number.checked_mul(unit).filter(|delay| *delay >= 0)
+        };
+        let delays: Vec<i64> = text.split_whitespace().map(delay).collect::<Option<_>>()?;
+        let some = !delays.is_empty() && delays.len() <= topics::QUEUES_MAX as usize;
+        some.then(|| DelayTable(text.to_owned(), delays))
+    }
+}
+
+impl Default for DelayTable {
+    fn default() -> Self {
+        let levels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
+        DelayTable::parse(levels).expect("a table")
+    }
 }
 
 macro_rules! settings {
@@ -192,6 +230,10 @@ settings! {
     default_message_request_mode: MessageRequestMode = "defaultMessageRequestMode" [live], MessageRequestMode::Pull;
     /// Milliseconds after which name servers are asked anew for the queues that are shared out.
     load_balance_poll_name_server_interval: u64 = "loadBalancePollNameServerInterval" if POSITIVE, 30_000;
+    /// Delays of the levels from 1 on, blanks between them: numbers with s, m, h or d.
+    message_delay_level: DelayTable = "messageDelayLevel", DelayTable::default();
+    /// Milliseconds between writes of how far each delay level is delivered.
+    flush_delay_offset_interval: u64 = "flushDelayOffsetInterval" if POSITIVE, 10_000;
     /// Milliseconds between writes of consumer offsets.
     flush_consumer_offset_interval: u64 = "flushConsumerOffsetInterval" if POSITIVE, 5000;
     /// Seconds without traffic after which a connection is closed.
@@ -508,6 +550,7 @@ impl BrokerConfig {
             disk_warning_percent: self.disk_space_warning_level_ratio,
             max_message_size: self.max_message_size,
             access_in_memory_percent: self.access_message_in_memory_max_ratio,
+            delay_levels_ms: self.message_delay_level.millis(),
             ..sluice_store::StoreConfig::default()
         }
     }

@@ -51,6 +51,26 @@ pub(crate) fn before(broker: &Broker, group: &str, records: Vec<Bytes>) -> Deliv
     delivered
 }
 
+/// Tells the hooks bound to each message's topic that the group is done with it: it was consumed, or
+/// comes back.
+pub(crate) fn after(broker: &Broker, group: &str, records: &[Bytes]) {
+    if !broker.plugins.has_any(World::ConsumeHook) {
+        return;
+    }
+    for bytes in records {
+        let Ok(record) = Record::parse(bytes) else {
+            continue;
+        };
+        let row = [Row::from(&record)];
+        for bound in broker
+            .plugins
+            .chain(World::ConsumeHook, &topic_of(bytes), group)
+        {
+            bound.after(&row, broker.now_ms());
+        }
+    }
+}
+
 /// The topic a message was sent to; a retried one lies in another.
 fn topic_of(bytes: &Bytes) -> String {
     let Ok(record) = Record::parse(bytes) else {

@@ -53,6 +53,14 @@ fn is_committed(flags: i32) -> bool {
     flags & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_COMMIT
 }
 
+/// Whether a message can't be stored however often it is tried.
+pub(crate) fn is_hopeless(error: &AppendError) -> bool {
+    matches!(
+        error,
+        AppendError::TooLarge { .. } | AppendError::Malformed(_)
+    )
+}
+
 impl Broker {
     /// Appends a copy of a stored message; body, flag, born time and host stay.
     ///

@@ -1,12 +1,14 @@
 //! Messages that a group can't have go to its dead letters, `%DLQ%<group>`, and say why.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use sluice_protocol::message::record::PROPERTIES_SIZE_MAX;
 use sluice_protocol::message::{MessageId, Record, properties, sys_flag};
 use sluice_protocol::topic::{self, perm};
-use sluice_store::AppendError;
+use sluice_store::{AppendError, Appended};
 
 use crate::Broker;
 use crate::copies::Copy;
@@ -14,11 +16,13 @@ use crate::copies::Copy;
 /// Queues of which the last dead letter is remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Where a message was before.
-const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
-const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
+/// Where a message was first, and where it lay there; the latter two are ours.
+pub(crate) const ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
+pub(crate) const ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
+pub(crate) const ORIGIN_QUEUE_ID: &str = "DLQ_ORIGIN_QUEUE_ID";
+pub(crate) const ORIGIN_OFFSET: &str = "DLQ_ORIGIN_OFFSET";
 /// Why it is here; ours.
-const DLQ_REASON: &str = "DLQ_REASON";
+pub(crate) const REASON: &str = "DLQ_REASON";
 
 /// Group, topic and queue.
 type Place = (String, String, i32);
@@ -30,8 +34,30 @@ pub(crate) struct DeadLetters {
     last: Mutex<HashMap<Place, i64>>,
 }
 
+/// Why a message is a dead letter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reason<'a> {
+    /// It came back as often as the group lets it.
+    Exhausted(i32),
+    /// A consumer asked for it, by a negative delay level.
+    SentByConsumer,
+    /// A plugin with the policy `dead-letter` had no answer.
+    Plugin(&'a str),
+}
+
+impl std::fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reason::Exhausted(max) => write!(f, "consumed in vain, at most {max} retries"),
+            Reason::SentByConsumer => f.write_str("the consumer gave it up"),
+            Reason::Plugin(cause) => write!(f, "plugin: {cause}"),
+        }
+    }
+}
+
 impl Broker {
-    /// Stores a copy of a message among the group's dead letters; `reason` is for people.
+    /// Stores a copy of a message that a plugin leaves to the group's dead letters. With SYNC_FLUSH it
+    /// is synced when this returns.
     ///
     /// # Errors
     /// It could not be stored, so the group must not go on past it.
@@ -39,7 +65,7 @@ impl Broker {
         &self,
         group: &str,
         record: &Record<'_>,
-        reason: &str,
+        cause: &str,
     ) -> Result<(), AppendError> {
         let place = (
             group.to_owned(),
@@ -53,7 +79,13 @@ impl Broker {
         {
             return Ok(());
         }
-        self.append_letter(group, record, reason)?;
+        let times = record.reconsume_times();
+        self.append_letter(group, record, times, Reason::Plugin(cause))?;
+        if self.flushes_in_sync() && !self.store.flush_once() {
+            return Err(AppendError::LogStopped {
+                reason: "a dead letter can't be synced".to_owned(),
+            });
+        }
         if last.len() >= REMEMBERED_MAX {
             last.clear();
         }
@@ -61,52 +93,98 @@ impl Broker {
         Ok(())
     }
 
+    /// Stores a copy of a message that came back once too often; where the log ends behind it.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn bury_retried(
+        &self,
+        group: &str,
+        record: &Record<'_>,
+        reason: Reason<'_>,
+    ) -> Result<i64, AppendError> {
+        let times = record.reconsume_times() + 1;
+        let appended = self.append_letter(group, record, times, reason)?;
+        tracing::info!(group, topic = record.topic(), times, %reason, "dead letter");
+        Ok(appended.end_offset)
+    }
+
     fn append_letter(
         &self,
         group: &str,
         record: &Record<'_>,
-        reason: &str,
-    ) -> Result<(), AppendError> {
-        let name = format!("{}{group}", topic::DLQ_PREFIX);
-        self.ensure_topic(&name, 1, perm::READ | perm::WRITE);
-        let id = MessageId {
-            store_host: record.store_host(),
-            physical_offset: record.physical_offset(),
-        }
-        .to_string();
-        let origin = record.property(properties::RETRY_TOPIC);
-        let replaced = [
-            properties::WAIT,
-            properties::RETRY_TOPIC,
-            DLQ_ORIGIN_TOPIC,
-            DLQ_ORIGIN_MESSAGE_ID,
-            DLQ_REASON,
-        ];
-        let mut text = properties::without(record.properties(), &replaced);
-        let given = [
-            (properties::RETRY_TOPIC, origin.unwrap_or(record.topic())),
-            (DLQ_ORIGIN_TOPIC, record.topic()),
-            (DLQ_ORIGIN_MESSAGE_ID, &*id),
-            (DLQ_REASON, reason),
-        ];
-        for (name, value) in given {
-            properties::put(&mut text, name, value);
-        }
-        if record.property(properties::ORIGIN_MESSAGE_ID).is_none() {
-            properties::put(&mut text, properties::ORIGIN_MESSAGE_ID, &id);
-        }
-        if text.len() > PROPERTIES_SIZE_MAX {
-            // The letter matters more than what it says of itself.
-            text = record.properties().to_vec();
-        }
+        reconsume_times: i32,
+        reason: Reason<'_>,
+    ) -> Result<Appended, AppendError> {
+        let name = self.letters_of(group);
+        let text = self.letter_properties(record, reason);
         let copy = Copy {
             topic: &name,
             queue_id: 0,
             sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-            reconsume_times: record.reconsume_times(),
+            reconsume_times,
             properties: &text,
         };
-        self.append_copy(record, copy)?;
-        Ok(())
+        let appended = self.append_copy(record, copy)?;
+        self.stats.stored(&name, 1, record.size());
+        Ok(appended)
+    }
+
+    /// The topic of a group's dead letters, made if need be.
+    pub(crate) fn letters_of(&self, group: &str) -> String {
+        let name = format!("{}{group}", topic::DLQ_PREFIX);
+        self.ensure_topic(&name, 1, perm::READ | perm::WRITE);
+        name
+    }
+
+    fn letter_properties<'a>(&self, record: &Record<'a>, reason: Reason<'_>) -> Cow<'a, [u8]> {
+        let own_id = MessageId {
+            store_host: record.store_host(),
+            physical_offset: record.physical_offset(),
+        };
+        let first = self.first_stored(record);
+        let first = first.as_deref().and_then(|bytes| Record::parse(bytes).ok());
+        let first = first.as_ref().unwrap_or(record);
+        let topic = record
+            .property(properties::RETRY_TOPIC)
+            .unwrap_or(record.topic());
+        let own_id = own_id.to_string();
+        let id = record
+            .property(properties::ORIGIN_MESSAGE_ID)
+            .unwrap_or(&own_id);
+        let given = [
+            (properties::RETRY_TOPIC, topic),
+            (properties::ORIGIN_MESSAGE_ID, id),
+            (ORIGIN_TOPIC, topic),
+            (ORIGIN_MESSAGE_ID, id),
+            (ORIGIN_QUEUE_ID, &first.queue_id().to_string()),
+            (ORIGIN_OFFSET, &first.queue_offset().to_string()),
+            (REASON, &reason.to_string()),
+        ];
+        let dropped = [
+            properties::WAIT,
+            properties::DELAY,
+            properties::REAL_TOPIC,
+            properties::REAL_QID,
+        ];
+        let replaced: Vec<&str> = given.iter().map(|(name, _)| *name).chain(dropped).collect();
+        let mut text = properties::without(record.properties(), &replaced);
+        for (name, value) in given {
+            properties::put(&mut text, name, value);
+        }
+        if text.len() > PROPERTIES_SIZE_MAX {
+            // The letter matters more than what it says of itself.
+            return Cow::Borrowed(record.properties());
+        }
+        Cow::Owned(text)
+    }
+
+    /// The message as it was stored at first, while this broker still has it.
+    fn first_stored(&self, record: &Record<'_>) -> Option<Bytes> {
+        let id: MessageId = record
+            .property(properties::ORIGIN_MESSAGE_ID)?
+            .parse()
+            .ok()?;
+        (id.store_host == self.store_host()).then(|| self.store.record_at(id.physical_offset))?
     }
 }

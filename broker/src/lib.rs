@@ -12,6 +12,8 @@ mod config_file;
 mod consume_hooks;
 mod copies;
 mod dead_letters;
+mod deferral;
+mod delay_levels;
 pub mod dispatch;
 pub mod error;
 mod expressions;
@@ -25,6 +27,7 @@ pub mod offsets;
 mod plugin_strategy;
 mod registration;
 pub mod request_modes;
+mod retries;
 mod routes;
 mod send_hooks;
 pub mod start;
@@ -56,6 +59,7 @@ use crate::aside::Aside;
 use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
 use crate::dead_letters::DeadLetters;
+use crate::delay_levels::DelayLevels;
 use crate::error::Refusal;
 use crate::expressions::Expressions;
 use crate::groups::Groups;
@@ -89,6 +93,7 @@ pub struct Broker {
     pub(crate) plugins: Arc<Host>,
     pub(crate) expressions: Expressions,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) delay_levels: DelayLevels,
     pub(crate) changes: Arc<Changes>,
     pub(crate) registration: Registration,
     pub(crate) routes: Routes,

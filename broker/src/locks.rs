@@ -72,6 +72,15 @@ impl QueueLocks {
         held
     }
 
+    /// Whether a client of the group holds a queue now.
+    pub fn holds_any(&self, group: &str, now_ms: i64) -> bool {
+        let groups = self.groups.lock();
+        let held = |lock: &Lock| now_ms - lock.renewed_ms <= LOCK_LIVE_MS;
+        groups
+            .get(group)
+            .is_some_and(|locks| locks.values().any(held))
+    }
+
     /// Frees the queues that are this client's; answers who was refused one of them meanwhile.
     pub fn unlock(&self, group: &str, client_id: &str, queues: &[MessageQueue]) -> Refused {
         let mut groups = self.groups.lock();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use sluice_plugins::{Compile, Host};
+use sluice_protocol::topic::SCHEDULE_TOPIC;
 use sluice_remoting::{Listener, Server};
 use sluice_store::{Arrival, ArrivalListener, Environment, Store};
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
 use crate::config_file::ConfigFile;
 use crate::dead_letters::DeadLetters;
+use crate::delay_levels::DelayLevels;
 use crate::dispatch::Dispatch;
 use crate::expressions::Expressions;
 use crate::groups::Groups;
@@ -90,6 +92,7 @@ impl Broker {
             .store
             .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
         broker.store.start();
+        broker.find_delivered()?;
         broker.save_all()?;
         let tasks = background::start(&broker, woken);
         let dispatch = Arc::new(Dispatch(Arc::downgrade(&broker)));
@@ -134,6 +137,7 @@ impl Broker {
                 .queue_bounds(topic, queue_id)
                 .map_or(0, |bounds| bounds.max)
         });
+        let delay_levels = DelayLevels::new(file("delayOffset.json"));
         let host = store_host(&config, port)?;
         let registration = Registration::new(&config, port)?;
         let plugins = Host::open(&config.store_path_root_dir.join("plugins"), compile)?;
@@ -157,6 +161,7 @@ impl Broker {
             plugins,
             expressions: Expressions::default(),
             dead_letters: DeadLetters::default(),
+            delay_levels,
             changes: Changes::new(),
             registration,
             routes: Routes::default(),
@@ -217,6 +222,7 @@ impl RunningBroker {
                 broker.groups.save(),
                 broker.request_modes.save(),
                 broker.offsets.close(broker.now_ms()),
+                broker.save_delay_levels(),
                 broker.plugins.save_state().map_err(BrokerError::from),
                 broker.store.shutdown().map_err(BrokerError::from),
             ];
@@ -277,6 +283,9 @@ struct Arrivals(Weak<Broker>);
 impl ArrivalListener for Arrivals {
     fn arrived(&self, arrival: &Arrival<'_>) {
         if let Some(broker) = self.0.upgrade() {
+            if arrival.topic == SCHEDULE_TOPIC {
+                broker.delay_levels.arrived(arrival.tags_code);
+            }
             broker.long_poll.arrived(
                 arrival.topic,
                 arrival.queue_id,

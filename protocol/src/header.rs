@@ -165,6 +165,12 @@ headers! {
         consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString,
         class_name: "className" ! ByteString, class_crc: "classCRC" ! i32,
     }
+    /// CONSUMER_SEND_MSG_BACK (36).
+    ConsumerSendMsgBackRequestHeader {
+        offset: "offset" ! i64, group: "group" ! ByteString, delay_level: "delayLevel" ! i32,
+        origin_msg_id: "originMsgId" ? ByteString, origin_topic: "originTopic" ? ByteString,
+        unit_mode: "unitMode" ~ bool = false, max_reconsume_times: "maxReconsumeTimes" ? i32,
+    }
     /// QUERY_CONSUMER_OFFSET (14).
     QueryConsumerOffsetRequestHeader {
         consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,

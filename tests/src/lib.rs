@@ -12,3 +12,4 @@ pub mod plugins;
 pub mod ports;
 pub mod process;
 pub mod scenarios;
+pub mod wire;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use sluice_protocol::body::MessageRequestMode;
 use sluice_remoting::tls::{ClientAuth, TlsMode};
 
-use super::{BrokerRole, FlushDiskType};
+use super::{BrokerRole, DelayTable, FlushDiskType};
 
 /// A type of setting: from text, to text.
 pub(super) trait Setting: Sized {
@@ -53,6 +53,16 @@ impl Setting for Option<String> {
     }
     fn show(&self) -> String {
         self.clone().unwrap_or_default()
+    }
+}
+
+impl Setting for DelayTable {
+    const EXPECTED: &'static str = "delays such as 1s 5s 10s 1m 2h";
+    fn read(text: &str) -> Option<Self> {
+        DelayTable::parse(text)
+    }
+    fn show(&self) -> String {
+        self.0.clone()
     }
 }
 

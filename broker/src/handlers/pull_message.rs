@@ -322,8 +322,7 @@ fn waits_on(pull: &ParkedPull, bound: &[Arc<Bound>], result: &ReadResult) -> boo
 fn bury(broker: &Broker, pull: &ParkedPull, dead: Vec<(Bytes, String)>) -> Result<(), Refusal> {
     for (bytes, cause) in dead {
         let record = Record::parse(&bytes).map_err(|error| Refusal::System(error.to_string()))?;
-        let reason = format!("plugin: {cause}");
-        broker.bury(&pull.group, &record, &reason)?;
+        broker.bury(&pull.group, &record, &cause)?;
     }
     Ok(())
 }

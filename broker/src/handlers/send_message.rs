@@ -16,9 +16,10 @@ use sluice_remoting::Responder;
 use sluice_store::{AppendError, Appended, Durability};
 
 use crate::Broker;
+use crate::deferral::{self, Deferred};
 use crate::error::Refusal;
 use crate::send_hooks::{self, Incoming};
-use crate::topics;
+use crate::{retries, topics};
 
 /// The send hooks that a message has passed.
 type Hooks = Vec<Arc<Bound>>;
@@ -70,6 +71,10 @@ fn pass_hooks(broker: &Arc<Broker>, incoming: Incoming, hooks: Hooks, responder:
 }
 
 fn admit(broker: &Arc<Broker>, incoming: Incoming, hooks: Hooks, responder: Responder) {
+    let incoming = match retries::bury_if_exhausted(broker, incoming) {
+        Ok(incoming) => incoming,
+        Err(refusal) => return broker.refuse(responder, refusal),
+    };
     match broker.topics.get(&incoming.header.topic) {
         Some(topic) => store(broker, incoming, topic, &hooks, responder),
         None => create_topic_and_store(broker, incoming, hooks, responder),
@@ -236,22 +241,32 @@ fn lay_out_and_append(
     send: &Send,
     records: &mut Vec<u8>,
 ) -> Result<Stored, Refusal> {
-    let waits = if send.header.batch {
+    let laid_out = if send.header.batch {
         lay_out_batch(broker, send, records)
     } else {
         lay_out_one(broker, send, records)
     }?;
-    let appended = broker
-        .store
-        .append(&send.topic.topic_name, send.queue_id, records)?;
+    let place = laid_out.deferred.as_ref();
+    let (topic, queue_id) = place.map_or((&*send.topic.topic_name, send.queue_id), |place| {
+        (&*place.topic, place.queue_id)
+    });
+    let appended = broker.store.append(topic, queue_id, records)?;
     Ok(Stored {
         appended,
         size: records.len(),
-        waits,
+        waits: laid_out.waits,
     })
 }
 
-fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<bool, Refusal> {
+/// How a message was laid out.
+struct LaidOut {
+    /// Its producer waits for durability.
+    waits: bool,
+    /// Where it waits for its time, if it does.
+    deferred: Option<Deferred>,
+}
+
+fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<LaidOut, Refusal> {
     let given = send.header.properties.as_bytes();
     let seen = Seen::in_properties(given)?;
     let mut text = Vec::with_capacity(given.len() + 80);
@@ -268,11 +283,25 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<bo
         properties::CLUSTER,
         &broker.config().broker_cluster_name,
     );
-    lay_out(broker, send, send.header.flag, &send.body, &text, records)?;
-    Ok(!seen.does_not_wait)
+    let topic = &send.topic.topic_name;
+    let deferred = match seen.delayed {
+        true => deferral::defer(broker, topic, send.queue_id, &mut text)?,
+        false => None,
+    };
+    let place = deferred
+        .as_ref()
+        .map_or((&**topic, send.queue_id), |place| {
+            (&*place.topic, place.queue_id)
+        });
+    let message = (send.header.flag, &*send.body, &*text);
+    lay_out(broker, send, place, message, records)?;
+    Ok(LaidOut {
+        waits: !seen.does_not_wait,
+        deferred,
+    })
 }
 
-fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<bool, Refusal> {
+fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<LaidOut, Refusal> {
     if send.header.topic.starts_with(topic::RETRY_PREFIX) {
         return Err(Refusal::MessageIllegal(format!(
             "batch request does not support retry group {}",
@@ -284,7 +313,8 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     }
     // Properties of the whole batch belong to each message, but for the joined unique keys.
     let whole = send.header.properties.as_bytes();
-    let mut waits = !Seen::in_properties(whole)?.does_not_wait;
+    let of_all = Seen::in_properties(whole)?;
+    let mut waits = !of_all.does_not_wait;
     let mut common = properties::without(
         whole,
         &[properties::UNIQ_KEY, properties::WAIT, properties::POP_CK],
@@ -298,6 +328,11 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     for item in batch::iter(&send.body) {
         let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
         let seen = Seen::in_properties(item.properties)?;
+        if seen.delayed || of_all.delayed {
+            return Err(Refusal::MessageIllegal(
+                "messages of a batch can't be delayed (DELAY)".to_owned(),
+            ));
+        }
         waits &= !seen.does_not_wait;
         text.clear();
         text.extend_from_slice(item.properties);
@@ -305,7 +340,8 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
             text.push(properties::PROPERTY_SEPARATOR);
         }
         text.extend_from_slice(&common);
-        lay_out(broker, send, item.flag, item.body, &text, records)?;
+        let place = (&*send.topic.topic_name, send.queue_id);
+        lay_out(broker, send, place, (item.flag, item.body, &text), records)?;
         if records.len() > BATCH_RECORDS_MAX {
             return Err(Refusal::MessageIllegal(format!(
                 "the batch is illegal: its messages take more than {BATCH_RECORDS_MAX} bytes in the log"
@@ -317,15 +353,18 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
             "the batch holds no message".to_owned(),
         ));
     }
-    Ok(waits)
+    Ok(LaidOut {
+        waits,
+        deferred: None,
+    })
 }
 
+/// Lays one message out, of flag, body and properties.
 fn lay_out(
     broker: &Broker,
     send: &Send,
-    flag: i32,
-    body: &[u8],
-    text: &[u8],
+    (topic, queue_id): (&str, i32),
+    (flag, body, text): (i32, &[u8], &[u8]),
     records: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
     if body.len() > broker.config().max_message_size {
@@ -344,8 +383,8 @@ fn lay_out(
         0
     };
     let fields = RecordFields {
-        topic: &header.topic,
-        queue_id: send.queue_id,
+        topic,
+        queue_id,
         flag,
         sys_flag: (header.sys_flag & !sys_flag::TRANSACTION_MASK) | multi_tags,
         born_timestamp: header.born_timestamp,
@@ -377,6 +416,7 @@ fn too_large(broker: &Broker, size: usize) -> Refusal {
 struct Seen {
     unique_key: bool,
     does_not_wait: bool,
+    delayed: bool,
     strip: bool,
 }
 
@@ -400,7 +440,7 @@ impl Seen {
                 }
                 properties::POP_CK => seen.strip = true,
                 properties::DELAY if value.parse::<i32>().is_ok_and(|level| level > 0) => {
-                    return not_yet("delayed (DELAY)");
+                    seen.delayed = true;
                 }
                 properties::TIMER_DELAY_SEC
                 | properties::TIMER_DELAY_MS

@@ -125,6 +125,11 @@ fn broker() -> Vec<RemotingCommand> {
             "AGFzbQEAAAA=",
         ),
         template(
+            code::CONSUMER_SEND_MSG_BACK,
+            "offset=0;group=g1;delayLevel=0;originMsgId=0;originTopic=orders;unitMode=false;maxReconsumeTimes=16",
+            "",
+        ),
+        template(
             code::SLUICE_ADMINISTRATION,
             "method=POST;path=/v1/bindings;token=0",
             r#"{"plugin":"x","topic":"orders","group":"g1"}"#,

@@ -41,6 +41,7 @@ public final class Scenarios {
         OrderlyScenarios.register(all);
         PullScenarios.register(all);
         FilterScenarios.register(all);
+        RetryScenarios.register(all);
         OffsetScenarios.register(all);
         QueryScenarios.register(all);
         AdminScenarios.register(all);
