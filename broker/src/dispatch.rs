@@ -9,8 +9,9 @@ use sluice_remoting::{CloseReason, Connection, Handler, Responder};
 use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
-    broker_admin, class_filters, consumer_offsets, group_admin, pull_message, query_assignment,
-    query_message, queue_locks, queue_offsets, reset_offset, send_message, sessions, topic_admin,
+    broker_admin, class_filters, consumer_offsets, end_transaction, group_admin, pull_message,
+    query_assignment, query_message, queue_locks, queue_offsets, reset_offset, send_message,
+    sessions, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -39,6 +40,7 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
             send_message::send_message
         }
+        request::END_TRANSACTION => end_transaction::end_transaction,
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull_message::pull_message,
         request::REGISTER_MESSAGE_FILTER_CLASS => class_filters::register_message_filter_class,
 

@@ -5,6 +5,7 @@
 pub mod broker_admin;
 pub mod class_filters;
 pub mod consumer_offsets;
+pub mod end_transaction;
 pub mod group_admin;
 pub mod pull_message;
 pub mod query_assignment;

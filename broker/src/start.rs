@@ -28,6 +28,7 @@ use crate::request_modes::RequestModes;
 use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::topics::Topics;
+use crate::transactions::Transactions;
 use crate::unique_id::UniqueIds;
 use crate::{Broker, BrokerConfig, BrokerError, background};
 
@@ -86,9 +87,10 @@ impl Broker {
         let options = config.server();
         let (broker, woken) =
             Broker::assemble(config, config_file, store, address.port(), compile)?;
-        broker
-            .store
-            .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
+        let watching = broker.clone();
+        tokio::task::spawn_blocking(move || watching.watch_arrivals())
+            .await
+            .map_err(|error| BrokerError::Config(format!("reading queues failed: {error}")))?;
         broker.store.start();
         broker.save_all()?;
         let tasks = background::start(&broker, woken);
@@ -106,7 +108,14 @@ impl Broker {
         })
     }
 
-    fn assemble(
+    /// Catches up with what arrived before, and hears of what arrives from now on. Reads a disk.
+    pub(crate) fn watch_arrivals(self: &Arc<Self>) {
+        self.restore_transactions();
+        self.store
+            .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(self))));
+    }
+
+    pub(crate) fn assemble(
         config: BrokerConfig,
         config_file: Option<PathBuf>,
         store: Arc<Store>,
@@ -157,6 +166,7 @@ impl Broker {
             plugins,
             expressions: Expressions::default(),
             dead_letters: DeadLetters::default(),
+            transactions: Transactions::default(),
             changes: Changes::new(),
             registration,
             routes: Routes::default(),
@@ -212,6 +222,7 @@ impl RunningBroker {
         }
         tasks.iter().for_each(JoinHandle::abort);
         let closed = tokio::task::spawn_blocking(move || {
+            broker.save_transactions();
             let results = [
                 broker.topics.save(),
                 broker.groups.save(),
@@ -271,12 +282,13 @@ async fn listen_on_fast_port(broker: &Arc<Broker>, address: SocketAddr) -> Optio
     }
 }
 
-/// Tells parked pulls of messages, on the store's dispatch thread.
+/// Tells parked pulls of messages, and transactions of half messages, on the store's dispatch thread.
 struct Arrivals(Weak<Broker>);
 
 impl ArrivalListener for Arrivals {
     fn arrived(&self, arrival: &Arrival<'_>) {
         if let Some(broker) = self.0.upgrade() {
+            broker.note_half(arrival);
             broker.long_poll.arrived(
                 arrival.topic,
                 arrival.queue_id,

@@ -18,7 +18,7 @@ use sluice_store::{AppendError, Appended, Durability};
 use crate::Broker;
 use crate::error::Refusal;
 use crate::send_hooks::{self, Incoming};
-use crate::topics;
+use crate::{topics, transactions};
 
 /// The send hooks that a message has passed.
 type Hooks = Vec<Arc<Bound>>;
@@ -210,6 +210,7 @@ const BATCH_RECORDS_MAX: usize = 32 << 20;
 /// A message in the log.
 struct Stored {
     appended: Appended,
+    elsewhere: Option<Elsewhere>,
     /// Bytes of its records.
     size: usize,
     /// Its producer waits for durability.
@@ -236,22 +237,45 @@ fn lay_out_and_append(
     send: &Send,
     records: &mut Vec<u8>,
 ) -> Result<Stored, Refusal> {
-    let waits = if send.header.batch {
+    let laid_out = if send.header.batch {
         lay_out_batch(broker, send, records)
     } else {
         lay_out_one(broker, send, records)
     }?;
-    let appended = broker
-        .store
-        .append(&send.topic.topic_name, send.queue_id, records)?;
+    let (topic, queue_id) = laid_out.place(send);
+    let appended = broker.store.append(topic, queue_id, records)?;
     Ok(Stored {
         appended,
         size: records.len(),
-        waits,
+        waits: laid_out.waits,
+        elsewhere: laid_out.elsewhere,
     })
 }
 
-fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<bool, Refusal> {
+/// Records ready to be appended.
+struct LaidOut {
+    waits: bool,
+    /// Where they go for now, if not where they were sent to.
+    elsewhere: Option<Elsewhere>,
+}
+
+struct Elsewhere {
+    topic: String,
+    queue_id: i32,
+    /// Of a half message.
+    transaction_id: Option<String>,
+}
+
+impl LaidOut {
+    fn place<'a>(&'a self, send: &'a Send) -> (&'a str, i32) {
+        match &self.elsewhere {
+            Some(elsewhere) => (&elsewhere.topic, elsewhere.queue_id),
+            None => (&send.topic.topic_name, send.queue_id),
+        }
+    }
+}
+
+fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<LaidOut, Refusal> {
     let given = send.header.properties.as_bytes();
     let seen = Seen::in_properties(given)?;
     let mut text = Vec::with_capacity(given.len() + 80);
@@ -268,11 +292,29 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<bo
         properties::CLUSTER,
         &broker.config().broker_cluster_name,
     );
-    lay_out(broker, send, send.header.flag, &send.body, &text, records)?;
-    Ok(!seen.does_not_wait)
+    let mut laid_out = LaidOut {
+        waits: !seen.does_not_wait,
+        elsewhere: None,
+    };
+    if seen.half {
+        laid_out.elsewhere = Some(as_half(broker, send, &mut text)?);
+    }
+    let message = (send.header.flag, &*send.body, &*text);
+    lay_out(broker, send, laid_out.place(send), message, records)?;
+    Ok(laid_out)
 }
 
-fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<bool, Refusal> {
+fn as_half(broker: &Broker, send: &Send, text: &mut Vec<u8>) -> Result<Elsewhere, Refusal> {
+    broker.check_half()?;
+    transactions::prepare(text, &send.topic.topic_name, send.queue_id);
+    Ok(Elsewhere {
+        topic: topic::TRANS_HALF_TOPIC.to_owned(),
+        queue_id: transactions::QUEUE,
+        transaction_id: properties::find(text, properties::UNIQ_KEY).map(str::to_owned),
+    })
+}
+
+fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<LaidOut, Refusal> {
     if send.header.topic.starts_with(topic::RETRY_PREFIX) {
         return Err(Refusal::MessageIllegal(format!(
             "batch request does not support retry group {}",
@@ -284,7 +326,13 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     }
     // Properties of the whole batch belong to each message, but for the joined unique keys.
     let whole = send.header.properties.as_bytes();
-    let mut waits = !Seen::in_properties(whole)?.does_not_wait;
+    let seen = Seen::in_properties(whole)?;
+    if seen.half {
+        return Err(Refusal::MessageIllegal(
+            "the message is illegal: a batch is transactional".to_owned(),
+        ));
+    }
+    let mut waits = !seen.does_not_wait;
     let mut common = properties::without(
         whole,
         &[properties::UNIQ_KEY, properties::WAIT, properties::POP_CK],
@@ -305,7 +353,14 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
             text.push(properties::PROPERTY_SEPARATOR);
         }
         text.extend_from_slice(&common);
-        lay_out(broker, send, item.flag, item.body, &text, records)?;
+        if seen.half {
+            return Err(Refusal::MessageIllegal(
+                "the message is illegal: a batch holds a transactional one".to_owned(),
+            ));
+        }
+        let place = (&*send.topic.topic_name, send.queue_id);
+        let message = (item.flag, item.body, &*text);
+        lay_out(broker, send, place, message, records)?;
         if records.len() > BATCH_RECORDS_MAX {
             return Err(Refusal::MessageIllegal(format!(
                 "the batch is illegal: its messages take more than {BATCH_RECORDS_MAX} bytes in the log"
@@ -317,15 +372,18 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
             "the batch holds no message".to_owned(),
         ));
     }
-    Ok(waits)
+    Ok(LaidOut {
+        waits,
+        elsewhere: None,
+    })
 }
 
+/// Lays out one message, given as flag, body and properties, for a topic and queue.
 fn lay_out(
     broker: &Broker,
     send: &Send,
-    flag: i32,
-    body: &[u8],
-    text: &[u8],
+    (topic, queue_id): (&str, i32),
+    (flag, body, text): (i32, &[u8], &[u8]),
     records: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
     if body.len() > broker.config().max_message_size {
@@ -344,8 +402,8 @@ fn lay_out(
         0
     };
     let fields = RecordFields {
-        topic: &header.topic,
-        queue_id: send.queue_id,
+        topic,
+        queue_id,
         flag,
         sys_flag: (header.sys_flag & !sys_flag::TRANSACTION_MASK) | multi_tags,
         born_timestamp: header.born_timestamp,
@@ -378,6 +436,7 @@ struct Seen {
     unique_key: bool,
     does_not_wait: bool,
     strip: bool,
+    half: bool,
 }
 
 impl Seen {
@@ -405,9 +464,7 @@ impl Seen {
                 properties::TIMER_DELAY_SEC
                 | properties::TIMER_DELAY_MS
                 | properties::TIMER_DELIVER_MS => return not_yet("timer (TIMER_*)"),
-                properties::TRAN_MSG if value.eq_ignore_ascii_case("true") => {
-                    return not_yet("transactional (TRAN_MSG)");
-                }
+                properties::TRAN_MSG => seen.half = value.eq_ignore_ascii_case("true"),
                 _ => {}
             }
         }
@@ -419,20 +476,25 @@ impl Seen {
 fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responder) {
     let Stored {
         appended,
+        elsewhere,
         size,
         waits,
     } = stored;
-    broker.stats.stored(
-        &send.topic.topic_name,
-        appended.physical_offsets.len(),
-        size,
-    );
+    let topic = elsewhere
+        .as_ref()
+        .map_or(&send.topic.topic_name, |elsewhere| &elsewhere.topic);
+    broker
+        .stats
+        .stored(topic, appended.physical_offsets.len(), size);
     let mut success = responder.response(response::SUCCESS);
     success.ext.put("msgId", message_ids(broker, &appended));
     success.ext.put("queueId", send.queue_id.to_string());
     success
         .ext
         .put("queueOffset", appended.queue_offset.to_string());
+    if let Some(id) = elsewhere.and_then(|elsewhere| elsewhere.transaction_id) {
+        success.ext.put("transactionId", id);
+    }
     success
         .ext
         .put("MSG_REGION", broker.config().region_id.clone());
