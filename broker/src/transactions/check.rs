@@ -13,7 +13,7 @@ use sluice_protocol::topic::TRANS_HALF_TOPIC;
 use sluice_remoting::Connection;
 use sluice_store::{AppendError, Appended};
 
-use super::half::destination;
+use super::half::{after_checks, destination};
 use super::ledger::Half;
 use super::{GROUP, QUEUE, count, progress};
 use crate::Broker;
@@ -91,10 +91,11 @@ impl Broker {
         }
     }
 
-    /// Nobody to ask: no turn is lost, but what is older than messages are kept is given up.
+    /// Nobody to ask: no turn is lost, but what has waited longer than messages are kept is given
+    /// up. Java counts from when the producer, by its own clock, made the message.
     fn wait_for_producer(&self, offset: i64, half: &Half, now: i64) -> Result<(), AppendError> {
         let kept_ms = i64::try_from(self.store.config().file_reserved_time_ms).unwrap_or(i64::MAX);
-        if now.saturating_sub(half.born_ms) > kept_ms {
+        if now.saturating_sub(half.since_ms) > kept_ms {
             return self.give_up(offset, half);
         }
         Ok(())
@@ -126,7 +127,7 @@ impl Broker {
         Ok(Some(Question {
             half_offset: appended.queue_offset,
             to: to.clone(),
-            request: self.question(&record, place),
+            request: self.question(&record, half.checks + 1, place),
         }))
     }
 
@@ -194,7 +195,7 @@ impl Broker {
 
     /// CHECK_TRANSACTION_STATE (39): the message as its consumers would see it, at the place where
     /// its half message lies.
-    fn question(&self, half: &Record<'_>, place: (i64, i64)) -> RemotingCommand {
+    fn question(&self, half: &Record<'_>, checks: u32, place: (i64, i64)) -> RemotingCommand {
         let (topic, queue_id) = destination(half);
         let (queue_offset, physical_offset) = place;
         let fields = RecordFields {
@@ -208,7 +209,7 @@ impl Broker {
             reconsume_times: half.reconsume_times(),
             prepared_transaction_offset: 0,
             body: half.body(),
-            properties: half.properties(),
+            properties: &after_checks(half, checks),
         };
         let mut body = Vec::with_capacity(half.size() + 64);
         if fields.encode(&mut body).is_ok() {

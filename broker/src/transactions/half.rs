@@ -64,10 +64,19 @@ pub(super) fn remembered(half: &Record<'_>, config: &BrokerConfig) -> Half {
     Half {
         physical: half.physical_offset(),
         due_ms: half.store_timestamp().saturating_add(wait),
-        born_ms: half.born_timestamp(),
+        since_ms: half.store_timestamp(),
         checks,
         group: group(half).into(),
     }
+}
+
+/// The properties of a half message after so many checks.
+pub(super) fn after_checks(half: &Record<'_>, checks: u32) -> Vec<u8> {
+    let mut text = properties::without(half.properties(), &[CHECK_TIMES]);
+    if checks > 0 {
+        properties::put(&mut text, CHECK_TIMES, &checks.to_string());
+    }
+    text
 }
 
 impl Broker {
@@ -94,11 +103,7 @@ impl Broker {
         half: &Record<'_>,
         checks: u32,
     ) -> Result<Appended, AppendError> {
-        let mut text = properties::without(half.properties(), &[CHECK_TIMES]);
-        if checks > 0 {
-            properties::put(&mut text, CHECK_TIMES, &checks.to_string());
-        }
-        self.append_half(half, TRANS_HALF_TOPIC, &text)
+        self.append_half(half, TRANS_HALF_TOPIC, &after_checks(half, checks))
     }
 
     /// A half message nobody decided, among those for an operator to look at.

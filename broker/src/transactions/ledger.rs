@@ -14,8 +14,8 @@ pub(crate) struct Half {
     pub(crate) physical: i64,
     /// When it is to be checked next, Unix milliseconds.
     pub(crate) due_ms: i64,
-    /// When its producer made it, by the producer's clock.
-    pub(crate) born_ms: i64,
+    /// Since when it is known here, Unix milliseconds: being put again does not make it younger.
+    pub(crate) since_ms: i64,
     /// How often its producer has been asked.
     pub(crate) checks: u32,
     /// Whom to ask.
@@ -222,7 +222,7 @@ mod tests {
         Half {
             physical: 0,
             due_ms,
-            born_ms: 0,
+            since_ms: 0,
             checks: 0,
             group: "g".into(),
         }

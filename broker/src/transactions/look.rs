@@ -81,7 +81,7 @@ impl Broker {
             tags: text(properties::TAGS),
             keys: text(properties::KEYS),
             body_size: record.body().len(),
-            born_ms: half.born_ms,
+            born_ms: record.born_timestamp(),
             stored_ms: record.store_timestamp(),
             checks: half.checks,
             next_check_ms: half.due_ms,

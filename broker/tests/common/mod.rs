@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use sluice_broker::{Broker, BrokerConfig, RunningBroker};
 use sluice_protocol::body::{
     ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, LockBatchRequestBody, MessageModel,
-    MessageQueue, SubscriptionData,
+    MessageQueue, ProducerData, SubscriptionData,
 };
 use sluice_protocol::code::{request, response};
 use sluice_protocol::language::Language;
@@ -153,6 +153,20 @@ impl Asker {
             .with_body(fastjson::to_vec(&heartbeat).unwrap());
         command.language = language;
         assert_eq!(self.call(command).await.code, response::SUCCESS);
+    }
+
+    /// The connection becomes a producer of the group.
+    pub async fn produces(&self, client_id: &str, group: &str) {
+        let heartbeat = HeartbeatData {
+            client_id: client_id.to_owned(),
+            producer_data_set: vec![ProducerData {
+                group_name: group.to_owned(),
+            }],
+            ..HeartbeatData::default()
+        };
+        let body = fastjson::to_vec(&heartbeat).unwrap();
+        let answer = self.ask(request::HEART_BEAT, &[], body).await;
+        assert_eq!(answer.code, response::SUCCESS);
     }
 
     pub async fn reset(&self, timestamp: &str) -> RemotingCommand {
