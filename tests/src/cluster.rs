@@ -179,6 +179,11 @@ impl Broker {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where Sluice is administered.
+    pub fn http(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http_port)
+    }
+
     /// Administration of plugins, of Sluice.
     pub fn plugins(&self) -> Plugins {
         Plugins::at(self.http_port)

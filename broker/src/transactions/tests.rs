@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use sluice_protocol::message::{Record, RecordFields, properties};
 use sluice_protocol::topic::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC};
-use sluice_store::{Environment, SimulatedFiles, Store, TestClock};
+use sluice_store::{Environment, SimulatedFiles, Space, Store, TestClock};
 
 use super::ledger::Half;
 use super::{Decision, QUEUE, prepare};
@@ -333,4 +333,70 @@ fn each_transaction_is_decided_once_whatever_crashes() {
         let done = std::panic::catch_unwind(|| run(seed));
         assert!(done.is_ok(), "SLUICE_SEED={seed} replays it");
     }
+}
+
+/// Messages of another topic fill so many log files.
+fn fill(run: &Run, files: i64) {
+    let store = &run.broker.store;
+    let goal = store.log_bounds().1 + files * (1 << 14);
+    let host = run.broker.store_host();
+    while store.log_bounds().1 < goal {
+        let fields = RecordFields {
+            topic: "others",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: START,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &[b'x'; 1000],
+            properties: &[],
+        };
+        let mut bytes = Vec::new();
+        fields.encode(&mut bytes).unwrap();
+        store.append("others", 0, &mut bytes).unwrap();
+    }
+    store.flush_once();
+    store.dispatch_once();
+    store.flush_queues_once().unwrap();
+}
+
+#[test]
+fn a_full_disk_takes_no_undecided_transaction() {
+    let mut run = Run::new(1);
+    run.send();
+    run.broker.store.flush_once();
+    run.broker.store.dispatch_once();
+    fill(&run, 3);
+    // Above diskSpaceCleanForciblyRatio, below the level that refuses messages.
+    run.files.set_space(Space {
+        total: 100,
+        free: 13,
+    });
+    run.broker.check_transactions();
+    run.broker.store.clean_once();
+    assert_eq!(
+        run.broker.store.log_bounds().0,
+        0,
+        "an undecided one lies there"
+    );
+
+    run.clock.advance(run.broker.config().transaction_time_out);
+    run.broker.check_transactions();
+    run.broker.store.clean_once();
+    assert!(run.broker.store.log_bounds().0 > 0);
+    let undecided = run.broker.undecided(None, None, 9);
+    assert_eq!(undecided.len(), 1);
+    assert_eq!((&*undecided[0].id, undecided[0].checks), ("m0", 0));
+    let (_, bytes) = run.broker.undecided_by_id("m0").unwrap();
+    let half = Record::parse(&bytes).unwrap();
+    assert!(
+        run.broker
+            .decide(&half, Decision::Commit)
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(run.found()["m0"], Fate::Committed);
 }
