@@ -188,7 +188,7 @@ fn plugins_see_transactional_messages() {
         "sequence",
         TOPIC,
         "risk",
-        json!({"params": {"multiple-of": "2"}}),
+        json!({"params": {"above": "0", "multiple-of": "2"}}),
     );
     plugins.bind("redact", TOPIC, "masked", json!({}));
     let refused = producer.send("no sequence", "first=commit");
