@@ -97,6 +97,21 @@ async fn seen(asker: &Asker) -> Vec<String> {
         .collect()
 }
 
+async fn until_one_is_given_up(asker: &Asker) {
+    let fields = [("topic", TRANS_CHECK_MAX_TIME_TOPIC), ("queueId", "0")];
+    let patience = tokio::time::Instant::now() + WAKE_UP;
+    loop {
+        let answer = asker
+            .ask(request::GET_MAX_OFFSET, &fields, Vec::new())
+            .await;
+        if answer.ext.get("offset") == Some("1") {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < patience, "none is given up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn question(asked: &mut UnboundedReceiver<RemotingCommand>) -> RemotingCommand {
     loop {
         let question = tokio::time::timeout(WAKE_UP, asked.recv()).await;
@@ -228,18 +243,7 @@ async fn one_that_nobody_decides_is_given_up_after_the_last_check() {
     let place = send(&producer, "one", "").await;
     question(&mut asked).await;
     question(&mut asked).await;
-    let end_of = || async {
-        let fields = [("topic", TRANS_CHECK_MAX_TIME_TOPIC), ("queueId", "0")];
-        let answer = producer
-            .ask(request::GET_MAX_OFFSET, &fields, Vec::new())
-            .await;
-        answer.ext.get("offset").unwrap_or_default() == "1"
-    };
-    let patience = tokio::time::Instant::now() + WAKE_UP;
-    while !end_of().await {
-        assert!(tokio::time::Instant::now() < patience, "never given up");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_one_is_given_up(&producer).await;
     assert!(asked.try_recv().is_err(), "asked a third time");
     // The word that comes too late is ignored.
     assert_eq!(
@@ -280,5 +284,28 @@ async fn a_start_finds_what_awaits_a_decision() {
         response::SUCCESS
     );
     assert_eq!(until_seen(&producer, 1).await, ["committed"]);
+    served.broker.shutdown().await.unwrap();
+}
+
+/// One whose properties leave no room for the count of its checks does not hold up the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_can_not_be_put_again_is_given_up() {
+    let served = Served::start(|config| config.transaction_time_out = 1).await;
+    let (producer, mut asked) = served.client();
+    let mut pad = 32_700;
+    loop {
+        let more = format!("pad\u{1}{}\u{2}", "x".repeat(pad));
+        let text = properties("full", &more);
+        match producer.send(&text, b"full", false).await.code {
+            response::SUCCESS => break,
+            response::MESSAGE_ILLEGAL => pad -= 1,
+            other => panic!("code {other}"),
+        }
+    }
+    send(&producer, "other", "").await;
+    producer.produces("p@1", PRODUCERS).await;
+    let asked = question(&mut asked).await;
+    assert_eq!(asked.ext.get("msgId"), Some("other"));
+    until_one_is_given_up(&producer).await;
     served.broker.shutdown().await.unwrap();
 }

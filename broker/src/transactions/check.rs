@@ -75,16 +75,23 @@ impl Broker {
             .collect();
         alive.sort_by_key(|connection| connection.id());
         for (offset, half) in due {
-            let asked = match alive.len() {
+            let done = match alive.len() {
                 0 => self.wait_for_producer(offset, &half, now),
                 members => {
                     let to = &alive[offset as usize % members];
-                    self.check(offset, &half, to, now).map(|question| {
-                        questions.extend(question);
-                    })
+                    let asked = self.check(offset, &half, to, now);
+                    asked.map(|question| questions.extend(question))
                 }
             };
-            if let Err(error) = asked {
+            let done = match done {
+                // With the count of its checks its properties are too long: it must not hold up
+                // those behind it for ever.
+                Err(AppendError::Malformed(_) | AppendError::TooLarge { .. }) => {
+                    self.give_up(offset, &half)
+                }
+                done => done,
+            };
+            if let Err(error) = done {
                 tracing::warn!(%error, group, "a transaction can't be checked now");
                 return;
             }
