@@ -10,8 +10,8 @@ use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
     broker_admin, class_filters, consumer_offsets, end_transaction, group_admin, pull_message,
-    query_assignment, query_message, queue_locks, queue_offsets, reset_offset, send_message,
-    sessions, topic_admin,
+    query_assignment, query_message, queue_locks, queue_offsets, reset_offset, resume_check,
+    send_message, sessions, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -41,6 +41,7 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
             send_message::send_message
         }
         request::END_TRANSACTION => end_transaction::end_transaction,
+        request::RESUME_CHECK_HALF_MESSAGE => resume_check::resume_check_half_message,
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull_message::pull_message,
         request::REGISTER_MESSAGE_FILTER_CLASS => class_filters::register_message_filter_class,
 

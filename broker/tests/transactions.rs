@@ -251,6 +251,47 @@ async fn one_that_nobody_decides_is_given_up_after_the_last_check() {
         response::SUCCESS
     );
     assert!(seen(&producer).await.is_empty());
+
+    // An operator lets it be asked about once more.
+    let pull = [
+        ("consumerGroup", "operators"),
+        ("topic", TRANS_CHECK_MAX_TIME_TOPIC),
+        ("queueId", "0"),
+        ("queueOffset", "0"),
+        ("maxMsgNums", "1"),
+        ("sysFlag", "4"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "0"),
+        ("subscription", "*"),
+    ];
+    let given_up = producer.ask(request::PULL_MESSAGE, &pull, Vec::new()).await;
+    let given_up = view::records(&given_up.body).next().unwrap().unwrap();
+    let id = |physical_offset: i64| {
+        let store_host = given_up.store_host();
+        MessageId {
+            store_host,
+            physical_offset,
+        }
+        .to_string()
+    };
+    let (half, id) = (id(0), id(given_up.physical_offset()));
+    let resume = async |id: &str| {
+        let code = request::RESUME_CHECK_HALF_MESSAGE;
+        producer.ask(code, &[("msgId", id)], Vec::new()).await.code
+    };
+    let patient = b"transactionCheckMax=1000\n".to_vec();
+    let set = producer
+        .ask(request::UPDATE_BROKER_CONFIG, &[], patient)
+        .await;
+    assert_eq!(set.code, response::SUCCESS);
+    assert_eq!(resume(&id).await, response::SUCCESS);
+    let place = Place::asked(&question(&mut asked).await);
+    let from_check = [("fromTransactionCheck", "true")];
+    let answer = end(&producer, &place, COMMIT, &from_check).await;
+    assert_eq!(answer.0, response::SUCCESS);
+    assert_eq!(until_seen(&producer, 1).await, ["one"]);
+    assert_eq!(resume(&id).await, response::SYSTEM_ERROR);
+    assert_eq!(resume(&half).await, response::SYSTEM_ERROR);
     served.broker.shutdown().await.unwrap();
 }
 

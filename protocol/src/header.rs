@@ -206,6 +206,8 @@ headers! {
         commit_or_rollback: "commitOrRollback" ! i32, from_transaction_check: "fromTransactionCheck" ~ bool = false,
         msg_id: "msgId" ! ByteString, transaction_id: "transactionId" ? ByteString,
     }
+    /// RESUME_CHECK_HALF_MESSAGE (323).
+    ResumeCheckHalfMessageRequestHeader { topic: "topic" ? ByteString, msg_id: "msgId" ! ByteString }
     /// CHECK_TRANSACTION_STATE (39), to producers.
     CheckTransactionStateRequestHeader {
         topic: "topic" ? ByteString, tran_state_table_offset: "tranStateTableOffset" ! i64,

@@ -6,6 +6,7 @@ use sluice_protocol::message::{MessageId, Record, properties};
 use super::half::destination;
 use super::ledger::Half;
 use crate::Broker;
+use crate::error::Refusal;
 
 /// An undecided transaction.
 #[derive(Debug, Clone, Serialize)]
@@ -57,6 +58,32 @@ impl Broker {
             let seen = self.seen(&half, &wanted)?;
             Some((seen, self.store.record_at(half.physical)?))
         })
+    }
+
+    /// A transaction that was given up awaits a decision again, with all its checks, unless it does
+    /// already or was committed since.
+    ///
+    /// # Errors
+    /// It was committed; it could not be stored.
+    pub(crate) fn resume_check(&self, given_up: &Record<'_>) -> Result<(), Refusal> {
+        let id = given_up.property(properties::UNIQ_KEY).unwrap_or_default();
+        if self.undecided_by_id(id).is_some() {
+            return Ok(());
+        }
+        let same = |bytes: &bytes::Bytes| {
+            let record = Record::parse(bytes);
+            record.is_ok_and(|record| record.property(properties::UNIQ_KEY) == Some(id))
+        };
+        let (topic, _) = destination(given_up);
+        let stored = self.store.query_by_key(topic, id, 64, 0, i64::MAX);
+        if stored.records.iter().any(same) {
+            return Err(Refusal::System(format!(
+                "the transaction {id} was committed since"
+            )));
+        }
+        self.append_again(given_up, 0)?;
+        tracing::info!(id, topic, "an operator lets a transaction be checked again");
+        Ok(())
     }
 
     fn halves_of(&self, group: Option<&str>) -> Vec<Half> {

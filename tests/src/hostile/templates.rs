@@ -92,6 +92,11 @@ fn broker() -> Vec<RemotingCommand> {
         template(code::SEND_BATCH_MESSAGE, SEND_BATCH, batch_body()),
         template(code::SEND_MESSAGE_V2, SEND_HALF, "hello"),
         template(code::END_TRANSACTION, END, ""),
+        template(
+            code::RESUME_CHECK_HALF_MESSAGE,
+            "topic=TRANS_CHECK_MAX_TIME_TOPIC;msgId=7F00000100002A9F0000000000000000",
+            "",
+        ),
         template(code::PULL_MESSAGE, PULL, ""),
         template(code::PULL_MESSAGE, LONG_PULL, ""),
         template(code::LITE_PULL_MESSAGE, PULL, ""),

@@ -92,7 +92,7 @@ final class TransactionScenarios {
         }
         inbox.await("committed messages", Scene.WAKE, got -> got.size() >= committed.size());
         // Longer than the first check takes: what is decided is not asked about.
-        Thread.sleep(9_000);
+        Thread.sleep(7_500);
         Scene.sameBodies(committed, inbox.bodies());
         for (var message : inbox.all()) {
             Scene.same("topic", topic, message.getTopic());
