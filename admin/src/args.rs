@@ -1,6 +1,7 @@
-//! The options of `sluice plugin`.
+//! The options of `sluice plugin` and `sluice tx`.
 
 mod offline;
+mod transactions;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use clap::{Args, Subcommand};
 use sluice_plugins::Policy;
 
 pub use offline::{Bench, Build, Local, New, Source, Test};
+pub use transactions::{ListTx, OneTx, Tx, TxTask};
 
 /// Options of `sluice plugin`.
 #[derive(Debug, Args)]
@@ -77,7 +79,7 @@ pub struct Asked<T: Args> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Broker")]
 pub struct Broker {
-    /// Where its plugins are administered
+    /// Where it is administered (its httpAddress)
     #[arg(
         long = "broker",
         value_name = "URL",

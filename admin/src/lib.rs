@@ -1,4 +1,4 @@
-//! The command line of administration: `sluice plugin ...`.
+//! The command line of administration: `sluice plugin ...` and `sluice tx ...`.
 //!
 //! A plugin is made of a template, built and tried offline, in the host that a broker has, under its
 //! limits; then it is put and bound, watched, promoted or rolled back over the broker's HTTP side,
@@ -20,6 +20,7 @@ mod strategy;
 mod subject;
 mod table;
 mod test;
+mod transactions;
 mod trial;
 mod versions;
 mod watching;
@@ -30,7 +31,7 @@ use sluice_plugins::Compile;
 
 pub use error::AdminError;
 
-use args::{Plugin, Task};
+use args::{Plugin, Task, Tx, TxTask};
 
 /// How a command ended that did its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,4 +73,17 @@ pub fn plugin(
         Task::Logs(asked) => watching::logs(&asked, out)?,
     }
     Ok(Outcome::Well)
+}
+
+/// Carries out `sluice tx ...`.
+///
+/// # Errors
+/// What is wrong with the command; the broker's refusals in its own words.
+pub fn tx(tx: Tx, out: &mut dyn Write) -> Result<(), AdminError> {
+    match tx.task {
+        TxTask::List(asked) => asked.show(out, transactions::list),
+        TxTask::Show(asked) => asked.show(out, transactions::show),
+        TxTask::Commit(asked) => asked.show(out, transactions::commit),
+        TxTask::Rollback(asked) => asked.show(out, transactions::rollback),
+    }
 }

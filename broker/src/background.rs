@@ -1,5 +1,6 @@
 //! The closed set of the broker's background tasks: changes of topics, groups and request modes,
-//! registration, routes, consumer offsets, delayed messages, woken pulls, sampling, silent clients. The store has its own threads.
+//! registration, routes, consumer offsets, delayed messages, woken pulls, transactions, sampling,
+//! silent clients. The store has its own threads.
 //!
 //! A round that panics is logged and costs that round: the task goes on.
 
@@ -15,7 +16,7 @@ use crate::changes::Burst;
 use crate::delay_levels;
 use crate::handlers::{pull_message, sessions};
 use crate::long_poll::Woken;
-use crate::{Broker, BrokerError};
+use crate::{Broker, BrokerError, transactions};
 
 /// A client that has sent no heartbeat for this long is gone (`channelExpiredTimeout`).
 const CLIENT_SILENCE_MAX_MS: i64 = 120_000;
@@ -44,11 +45,24 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
         every(broker, "sampling", 1_000, |broker| async move {
             broker.stats.sample()
         }),
+        every(
+            broker,
+            "transactions",
+            transactions::ROUND_MS,
+            check_transactions,
+        ),
         every(broker, "state of plugins", 5_000, save_plugin_state),
         every(broker, "silent clients", 10_000, |broker| async move {
             drop_silent_clients(&broker)
         }),
     ]
+}
+
+async fn check_transactions(broker: Arc<Broker>) {
+    let checked = tokio::task::spawn_blocking(move || broker.check_transactions()).await;
+    if let Err(cause) = checked {
+        tracing::error!(%cause, "the check of transactions panicked");
+    }
 }
 
 async fn save_plugin_state(broker: Arc<Broker>) {

@@ -214,6 +214,16 @@ settings! {
     filter_server_nums: usize = "filterServerNums", 0;
     /// Where the administration of plugins is served over HTTP; empty: nowhere.
     http_address: Option<String> = "httpAddress", Some("127.0.0.1:10915".to_owned());
+    /// Transactional messages are refused.
+    reject_transaction_message: bool = "rejectTransactionMessage" [live], false;
+    /// Milliseconds until the producer of an undecided transactional message is asked about it.
+    transaction_time_out: i64 = "transactionTimeOut" [live] if NOT_NEGATIVE, 6000;
+    /// Milliseconds until it is asked again.
+    transaction_check_interval: i64 = "transactionCheckInterval" [live] if NOT_NEGATIVE, 30_000;
+    /// How often it is asked.
+    transaction_check_max: u32 = "transactionCheckMax" [live], 15;
+    /// Bytes of a record of decided transactions; it is written twice a second in any case.
+    transaction_op_msg_max_size: usize = "transactionOpMsgMaxSize" [live] if COUNT, 4096;
     /// Lite pull consumers are served.
     lite_pull_message_enable: bool = "litePullMessageEnable" [live], true;
     /// Pulls that find nothing wait as long as they ask to.

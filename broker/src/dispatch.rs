@@ -9,9 +9,9 @@ use sluice_remoting::{CloseReason, Connection, Handler, Responder};
 use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
-    administration, broker_admin, class_filters, consumer_offsets, group_admin, pull_message,
-    query_assignment, query_message, queue_locks, queue_offsets, reset_offset, send_back,
-    send_message, sessions, topic_admin,
+    administration, broker_admin, class_filters, consumer_offsets, end_transaction, group_admin,
+    pull_message, query_assignment, query_message, queue_locks, queue_offsets, reset_offset,
+    resume_check, send_back, send_message, sessions, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -41,6 +41,8 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
             send_message::send_message
         }
         request::CONSUMER_SEND_MSG_BACK => send_back::consumer_send_msg_back,
+        request::END_TRANSACTION => end_transaction::end_transaction,
+        request::RESUME_CHECK_HALF_MESSAGE => resume_check::resume_check_half_message,
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull_message::pull_message,
         request::REGISTER_MESSAGE_FILTER_CLASS => class_filters::register_message_filter_class,
 

@@ -91,6 +91,11 @@ pub enum Refusal {
         /// What the producer is told.
         reason: String,
     },
+    /// A decision on a transaction that is no longer its producer's to make unasked.
+    #[error(
+        "the transaction's CHECK_IMMUNITY_TIME_IN_SECONDS is over, its producer is asked instead"
+    )]
+    TooLateToDecide,
     /// Too much of the same is under way; the text names it.
     #[error("{0}")]
     Busy(String),
@@ -127,6 +132,7 @@ impl Refusal {
             Refusal::Header(_) | Refusal::Body(_) | Refusal::System(_) | Refusal::Unsettled(_) => {
                 response::SYSTEM_ERROR
             }
+            Refusal::TooLateToDecide => response::ILLEGAL_OPERATION,
             Refusal::Busy(_) => response::SYSTEM_BUSY,
             Refusal::Rejected { code, .. } => *code,
             Refusal::InvalidParameter(_) => response::INVALID_PARAMETER,

@@ -1,4 +1,4 @@
-//! The HTTP side: administration of plugins, and metrics.
+//! The HTTP side: administration of plugins and transactions, and metrics.
 //!
 //! Open to this machine alone by default (`httpAddress`). Who comes from elsewhere, if it listens
 //! there, must show the token that lies in the broker's `plugins/token`.
@@ -6,6 +6,7 @@
 mod guard;
 mod metrics;
 mod plugins;
+mod transactions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +14,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::Broker;
 use crate::error::BrokerError;
+
+/// A path, and what may be done there.
+type Route = (&'static str, fn() -> MethodRouter<Arc<Broker>>);
 
 const METRICS: &str = "/metrics";
 /// Where [`OPENAPI`] is served.
@@ -36,6 +40,7 @@ pub(crate) fn routes(broker: &Arc<Broker>) -> Result<Router, BrokerError> {
     let guard = guard::Guard::load(broker)?;
     Ok(Router::new()
         .merge(plugins::routes())
+        .merge(transactions::routes())
         .route(METRICS, get(metrics::metrics))
         .route(DESCRIPTION, get(description))
         .with_state(broker.clone())
@@ -117,8 +122,9 @@ mod tests {
         let described: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let described = described["paths"].as_object().unwrap().keys();
         let described: BTreeSet<&str> = described.map(String::as_str).collect();
-        let served = plugins::ROUTES.map(|(path, _)| path);
-        let served: BTreeSet<&str> = served.into_iter().chain([METRICS, DESCRIPTION]).collect();
+        let served = plugins::ROUTES.into_iter().chain(transactions::ROUTES);
+        let served = served.map(|(path, _)| path);
+        let served: BTreeSet<&str> = served.chain([METRICS, DESCRIPTION]).collect();
         assert_eq!(described, served);
     }
 }

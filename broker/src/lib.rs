@@ -34,6 +34,7 @@ pub mod start;
 pub mod stats;
 mod topic_attributes;
 pub mod topics;
+mod transactions;
 mod unique_id;
 
 use std::net::SocketAddr;
@@ -71,6 +72,7 @@ use crate::request_modes::RequestModes;
 use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::topics::Topics;
+use crate::transactions::Transactions;
 use crate::unique_id::UniqueIds;
 
 /// Everything a handler needs.
@@ -94,6 +96,7 @@ pub struct Broker {
     pub(crate) expressions: Expressions,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) delay_levels: DelayLevels,
+    pub(crate) transactions: Transactions,
     pub(crate) changes: Arc<Changes>,
     pub(crate) registration: Registration,
     pub(crate) routes: Routes,

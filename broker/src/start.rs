@@ -30,6 +30,7 @@ use crate::request_modes::RequestModes;
 use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::topics::Topics;
+use crate::transactions::Transactions;
 use crate::unique_id::UniqueIds;
 use crate::{Broker, BrokerConfig, BrokerError, background};
 
@@ -88,9 +89,10 @@ impl Broker {
         let options = config.server();
         let (broker, woken) =
             Broker::assemble(config, config_file, store, address.port(), compile)?;
-        broker
-            .store
-            .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
+        let watching = broker.clone();
+        tokio::task::spawn_blocking(move || watching.watch_arrivals())
+            .await
+            .map_err(|error| BrokerError::Config(format!("reading queues failed: {error}")))?;
         broker.store.start();
         broker.find_delivered()?;
         broker.save_all()?;
@@ -109,7 +111,14 @@ impl Broker {
         })
     }
 
-    fn assemble(
+    /// Catches up with what arrived before, and hears of what arrives from now on. Reads a disk.
+    pub(crate) fn watch_arrivals(self: &Arc<Self>) {
+        self.restore_transactions();
+        self.store
+            .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(self))));
+    }
+
+    pub(crate) fn assemble(
         config: BrokerConfig,
         config_file: Option<PathBuf>,
         store: Arc<Store>,
@@ -162,6 +171,7 @@ impl Broker {
             expressions: Expressions::default(),
             dead_letters: DeadLetters::default(),
             delay_levels,
+            transactions: Transactions::default(),
             changes: Changes::new(),
             registration,
             routes: Routes::default(),
@@ -217,6 +227,7 @@ impl RunningBroker {
         }
         tasks.iter().for_each(JoinHandle::abort);
         let closed = tokio::task::spawn_blocking(move || {
+            broker.save_transactions();
             let results = [
                 broker.topics.save(),
                 broker.groups.save(),
@@ -277,7 +288,7 @@ async fn listen_on_fast_port(broker: &Arc<Broker>, address: SocketAddr) -> Optio
     }
 }
 
-/// Tells parked pulls of messages, on the store's dispatch thread.
+/// Tells parked pulls of messages, and transactions of half messages, on the store's dispatch thread.
 struct Arrivals(Weak<Broker>);
 
 impl ArrivalListener for Arrivals {
@@ -286,6 +297,7 @@ impl ArrivalListener for Arrivals {
             if arrival.topic == SCHEDULE_TOPIC {
                 broker.delay_levels.arrived(arrival.tags_code);
             }
+            broker.note_half(arrival);
             broker.long_poll.arrived(
                 arrival.topic,
                 arrival.queue_id,

@@ -41,7 +41,10 @@ async fn each_path_allows_the_methods_that_are_described() {
                 .filter(|key| *key != "parameters")
                 .collect();
             // No path takes PATCH: the refusal names what it takes.
-            let (head, _) = ask(&address, &format!("PATCH {}", path.replace("{name}", "x")));
+            let (head, _) = ask(
+                &address,
+                &format!("PATCH {}", path.replace("{name}", "x").replace("{id}", "x")),
+            );
             let allowed = head.lines().find_map(|line| line.strip_prefix("allow: "));
             let allowed = allowed.unwrap_or_else(|| panic!("{path}: {head}"));
             // Whoever may GET may ask for the head alone.
@@ -65,6 +68,9 @@ async fn refusals_have_the_statuses_that_are_described() {
             (404, format!("POST /v1/bindings/unbind\n{key}")),
             (404, format!("POST /v1/bindings/rollback\n{key}")),
             (404, "GET /v1/bindings/logs?plugin=x&topic=T".to_owned()),
+            (404, "GET /v1/transactions/x".to_owned()),
+            (404, "POST /v1/transactions/x/commit".to_owned()),
+            (404, "POST /v1/transactions/x/rollback".to_owned()),
             (400, "PUT /v1/plugins/x\nno module".to_owned()),
             (400, "PUT /v1/plugins/9\nno module".to_owned()),
         ];

@@ -205,6 +205,22 @@ headers! {
     }
     /// GET_CONSUMER_LIST_BY_GROUP (38).
     GetConsumerListByGroupRequestHeader { consumer_group: "consumerGroup" ! ByteString }
+    /// END_TRANSACTION (37): 8 commits, 12 rolls back, 0 says that it is not known yet.
+    EndTransactionRequestHeader {
+        topic: "topic" ? ByteString, producer_group: "producerGroup" ! ByteString,
+        tran_state_table_offset: "tranStateTableOffset" ! i64, commit_log_offset: "commitLogOffset" ! i64,
+        commit_or_rollback: "commitOrRollback" ! i32, from_transaction_check: "fromTransactionCheck" ~ bool = false,
+        msg_id: "msgId" ! ByteString, transaction_id: "transactionId" ? ByteString,
+    }
+    /// RESUME_CHECK_HALF_MESSAGE (323).
+    ResumeCheckHalfMessageRequestHeader { topic: "topic" ? ByteString, msg_id: "msgId" ! ByteString }
+    /// CHECK_TRANSACTION_STATE (39), to producers.
+    CheckTransactionStateRequestHeader {
+        topic: "topic" ? ByteString, tran_state_table_offset: "tranStateTableOffset" ! i64,
+        commit_log_offset: "commitLogOffset" ! i64, msg_id: "msgId" ? ByteString,
+        transaction_id: "transactionId" ? ByteString, offset_msg_id: "offsetMsgId" ? ByteString,
+        broker_name: "bname" ? ByteString,
+    }
     /// NOTIFY_CONSUMER_IDS_CHANGED (40).
     NotifyConsumerIdsChangedRequestHeader { consumer_group: "consumerGroup" ! ByteString }
     /// UPDATE_AND_CREATE_TOPIC (17).

@@ -35,6 +35,8 @@ pub enum Command {
     Recv(Recv),
     /// Make, test, upload and watch plugins
     Plugin(sluice_admin::args::Plugin),
+    /// Show and decide transactions whose producers have not decided
+    Tx(sluice_admin::args::Tx),
     /// Check, dump or repair the store directory of a broker that is not running
     Store(Store),
 }

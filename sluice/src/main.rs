@@ -6,6 +6,7 @@ mod plugin;
 mod plugin_compile;
 mod run;
 mod store;
+mod tx;
 
 use std::process::ExitCode;
 
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     run::raise_open_file_limit();
     run::log_to_stderr(match args.command {
         // What a plugin does wrong is in the answer.
-        args::Command::Plugin(_) => "off",
+        args::Command::Plugin(_) | args::Command::Tx(_) => "off",
         _ => "info",
     });
     let runtime = match tokio::runtime::Builder::new_multi_thread()

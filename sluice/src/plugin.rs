@@ -24,11 +24,17 @@ impl std::error::Error for Wrong {}
 /// Carries out `sluice plugin ...`.
 pub fn run(plugin: Plugin) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match sluice_admin::plugin(plugin, plugin_compile::in_child(), &mut out) {
-        Ok(Outcome::Well) => Ok(()),
-        Ok(Outcome::Wrong) => Err(Wrong.into()),
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(AdminError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(error.into()),
+    let done = sluice_admin::plugin(plugin, plugin_compile::in_child(), &mut out);
+    match unless_nobody_reads(done, Outcome::Well)? {
+        Outcome::Well => Ok(()),
+        Outcome::Wrong => Err(Wrong.into()),
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+pub fn unless_nobody_reads<T>(done: Result<T, AdminError>, well: T) -> Result<T> {
+    match done {
+        Err(AdminError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(well),
+        done => Ok(done?),
     }
 }

@@ -74,6 +74,12 @@ impl Store {
         }
     }
 
+    /// Keeps the log from a physical offset on, however old it is and however full the disk, until
+    /// told otherwise; `i64::MAX`, as at the start, keeps nothing.
+    pub fn keep_from(&self, physical_offset: i64) {
+        self.kept_from.store(physical_offset, Ordering::Relaxed);
+    }
+
     /// Deletes commit log files past their time now, whatever the hour.
     pub fn delete_expired_files(&self) {
         self.delete_files(false);
@@ -94,7 +100,9 @@ impl Store {
             let mut behind = segments[1..].iter();
             let mut next = || behind.find_map(|segment| self.log.first_time(segment));
             let mut expired = || next().is_some_and(|time| time < horizon);
-            if end > dispatched || !(forced || expired()) {
+            if end > dispatched.min(self.kept_from.load(Ordering::Relaxed))
+                || !(forced || expired())
+            {
                 break;
             }
             let start = first.start;

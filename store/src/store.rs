@@ -130,6 +130,8 @@ pub struct Store {
     pub(crate) index: Mutex<Index>,
     pub(crate) append_state: Mutex<AppendState>,
     pub(crate) dispatched: AtomicI64,
+    /// Retention stops before this physical offset.
+    pub(crate) kept_from: AtomicI64,
     pub(crate) last_dispatched_time: AtomicI64,
     pub(crate) dispatching: Mutex<()>,
     pub(crate) waiters: Mutex<VecDeque<Waiter>>,
@@ -234,6 +236,7 @@ impl Store {
             index: Mutex::new(index),
             append_state: Mutex::default(),
             dispatched: AtomicI64::new(0),
+            kept_from: AtomicI64::new(i64::MAX),
             last_dispatched_time: AtomicI64::new(0),
             dispatching: Mutex::new(()),
             waiters: Mutex::default(),
@@ -786,6 +789,11 @@ impl Store {
         queues.iter().try_for_each(|queue| queue.flush())?;
         self.index.lock().flush()?;
         Ok(queues.len() as i64)
+    }
+
+    /// Lowest physical offset kept, and the log's end.
+    pub fn log_bounds(&self) -> (i64, i64) {
+        (self.log.min(), self.log.written())
     }
 
     /// State of the store now.

@@ -38,6 +38,7 @@ var scenarios = []scenario{
 	{"go_unicode", unicode},
 	{"go_big_body", bigBody},
 	{"go_offsets_restart", offsetsRestart},
+	{"go_transaction", transaction},
 }
 
 func main() {

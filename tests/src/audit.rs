@@ -22,9 +22,19 @@ pub struct AuditProducer {
 impl AuditProducer {
     /// Starts sending ids `<prefix>-0...` to `topic`, and returns after the first acknowledgement.
     pub fn start(namesrv: &str, topic: &str, prefix: &str, dir: &Path) -> Self {
+        Self::program("sluice.interop.AuditProducer", namesrv, topic, prefix, dir)
+    }
+
+    /// The same with transactions: ids are committed or rolled back by their number, see
+    /// `TransactionAuditProducer.java`.
+    pub fn transactional(namesrv: &str, topic: &str, prefix: &str, dir: &Path) -> Self {
+        let program = "sluice.interop.TransactionAuditProducer";
+        Self::program(program, namesrv, topic, prefix, dir)
+    }
+
+    fn program(program: &str, namesrv: &str, topic: &str, prefix: &str, dir: &Path) -> Self {
         let acked = dir.join(format!("{prefix}.acked"));
-        let mut command =
-            JavaPeer::client(SERVER_VERSION).program("sluice.interop.AuditProducer", dir);
+        let mut command = JavaPeer::client(SERVER_VERSION).program(program, dir);
         command.args([namesrv, topic]).arg(&acked).arg(prefix);
         let mut running = Running::start(&format!("producer-{prefix}"), dir, &mut command);
         running.wait_for("READY", START);
@@ -34,6 +44,11 @@ impl AuditProducer {
     /// How many were acknowledged so far.
     pub fn count(&self) -> usize {
         lines(&self.acked).len()
+    }
+
+    /// Every id acknowledged so far.
+    pub fn acked(&self) -> HashSet<String> {
+        lines(&self.acked).into_iter().collect()
     }
 
     /// Waits until `more` further ids have been acknowledged.

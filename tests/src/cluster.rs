@@ -164,6 +164,7 @@ impl Broker {
             "httpAddress=127.0.0.1:{http}\nbrokerName=broker-a\nbrokerClusterName=DefaultCluster\nbrokerId=0\nlistenPort={port}\nhaListenPort={ha}\n\
              brokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nautoCreateTopicEnable=true\nmappedFileSizeCommitLog=67108864\n\
              waitTimeMillsInSendQueue=5000\nenablePropertyFilter=true\n\
+             transactionOpBatchInterval=1000\ntransactionCheckInterval=5000\ntransactionCheckMax=3\n\
              storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n{more}",
             more = self.more,
             port = self.port,
@@ -176,6 +177,11 @@ impl Broker {
     /// `host:port` for clients.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where Sluice is administered.
+    pub fn http(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http_port)
     }
 
     /// Administration of plugins, of Sluice.

@@ -19,7 +19,7 @@ use crate::Broker;
 use crate::deferral::{self, Deferred};
 use crate::error::Refusal;
 use crate::send_hooks::{self, Incoming};
-use crate::{retries, topics};
+use crate::{retries, topics, transactions};
 
 /// The send hooks that a message has passed.
 type Hooks = Vec<Arc<Bound>>;
@@ -215,6 +215,7 @@ const BATCH_RECORDS_MAX: usize = 32 << 20;
 /// A message in the log.
 struct Stored {
     appended: Appended,
+    elsewhere: Option<Elsewhere>,
     /// Bytes of its records.
     size: usize,
     /// Its producer waits for durability.
@@ -246,24 +247,47 @@ fn lay_out_and_append(
     } else {
         lay_out_one(broker, send, records)
     }?;
-    let place = laid_out.deferred.as_ref();
-    let (topic, queue_id) = place.map_or((&*send.topic.topic_name, send.queue_id), |place| {
-        (&*place.topic, place.queue_id)
-    });
+    let (topic, queue_id) = laid_out.place(send);
     let appended = broker.store.append(topic, queue_id, records)?;
     Ok(Stored {
         appended,
         size: records.len(),
         waits: laid_out.waits,
+        elsewhere: laid_out.elsewhere,
     })
 }
 
-/// How a message was laid out.
+/// Records ready to be appended.
 struct LaidOut {
-    /// Its producer waits for durability.
     waits: bool,
-    /// Where it waits for its time, if it does.
-    deferred: Option<Deferred>,
+    /// Where they go for now, if not where they were sent to.
+    elsewhere: Option<Elsewhere>,
+}
+
+struct Elsewhere {
+    topic: String,
+    queue_id: i32,
+    /// Of a half message.
+    transaction_id: Option<String>,
+}
+
+impl From<Deferred> for Elsewhere {
+    fn from(deferred: Deferred) -> Elsewhere {
+        Elsewhere {
+            topic: deferred.topic,
+            queue_id: deferred.queue_id,
+            transaction_id: None,
+        }
+    }
+}
+
+impl LaidOut {
+    fn place<'a>(&'a self, send: &'a Send) -> (&'a str, i32) {
+        match &self.elsewhere {
+            Some(elsewhere) => (&elsewhere.topic, elsewhere.queue_id),
+            None => (&send.topic.topic_name, send.queue_id),
+        }
+    }
 }
 
 fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<LaidOut, Refusal> {
@@ -283,21 +307,29 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
         properties::CLUSTER,
         &broker.config().broker_cluster_name,
     );
-    let topic = &send.topic.topic_name;
-    let deferred = match seen.delayed {
-        true => deferral::defer(broker, topic, send.queue_id, &mut text)?,
-        false => None,
-    };
-    let place = deferred
-        .as_ref()
-        .map_or((&**topic, send.queue_id), |place| {
-            (&*place.topic, place.queue_id)
-        });
-    let message = (send.header.flag, &*send.body, &*text);
-    lay_out(broker, send, place, message, records)?;
-    Ok(LaidOut {
+    let mut laid_out = LaidOut {
         waits: !seen.does_not_wait,
-        deferred,
+        elsewhere: None,
+    };
+    if seen.half {
+        laid_out.elsewhere = Some(as_half(broker, send, &mut text)?);
+    } else if seen.delayed {
+        let topic = &send.topic.topic_name;
+        let deferred = deferral::defer(broker, topic, send.queue_id, &mut text)?;
+        laid_out.elsewhere = deferred.map(Elsewhere::from);
+    }
+    let message = (send.header.flag, &*send.body, &*text);
+    lay_out(broker, send, laid_out.place(send), message, records)?;
+    Ok(laid_out)
+}
+
+fn as_half(broker: &Broker, send: &Send, text: &mut Vec<u8>) -> Result<Elsewhere, Refusal> {
+    broker.check_half()?;
+    transactions::prepare(text, &send.topic.topic_name, send.queue_id);
+    Ok(Elsewhere {
+        topic: topic::TRANS_HALF_TOPIC.to_owned(),
+        queue_id: transactions::QUEUE,
+        transaction_id: properties::find(text, properties::UNIQ_KEY).map(str::to_owned),
     })
 }
 
@@ -314,6 +346,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     // Properties of the whole batch belong to each message, but for the joined unique keys.
     let whole = send.header.properties.as_bytes();
     let of_all = Seen::in_properties(whole)?;
+    refuse_in_batch(&of_all)?;
     let mut waits = !of_all.does_not_wait;
     let mut common = properties::without(
         whole,
@@ -328,11 +361,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     for item in batch::iter(&send.body) {
         let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
         let seen = Seen::in_properties(item.properties)?;
-        if seen.delayed || of_all.delayed {
-            return Err(Refusal::MessageIllegal(
-                "messages of a batch can't be delayed (DELAY)".to_owned(),
-            ));
-        }
+        refuse_in_batch(&seen)?;
         waits &= !seen.does_not_wait;
         text.clear();
         text.extend_from_slice(item.properties);
@@ -341,7 +370,8 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
         }
         text.extend_from_slice(&common);
         let place = (&*send.topic.topic_name, send.queue_id);
-        lay_out(broker, send, place, (item.flag, item.body, &text), records)?;
+        let message = (item.flag, item.body, &*text);
+        lay_out(broker, send, place, message, records)?;
         if records.len() > BATCH_RECORDS_MAX {
             return Err(Refusal::MessageIllegal(format!(
                 "the batch is illegal: its messages take more than {BATCH_RECORDS_MAX} bytes in the log"
@@ -355,11 +385,25 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     }
     Ok(LaidOut {
         waits,
-        deferred: None,
+        elsewhere: None,
     })
 }
 
-/// Lays one message out, of flag, body and properties.
+/// What a batch or one of its messages can't ask for.
+fn refuse_in_batch(seen: &Seen) -> Result<(), Refusal> {
+    let illegal = |what: &str| {
+        Err(Refusal::MessageIllegal(format!(
+            "the message is illegal: one of a batch is {what}"
+        )))
+    };
+    match seen {
+        Seen { half: true, .. } => illegal("transactional"),
+        Seen { delayed: true, .. } => illegal("delayed (DELAY)"),
+        _ => Ok(()),
+    }
+}
+
+/// Lays out one message, given as flag, body and properties, for a topic and queue.
 fn lay_out(
     broker: &Broker,
     send: &Send,
@@ -418,6 +462,7 @@ struct Seen {
     does_not_wait: bool,
     delayed: bool,
     strip: bool,
+    half: bool,
 }
 
 impl Seen {
@@ -445,9 +490,7 @@ impl Seen {
                 properties::TIMER_DELAY_SEC
                 | properties::TIMER_DELAY_MS
                 | properties::TIMER_DELIVER_MS => return not_yet("timer (TIMER_*)"),
-                properties::TRAN_MSG if value.eq_ignore_ascii_case("true") => {
-                    return not_yet("transactional (TRAN_MSG)");
-                }
+                properties::TRAN_MSG => seen.half = value.eq_ignore_ascii_case("true"),
                 _ => {}
             }
         }
@@ -459,20 +502,25 @@ impl Seen {
 fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responder) {
     let Stored {
         appended,
+        elsewhere,
         size,
         waits,
     } = stored;
-    broker.stats.stored(
-        &send.topic.topic_name,
-        appended.physical_offsets.len(),
-        size,
-    );
+    let topic = elsewhere
+        .as_ref()
+        .map_or(&send.topic.topic_name, |elsewhere| &elsewhere.topic);
+    broker
+        .stats
+        .stored(topic, appended.physical_offsets.len(), size);
     let mut success = responder.response(response::SUCCESS);
     success.ext.put("msgId", message_ids(broker, &appended));
     success.ext.put("queueId", send.queue_id.to_string());
     success
         .ext
         .put("queueOffset", appended.queue_offset.to_string());
+    if let Some(id) = elsewhere.and_then(|elsewhere| elsewhere.transaction_id) {
+        success.ext.put("transactionId", id);
+    }
     success
         .ext
         .put("MSG_REGION", broker.config().region_id.clone());

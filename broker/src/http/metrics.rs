@@ -1,7 +1,8 @@
-//! What plugins do, in the Prometheus text format.
+//! What plugins and transactions do, in the Prometheus text format.
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::http::header;
@@ -106,8 +107,54 @@ pub(super) async fn metrics(State(broker): State<Arc<Broker>>) -> impl IntoRespo
     }
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        text(&all),
+        text(&all) + &transactions(&broker),
     )
+}
+
+fn transactions(broker: &Broker) -> String {
+    let counts = &broker.transactions.counts;
+    let undecided = AtomicU64::new(broker.transactions.undecided() as u64);
+    let metrics = [
+        (
+            "undecided",
+            "gauge",
+            "Half messages that await a decision.",
+            &undecided,
+        ),
+        (
+            "committed_total",
+            "counter",
+            "Transactions committed.",
+            &counts.committed,
+        ),
+        (
+            "rolled_back_total",
+            "counter",
+            "Transactions rolled back.",
+            &counts.rolled_back,
+        ),
+        (
+            "checks_total",
+            "counter",
+            "Questions to producers.",
+            &counts.checks,
+        ),
+        (
+            "given_up_total",
+            "counter",
+            "Transactions that nobody decided.",
+            &counts.given_up,
+        ),
+    ];
+    let mut out = String::new();
+    for (name, kind, help, value) in metrics {
+        let value = value.load(Ordering::Relaxed);
+        let _ = writeln!(
+            out,
+            "# HELP sluice_transactions_{name} {help}\n# TYPE sluice_transactions_{name} {kind}\nsluice_transactions_{name} {value}"
+        );
+    }
+    out
 }
 
 /// Writing to a String can't fail.

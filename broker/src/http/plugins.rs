@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use sluice_plugins::filter::Explanation;
@@ -17,6 +17,7 @@ use sluice_plugins::{
 };
 use sluice_protocol::message::{MessageId, Record};
 
+use super::Route;
 use crate::Broker;
 
 /// Largest upload, bytes.
@@ -26,9 +27,6 @@ const EXPLAINED_MAX: usize = 100;
 
 type Broke = State<Arc<Broker>>;
 type Answer<T> = Result<Json<T>, Refused>;
-
-/// A path, and what may be done there.
-type Route = (&'static str, fn() -> MethodRouter<Arc<Broker>>);
 
 pub(super) const ROUTES: [Route; 12] = [
     ("/v1/plugins", || get(list)),
@@ -55,7 +53,7 @@ pub(super) fn routes() -> Router<Arc<Broker>> {
 }
 
 /// A request that is not carried out.
-struct Refused(StatusCode, String);
+pub(super) struct Refused(pub(super) StatusCode, pub(super) String);
 
 impl From<PluginError> for Refused {
     fn from(error: PluginError) -> Self {

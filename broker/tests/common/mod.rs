@@ -8,12 +8,13 @@ use parking_lot::Mutex;
 use sluice_broker::{Broker, BrokerConfig, RunningBroker};
 use sluice_protocol::body::{
     ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, LockBatchRequestBody, MessageModel,
-    MessageQueue, SubscriptionData,
+    MessageQueue, ProducerData, SubscriptionData,
 };
 use sluice_protocol::code::{request, response};
 use sluice_protocol::language::Language;
 use sluice_protocol::{RemotingCommand, fastjson};
 use sluice_remoting::{Client, ClientOptions, Connection, Handler, Responder};
+use sluice_store::Environment;
 use tokio::sync::mpsc;
 
 const HOLD_MS: &str = "15000";
@@ -32,6 +33,13 @@ pub struct Served {
 
 impl Served {
     pub async fn start(change: impl FnOnce(&mut BrokerConfig)) -> Served {
+        Served::start_in(Environment::system(), change).await
+    }
+
+    pub async fn start_in(
+        environment: Environment,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Served {
         let directory = tempfile::tempdir().unwrap();
         let mut config = BrokerConfig {
             broker_name: "b".to_owned(),
@@ -47,7 +55,8 @@ impl Served {
             ..BrokerConfig::default()
         };
         change(&mut config);
-        let broker = Broker::start(config, None, no_compiler()).await.unwrap();
+        let started = Broker::start_in(environment, config, None, no_compiler()).await;
+        let broker = started.unwrap();
         Served { broker, directory }
     }
 
@@ -153,6 +162,20 @@ impl Asker {
             .with_body(fastjson::to_vec(&heartbeat).unwrap());
         command.language = language;
         assert_eq!(self.call(command).await.code, response::SUCCESS);
+    }
+
+    /// The connection becomes a producer of the group.
+    pub async fn produces(&self, client_id: &str, group: &str) {
+        let heartbeat = HeartbeatData {
+            client_id: client_id.to_owned(),
+            producer_data_set: vec![ProducerData {
+                group_name: group.to_owned(),
+            }],
+            ..HeartbeatData::default()
+        };
+        let body = fastjson::to_vec(&heartbeat).unwrap();
+        let answer = self.ask(request::HEART_BEAT, &[], body).await;
+        assert_eq!(answer.code, response::SUCCESS);
     }
 
     pub async fn reset(&self, timestamp: &str) -> RemotingCommand {

@@ -41,6 +41,9 @@ pub const COMPRESSED: &[u8] = b"\x78\xda\x63\x60\x60\xb0\xa8\x56\x4a\xce\x2f\xcd
 
 const SEND: &str = "producerGroup=pg;topic=orders;defaultTopic=TBW102;defaultTopicQueueNums=4;queueId=0;sysFlag=0;bornTimestamp=1700000000000;flag=7;properties=TAGS\u{1}TagA\u{2}KEYS\u{1}k1\u{2};reconsumeTimes=0;unitMode=false;batch=false";
 const SEND_V2: &str = "a=pg;b=orders;c=TBW102;d=4;e=0;f=0;g=1700000000000;h=7;i=TAGS\u{1}TagA\u{2};j=0;k=false;l=16;m=false";
+const SEND_HALF: &str = "a=pg;b=orders;c=TBW102;d=4;e=0;f=4;g=1700000000000;h=0;i=TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pg\u{2}UNIQ_KEY\u{1}u1\u{2};j=0;k=false;m=false";
+/// Of no half message that is there: where one would lie depends on what came before.
+const END: &str = "topic=orders;producerGroup=pg;tranStateTableOffset=0;commitLogOffset=0;commitOrRollback=8;fromTransactionCheck=false;msgId=u1;transactionId=u1;bname=broker-a";
 const SEND_BATCH: &str =
     "a=pg;b=orders;c=TBW102;d=4;e=0;f=0;g=1700000000000;h=0;i=;j=0;k=false;m=true";
 /// Finds messages.
@@ -87,6 +90,13 @@ fn broker() -> Vec<RemotingCommand> {
         template(code::SEND_MESSAGE, SEND, "hello"),
         template(code::SEND_MESSAGE_V2, SEND_V2, "hello"),
         template(code::SEND_BATCH_MESSAGE, SEND_BATCH, batch_body()),
+        template(code::SEND_MESSAGE_V2, SEND_HALF, "hello"),
+        template(code::END_TRANSACTION, END, ""),
+        template(
+            code::RESUME_CHECK_HALF_MESSAGE,
+            "topic=TRANS_CHECK_MAX_TIME_TOPIC;msgId=7F00000100002A9F0000000000000000",
+            "",
+        ),
         template(code::PULL_MESSAGE, PULL, ""),
         template(code::PULL_MESSAGE, LONG_PULL, ""),
         template(code::LITE_PULL_MESSAGE, PULL, ""),

@@ -45,6 +45,7 @@ public final class Scenarios {
         OffsetScenarios.register(all);
         QueryScenarios.register(all);
         AdminScenarios.register(all);
+        TransactionScenarios.register(all);
         return all;
     }
 

@@ -8,8 +8,12 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * A plain program of a stock client, driven line by line.
@@ -18,7 +22,9 @@ import org.apache.rocketmq.common.message.Message;
  * each message until its input ends; {@code class:<file>} in the place of SQL is a class filter's source. {@code STARTED}, or {@code REFUSED <code> <text>} when it can't start.
  * {@code -Dtrial.instance=NAME} names the client and leaves its queues to the broker.
  * {@code produce <namesrv> <topic>} sends each line of its input, {@code body[TAB name=value]...}, and prints
- * {@code SENT <topic>} or {@code REFUSED <code> <text>}.
+ * {@code SENT <topic>} or {@code REFUSED <code> <text>}. {@code transact <namesrv> <topic> <group>} does the same in
+ * transactions: the property {@code first} says what becomes of a message at once, {@code asked} when the broker asks
+ * (then {@code ASKED <body>} is printed): {@code commit} or {@code rollback}, anything else leaves it open.
  */
 public final class Trial {
     private Trial() {}
@@ -26,7 +32,12 @@ public final class Trial {
     public static void main(String[] args) throws Exception {
         switch (args[0]) {
             case "consume" -> consume(List.of(args).subList(1, args.length));
-            case "produce" -> produce(args[1], args[2]);
+            case "produce" -> produce(new DefaultMQProducer("trial-producer"), args[1], args[2]);
+            case "transact" -> {
+                var producer = new TransactionMQProducer(args[3]);
+                producer.setTransactionListener(new ByProperty());
+                produce(producer, args[1], args[2]);
+            }
             default -> throw new IllegalArgumentException(args[0]);
         }
         Runtime.getRuntime().halt(0);
@@ -78,8 +89,26 @@ public final class Trial {
         consumer.subscribe(topic, "org.example.SequenceFilter", java.nio.file.Files.readString(java.nio.file.Path.of(file)));
     }
 
-    private static void produce(String namesrv, String topic) throws Exception {
-        var producer = new DefaultMQProducer("trial-producer");
+    private static final class ByProperty implements TransactionListener {
+        private static LocalTransactionState state(String word) {
+            return "commit".equals(word) ? LocalTransactionState.COMMIT_MESSAGE
+                    : "rollback".equals(word) ? LocalTransactionState.ROLLBACK_MESSAGE : LocalTransactionState.UNKNOW;
+        }
+
+        @Override
+        public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
+            return state(message.getUserProperty("first"));
+        }
+
+        @Override
+        public LocalTransactionState checkLocalTransaction(MessageExt message) {
+            System.out.println("ASKED " + Scene.text(message));
+            System.out.flush();
+            return state(message.getUserProperty("asked"));
+        }
+    }
+
+    private static void produce(DefaultMQProducer producer, String namesrv, String topic) throws Exception {
         producer.setNamesrvAddr(namesrv);
         producer.setSendMsgTimeout(10_000);
         producer.start();
@@ -92,12 +121,16 @@ public final class Trial {
                 message.putUserProperty(property[0], property[1]);
             }
             try {
-                var result = producer.send(message);
+                var result = producer instanceof TransactionMQProducer transactional
+                        ? transactional.sendMessageInTransaction(message, null) : producer.send(message);
                 System.out.println("SENT " + result.getMessageQueue().getTopic());
             } catch (MQBrokerException e) {
                 System.out.println("REFUSED " + e.getResponseCode() + " " + e.getErrorMessage());
             } catch (MQClientException e) {
-                System.out.println("REFUSED " + e.getResponseCode() + " " + e.getMessage());
+                // A transactional producer wraps what it is told.
+                System.out.println(e.getCause() instanceof MQBrokerException told
+                        ? "REFUSED " + told.getResponseCode() + " " + told.getErrorMessage()
+                        : "REFUSED " + e.getResponseCode() + " " + e.getMessage());
             }
             System.out.flush();
         }
