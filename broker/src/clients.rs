@@ -245,6 +245,15 @@ impl Producers {
             .map(|members| members.values().cloned().collect())
     }
 
+    /// The connected producer with this client id, of whatever group.
+    pub fn member(&self, client_id: &str) -> Option<Member> {
+        let groups = self.groups.read();
+        let mut members = groups.values().flat_map(HashMap::values);
+        members
+            .find(|member| member.client_id == client_id)
+            .cloned()
+    }
+
     /// All members by group.
     pub fn all(&self) -> BTreeMap<String, Vec<Member>> {
         self.groups

@@ -244,6 +244,8 @@ settings! {
     message_delay_level: DelayTable = "messageDelayLevel", DelayTable::default();
     /// Milliseconds between writes of how far each delay level is delivered.
     flush_delay_offset_interval: u64 = "flushDelayOffsetInterval" if POSITIVE, 10_000;
+    /// Replies to requests are stored too, in the cluster's reply topic.
+    store_reply_message_enable: bool = "storeReplyMessageEnable" [live], true;
     /// Milliseconds between writes of consumer offsets.
     flush_consumer_offset_interval: u64 = "flushConsumerOffsetInterval" if POSITIVE, 5000;
     /// Seconds without traffic after which a connection is closed.

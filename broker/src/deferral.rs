@@ -6,7 +6,6 @@
 use sluice_protocol::message::properties;
 
 use crate::Broker;
-use crate::error::Refusal;
 
 /// A queue of the broker's own, where a message waits for its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,16 +17,13 @@ pub(crate) struct Deferred {
 /// Where a message waits for its time, if it is to wait; its properties then tell where it goes after.
 ///
 /// Source: `HookUtils.handleScheduleMessage`.
-///
-/// # Errors
-/// It asks for a time that can't be kept.
 pub(crate) fn defer(
     broker: &Broker,
     topic: &str,
     queue_id: i32,
     text: &mut Vec<u8>,
-) -> Result<Option<Deferred>, Refusal> {
-    Ok(crate::delay_levels::defer(broker, topic, queue_id, text))
+) -> Option<Deferred> {
+    crate::delay_levels::defer(broker, topic, queue_id, text)
 }
 
 /// Writes down where a message goes when its time has come.

@@ -10,8 +10,8 @@ use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
     administration, broker_admin, class_filters, consumer_offsets, end_transaction, group_admin,
-    pull_message, query_assignment, query_message, queue_locks, queue_offsets, reset_offset,
-    resume_check, send_back, send_message, sessions, topic_admin,
+    pull_message, query_assignment, query_message, queue_locks, queue_offsets, reply_message,
+    reset_offset, resume_check, send_back, send_message, sessions, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -39,6 +39,9 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
     let handler: fn(&Arc<Broker>, RemotingCommand, Responder) = match request.code {
         request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
             send_message::send_message
+        }
+        request::SEND_REPLY_MESSAGE | request::SEND_REPLY_MESSAGE_V2 => {
+            reply_message::send_reply_message
         }
         request::CONSUMER_SEND_MSG_BACK => send_back::consumer_send_msg_back,
         request::END_TRANSACTION => end_transaction::end_transaction,

@@ -347,7 +347,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "storePathDLedgerCommitLog",
     "storePathEpochFile",
     "storePathIndex",
-    "storeReplyMessageEnable",
     "storeType",
     "subscriptionExpiredTimeout",
     "syncBrokerMemberGroupPeriod",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_protocol::body::KvTable;
+use sluice_protocol::topic::SCHEDULE_TOPIC;
 use sluice_protocol::{RemotingCommand, fastjson, version};
 use sluice_remoting::Responder;
 
@@ -152,6 +153,11 @@ fn runtime_info(broker: &Broker) -> BTreeMap<String, String> {
     );
     put("commitLogMinOffset", status.min_offset.to_string());
     put("commitLogMaxOffset", status.max_offset.to_string());
+    for (level, delivered) in broker.delay_levels.offsets() {
+        let stored = broker.bounds(SCHEDULE_TOPIC, level - 1).max;
+        let key = format!("scheduleMessageOffset_{level}");
+        put(&key, format!("{delivered},{stored}"));
+    }
     put("commitLogDiskRatio", ratio(status.commit_log_disk_percent));
     put(
         &format!("commitLogDiskRatio_{}", status.commit_log_path.display()),

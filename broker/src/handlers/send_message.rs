@@ -81,7 +81,7 @@ fn admit(broker: &Arc<Broker>, incoming: Incoming, hooks: Hooks, responder: Resp
     }
 }
 
-fn check(broker: &Broker, header: &SendMessageRequestHeader) -> Result<(), Refusal> {
+pub(super) fn check(broker: &Broker, header: &SendMessageRequestHeader) -> Result<(), Refusal> {
     let config = broker.config();
     let now = broker.now_ms();
     if now < config.start_accept_send_request_time_stamp {
@@ -172,6 +172,21 @@ fn store(
         Ok(stored) => answer(broker, &send, stored, responder),
         Err(refusal) => broker.refuse(responder, refusal),
     }
+}
+
+/// Stores a reply, whose sender is answered otherwise; its queue and place.
+pub(super) fn store_reply(
+    broker: &Broker,
+    incoming: Incoming,
+    born_host: SocketAddr,
+) -> Result<(i32, Appended), Refusal> {
+    let name = &incoming.header.topic;
+    let topic = broker.topics.get(name);
+    let topic = topic.ok_or_else(|| Refusal::TopicNotExist(name.to_string()))?;
+    let send = place(incoming, topic, born_host)?;
+    let stored = append(broker, &send, &[])?;
+    broker.stats.stored(&send.topic.topic_name, 1, stored.size);
+    Ok((send.queue_id, stored.appended))
 }
 
 /// Checks or chooses the queue.
@@ -311,11 +326,13 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
         waits: !seen.does_not_wait,
         elsewhere: None,
     };
-    if seen.half {
+    // Clients before 4.6.1 leave the mark on what they send back.
+    let comes_back = send.header.reconsume_times > 0 && seen.delayed;
+    if seen.half && !comes_back {
         laid_out.elsewhere = Some(as_half(broker, send, &mut text)?);
     } else if seen.delayed {
         let topic = &send.topic.topic_name;
-        let deferred = deferral::defer(broker, topic, send.queue_id, &mut text)?;
+        let deferred = deferral::defer(broker, topic, send.queue_id, &mut text);
         laid_out.elsewhere = deferred.map(Elsewhere::from);
     }
     let message = (send.header.flag, &*send.body, &*text);

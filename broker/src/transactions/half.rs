@@ -6,7 +6,7 @@ use sluice_store::{AppendError, Appended};
 
 use super::ledger::Half;
 use crate::copies::{self, Copy};
-use crate::{Broker, BrokerConfig};
+use crate::{Broker, BrokerConfig, deferral};
 
 /// The id of the transaction: the message's own unique key.
 const TRANSACTION_ID: &str = "__transactionId__";
@@ -83,6 +83,11 @@ impl Broker {
     /// The message that a half message was for; its properties stay all there, as Java leaves them.
     pub(super) fn append_committed(&self, half: &Record<'_>) -> Result<Appended, AppendError> {
         let (topic, queue_id) = destination(half);
+        let mut text = half.properties().to_vec();
+        let deferred = deferral::defer(self, topic, queue_id, &mut text);
+        let place = deferred.as_ref();
+        let (topic, queue_id) =
+            place.map_or((topic, queue_id), |place| (&*place.topic, place.queue_id));
         let appended = self.append_copy(
             half,
             Copy {
@@ -90,7 +95,7 @@ impl Broker {
                 queue_id,
                 sys_flag: half.sys_flag() | sys_flag::TRANSACTION_COMMIT,
                 reconsume_times: half.reconsume_times(),
-                properties: half.properties(),
+                properties: &text,
             },
         )?;
         self.stats.stored(topic, 1, half.size());

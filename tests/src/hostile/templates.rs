@@ -135,6 +135,16 @@ fn broker() -> Vec<RemotingCommand> {
             "AGFzbQEAAAA=",
         ),
         template(
+            code::SEND_REPLY_MESSAGE,
+            "producerGroup=g1;topic=DefaultCluster_REPLY_TOPIC;defaultTopic=TBW102;defaultTopicQueueNums=4;queueId=0;sysFlag=0;bornTimestamp=1;flag=0;properties=REPLY_TO_CLIENT\u{1}c\u{2};reconsumeTimes=0;unitMode=false",
+            "reply",
+        ),
+        template(
+            code::SEND_REPLY_MESSAGE_V2,
+            "a=g1;b=DefaultCluster_REPLY_TOPIC;c=TBW102;d=4;e=0;f=0;g=1;h=0;i=REPLY_TO_CLIENT\u{1}c\u{2};j=0;k=false",
+            "reply",
+        ),
+        template(
             code::CONSUMER_SEND_MSG_BACK,
             "offset=0;group=g1;delayLevel=0;originMsgId=0;originTopic=orders;unitMode=false;maxReconsumeTimes=16",
             "",

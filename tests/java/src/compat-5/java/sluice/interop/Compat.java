@@ -11,6 +11,9 @@ import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfi
 final class Compat {
     private Compat() {}
 
+    /** Whether a requester is given the reply; 5.3.1 to 5.3.3 give up once the request is stored. */
+    static final boolean ANSWERS_REQUESTS = false;
+
     /** Scenarios that only this line can play. */
     static void register(Map<String, Scenarios.Body> all) {
         AssignmentScenarios.register(all);

@@ -42,6 +42,7 @@ public final class Scenarios {
         PullScenarios.register(all);
         FilterScenarios.register(all);
         RetryScenarios.register(all);
+        ReplyScenarios.register(all);
         OffsetScenarios.register(all);
         QueryScenarios.register(all);
         AdminScenarios.register(all);
