@@ -1,5 +1,5 @@
 //! The closed set of the broker's background tasks: changes of topics, groups and request modes,
-//! registration, routes, consumer offsets, woken pulls, sampling, silent clients. The store has its own threads.
+//! registration, routes, consumer offsets, pops that come back, woken pulls, sampling, silent clients. The store has its own threads.
 //!
 //! A round that panics is logged and costs that round: the task goes on.
 
@@ -37,6 +37,8 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
             broker.routes.refresh(&broker.registration).await
         }),
         every(broker, "consumer offsets", offsets, save_offsets),
+        every(broker, "pops", config.revive_interval.max(10), revive),
+        every(broker, "state of pops", offsets, save_pops),
         every(broker, "sampling", 1_000, |broker| async move {
             broker.stats.sample()
         }),
@@ -100,6 +102,21 @@ async fn save_offsets(broker: Arc<Broker>) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "consumer offsets can't be saved"),
         Err(cause) => tracing::error!(%cause, "saving consumer offsets panicked"),
+    }
+}
+
+async fn revive(broker: Arc<Broker>) {
+    let done = tokio::task::spawn_blocking(move || broker.revive_once()).await;
+    if let Err(cause) = done {
+        tracing::error!(%cause, "letting messages come back panicked");
+    }
+}
+
+async fn save_pops(broker: Arc<Broker>) {
+    match tokio::task::spawn_blocking(move || broker.save_pops()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the state of pops can't be saved"),
+        Err(cause) => tracing::error!(%cause, "saving the state of pops panicked"),
     }
 }
 

@@ -11,6 +11,7 @@ use sluice_protocol::message::{Record, RecordFields, compression, properties, sy
 use sluice_protocol::topic;
 
 use crate::Broker;
+use crate::pop::names;
 
 /// What the hooks leave of an answer.
 #[derive(Debug, Default)]
@@ -49,6 +50,15 @@ pub(crate) fn before(broker: &Broker, group: &str, records: Vec<Bytes>) -> Deliv
         }
     }
     delivered
+}
+
+/// Tells the hooks bound to a message's topic that the group has consumed it or sent it back.
+pub(crate) fn after(broker: &Broker, group: &str, record: &Record<'_>) {
+    let topic = names::normal_topic(record.topic(), group);
+    let topic = record.property(properties::RETRY_TOPIC).unwrap_or(topic);
+    for bound in broker.plugins.chain(World::ConsumeHook, topic, group) {
+        bound.after(&[record.into()], record.store_timestamp());
+    }
 }
 
 /// The topic a message was sent to; a retried one lies in another.

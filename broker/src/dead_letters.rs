@@ -61,7 +61,11 @@ impl Broker {
         Ok(())
     }
 
-    fn append_letter(
+    /// Stores a letter without asking whether there is one already; `reason` is for people.
+    ///
+    /// # Errors
+    /// It could not be stored.
+    pub(crate) fn append_letter(
         &self,
         group: &str,
         record: &Record<'_>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use sluice_plugins::{Compile, Host};
+use sluice_protocol::topic::RETRY_PREFIX;
 use sluice_remoting::{Listener, Server};
 use sluice_store::{Arrival, ArrivalListener, Environment, Store};
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ use crate::http::Http;
 use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
+use crate::pop::Pop;
 use crate::registration::Registration;
 use crate::request_modes::RequestModes;
 use crate::routes::Routes;
@@ -90,6 +92,11 @@ impl Broker {
             .store
             .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
         broker.store.start();
+        let recovering = broker.clone();
+        let recovered = tokio::task::spawn_blocking(move || recovering.recover_pops()).await;
+        recovered.map_err(|error| {
+            BrokerError::Config(format!("taking up pops again failed: {error}"))
+        })??;
         broker.save_all()?;
         let tasks = background::start(&broker, woken);
         let dispatch = Arc::new(Dispatch(Arc::downgrade(&broker)));
@@ -134,6 +141,7 @@ impl Broker {
                 .queue_bounds(topic, queue_id)
                 .map_or(0, |bounds| bounds.max)
         });
+        let pop = Pop::load(file, store.files().clone())?;
         let host = store_host(&config, port)?;
         let registration = Registration::new(&config, port)?;
         let plugins = Host::open(&config.store_path_root_dir.join("plugins"), compile)?;
@@ -152,6 +160,7 @@ impl Broker {
             producers: Producers::default(),
             locks: QueueLocks::default(),
             long_poll,
+            pop,
             aside: Aside::for_disks(),
             aside_for_plugins: Aside::for_plugins(),
             plugins,
@@ -216,6 +225,7 @@ impl RunningBroker {
                 broker.topics.save(),
                 broker.groups.save(),
                 broker.request_modes.save(),
+                broker.save_pops(),
                 broker.offsets.close(broker.now_ms()),
                 broker.plugins.save_state().map_err(BrokerError::from),
                 broker.store.shutdown().map_err(BrokerError::from),
@@ -277,6 +287,11 @@ struct Arrivals(Weak<Broker>);
 impl ArrivalListener for Arrivals {
     fn arrived(&self, arrival: &Arrival<'_>) {
         if let Some(broker) = self.0.upgrade() {
+            if arrival.topic.starts_with(RETRY_PREFIX)
+                && let Some((topic, group)) = broker.pop.waiting_for(arrival.topic)
+            {
+                broker.long_poll.wake_pop(&topic, &group);
+            }
             broker.long_poll.arrived(
                 arrival.topic,
                 arrival.queue_id,

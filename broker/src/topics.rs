@@ -233,7 +233,11 @@ fn system_topics(config: &BrokerConfig) -> Vec<TopicConfig> {
         plain(topic::OFFSET_MOVED_EVENT, 1, READ_WRITE),
         plain(topic::SCHEDULE_TOPIC, 18, READ_WRITE),
         plain(&format!("{cluster}_REPLY_TOPIC"), 1, READ_WRITE),
-        plain(&format!("rmq_sys_REVIVE_LOG_{cluster}"), 8, READ_WRITE),
+        plain(
+            &crate::pop::names::revive_topic(cluster),
+            config.revive_queue_num,
+            READ_WRITE,
+        ),
         plain(
             &format!("rmq_sys_SYNC_BROKER_MEMBER_{}", config.broker_name),
             1,

@@ -819,6 +819,11 @@ impl Store {
         }
     }
 
+    /// End of the log: where the next record will lie, or a filler before it.
+    pub fn log_end(&self) -> i64 {
+        self.log.written()
+    }
+
     /// The file system it stands on.
     pub fn files(&self) -> &Arc<dyn FileSystem> {
         &self.env.files
