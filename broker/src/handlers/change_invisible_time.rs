@@ -41,7 +41,12 @@ fn change(
         return Ok((0, change_in_order(broker, queue, &header, &receipt)));
     }
     broker.check_revive_queue(receipt.revive_queue)?;
-    let now = broker.now_ms();
+    // Check points of one message are told apart by their time: one of the same millisecond would take
+    // the ack of the old one for its own, and the message would never come back.
+    let now = match broker.now_ms() {
+        now if now == receipt.pop_time => now + 1,
+        now => now,
+    };
     let point = PopCheckPoint {
         broker_name: receipt.broker_name.clone(),
         group: group.to_owned(),
