@@ -250,7 +250,8 @@ impl Broker {
     /// # Errors
     /// Something can't be written; it is as it was.
     pub(crate) fn save_pops(&self) -> Result<(), BrokerError> {
-        let revival = self.pop.revival.lock();
+        let mut revival = self.pop.revival.lock();
+        revival.save_topics(self)?;
         let flushed = {
             let _nobody_takes = self.pop.taking.write();
             self.store.log_end()

@@ -93,7 +93,12 @@ impl Broker {
             .set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&broker))));
         broker.store.start();
         let recovering = broker.clone();
-        let recovered = tokio::task::spawn_blocking(move || recovering.recover_pops()).await;
+        let recovered = tokio::task::spawn_blocking(move || {
+            recovering.recover_pops()?;
+            // From here on the log tells what the files do not.
+            recovering.save_pops()
+        })
+        .await;
         recovered.map_err(|error| {
             BrokerError::Config(format!("taking up pops again failed: {error}"))
         })??;

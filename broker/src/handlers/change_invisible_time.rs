@@ -41,12 +41,7 @@ fn change(
         return Ok((0, change_in_order(broker, queue, &header, &receipt)));
     }
     broker.check_revive_queue(receipt.revive_queue)?;
-    // Check points of one message are told apart by their time: one of the same millisecond would take
-    // the ack of the old one for its own, and the message would never come back.
-    let now = match broker.now_ms() {
-        now if now == receipt.pop_time => now + 1,
-        now => now,
-    };
+    let now = pop_time(broker.now_ms(), receipt.pop_time);
     let point = PopCheckPoint {
         broker_name: receipt.broker_name.clone(),
         group: group.to_owned(),
@@ -70,6 +65,16 @@ fn change(
     let mut ext = ExtFields::new();
     answer.encode(&mut ext);
     Ok((log_end, ext))
+}
+
+/// The time of a message's next check point. Its check points are told apart by their time: with that of
+/// another, one would take the ack of the other for its own, and the message would never come back.
+fn pop_time(now: i64, before: i64) -> i64 {
+    const SAME_MOMENT_MS: i64 = 1000;
+    match (now..now + SAME_MOMENT_MS).contains(&before) {
+        true => before + 1,
+        false => now,
+    }
 }
 
 /// Nothing is said of a message that the group has gone past.

@@ -18,6 +18,7 @@ use super::names;
 use super::records::{self, Entry};
 use crate::Broker;
 use crate::copies::Copy;
+use crate::error::BrokerError;
 
 /// How long after its time a message comes back at the earliest: acks of the last moment have come
 /// by then. Java waits as long.
@@ -36,6 +37,8 @@ pub(crate) struct Revival {
     /// Copies that the log held at the start and no stored offset tells of: source and topic, and how
     /// many.
     copied: HashMap<(i64, String), u32>,
+    /// Topics were made for copies, and not written for certain.
+    made_topics: bool,
 }
 
 /// One queue of the revive topic.
@@ -110,10 +113,13 @@ impl Revival {
     /// Reads what is new, and lets come back what is due.
     pub(crate) fn round(&mut self, broker: &Broker) {
         let topic = names::revive_topic(&broker.config().broker_cluster_name);
+        // With acks unread, what looks due may be acked.
+        let now = broker.now_ms();
+        let caught_up = broker.store.catch_up();
         for line in &mut self.lines {
-            let read = line.read(broker, &topic);
-            // With acks unread, what looks due may be acked.
-            if read && let Err(error) = line.revive(broker, &mut self.copied) {
+            let read = line.read(broker, &topic) && caught_up;
+            let topics = &mut self.made_topics;
+            if read && let Err(error) = line.revive(broker, now, &mut self.copied, topics) {
                 tracing::error!(queue = line.id, %error, "messages can't come back, trying again");
             }
         }
@@ -124,6 +130,18 @@ impl Revival {
         if !self.lines.iter().any(recovering) {
             self.copied = HashMap::new();
         }
+    }
+
+    /// Writes the topics that copies lie in.
+    ///
+    /// # Errors
+    /// They can't be written: what lies in them must be found again.
+    pub(crate) fn save_topics(&mut self, broker: &Broker) -> Result<(), BrokerError> {
+        if self.made_topics {
+            broker.topics.save()?;
+            self.made_topics = false;
+        }
+        Ok(())
     }
 
     /// Stores how far it is; answers from which position on the log may hold copies that these
@@ -253,9 +271,10 @@ impl Line {
     fn revive(
         &mut self,
         broker: &Broker,
+        now: i64,
         copied: &mut HashMap<(i64, String), u32>,
+        made_topics: &mut bool,
     ) -> Result<(), AppendError> {
-        let now = broker.now_ms();
         let due =
             |held: &Held| !held.done && held.point.revive_time.saturating_add(SETTLE_MS) <= now;
         let mut outcome = Ok(());
@@ -266,7 +285,7 @@ impl Line {
                 true => &mut *copied,
                 false => &mut none,
             };
-            outcome = held.revive(broker, known);
+            outcome = held.revive(broker, known, made_topics);
             if outcome.is_err() {
                 break;
             }
@@ -289,6 +308,7 @@ impl Held {
         &mut self,
         broker: &Broker,
         copied: &mut HashMap<(i64, String), u32>,
+        made_topics: &mut bool,
     ) -> Result<(), AppendError> {
         let (topic, group) = (self.point.topic.clone(), self.point.group.clone());
         let normal = names::normal_topic(&topic, &group);
@@ -301,7 +321,7 @@ impl Held {
             return Ok(());
         }
         for at in open(&self.point).collect::<Vec<_>>() {
-            let appended = self.revive_one(broker, at, copied)?;
+            let appended = self.revive_one(broker, at, copied, made_topics)?;
             self.first_copy = self.first_copy.or(appended);
             self.point.bit_map |= 1 << at;
         }
@@ -314,6 +334,7 @@ impl Held {
         broker: &Broker,
         at: usize,
         copied: &mut HashMap<(i64, String), u32>,
+        made_topics: &mut bool,
     ) -> Result<Option<i64>, AppendError> {
         let point = &self.point;
         let offset = records::offset_at(point, at);
@@ -352,6 +373,11 @@ impl Held {
                 names::retry_topic(&point.topic, &point.group, v2)
             }
         };
+        // A copy that the log holds may be all that is left of its topic.
+        if broker.topics.get(&to).is_none() {
+            broker.ensure_topic(&to, 1, perm::READ | perm::WRITE);
+            *made_topics = true;
+        }
         if let Some(count) = copied.get_mut(&(record.physical_offset(), to.clone())) {
             *count -= 1;
             if *count == 0 {
@@ -373,11 +399,8 @@ impl Held {
     }
 
     fn put_back(&self, broker: &Broker, record: &Record<'_>, to: &str) -> Result<(), AppendError> {
-        if broker.topics.get(to).is_none() {
-            broker.ensure_topic(to, 1, perm::READ | perm::WRITE);
-            if broker.offsets.get(&self.point.group, to, 0).is_none() {
-                broker.offsets.commit(&self.point.group, to, 0, 0);
-            }
+        if broker.offsets.get(&self.point.group, to, 0).is_none() {
+            broker.offsets.commit(&self.point.group, to, 0, 0);
         }
         let mut text = record.properties().to_vec();
         let first = record.property(properties::FIRST_POP_TIME);
