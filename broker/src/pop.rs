@@ -19,7 +19,7 @@ pub(crate) mod take;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sluice_protocol::body::TopicConfig;
@@ -33,6 +33,8 @@ use crate::pop::progress::Progress;
 use crate::pop::queues::Queues;
 use crate::pop::revive::Revival;
 
+/// Bytes that a start may have to read again although nothing was popped.
+const READ_AGAIN_MAX: i64 = 16 << 20;
 /// Retry topics whose waiting groups are remembered.
 const RETRY_TOPICS_MAX: usize = 100_000;
 
@@ -47,6 +49,8 @@ pub(crate) struct Pop {
     /// Held shared from before a check point is stored until its queue has advanced, so that whoever
     /// has it alone sees both or neither.
     taking: RwLock<()>,
+    /// There is something to save.
+    touched: AtomicBool,
     /// Topic and group by retry topic, for those that wait.
     retry_topics: RwLock<HashMap<String, (String, String)>>,
 }
@@ -67,13 +71,21 @@ impl Pop {
             progress: Progress::new(file("popProgress.json")),
             next_revive_queue: AtomicU32::new(0),
             taking: RwLock::default(),
+            touched: AtomicBool::new(true),
             retry_topics: RwLock::default(),
         })
     }
 
     /// Held while a check point is stored and its queue advances.
     fn taking(&self) -> parking_lot::RwLockReadGuard<'_, ()> {
-        self.taking.read()
+        let taking = self.taking.read();
+        self.touch();
+        taking
+    }
+
+    /// What is saved is no longer all.
+    fn touch(&self) {
+        self.touched.store(true, Ordering::Relaxed);
     }
 
     /// Remembers that the group's pops of the topic also wait for its retry topics.
@@ -250,9 +262,27 @@ impl Broker {
     /// # Errors
     /// Something can't be written; it is as it was.
     pub(crate) fn save_pops(&self) -> Result<(), BrokerError> {
+        let now = self.now_ms();
+        self.pop.orders.save(now, |topic, group, queue_id| {
+            let topic = self.topics.get(topic);
+            topic.is_some_and(|topic| queue_id < topic.read_queue_nums)
+                && self.groups.get(group).is_some()
+        })?;
+        let grown = self.store.log_end() - self.pop.progress.popped();
+        if !self.pop.touched.swap(false, Ordering::Relaxed) && grown < READ_AGAIN_MAX {
+            return Ok(());
+        }
+        let saved = self.save_touched(now);
+        if saved.is_err() {
+            self.pop.touch();
+        }
+        saved
+    }
+
+    fn save_touched(&self, now: i64) -> Result<(), BrokerError> {
         let mut revival = self.pop.revival.lock();
         revival.save_topics(self)?;
-        let flushed = {
+        let log_end = {
             let _nobody_takes = self.pop.taking.write();
             self.store.log_end()
         };
@@ -260,16 +290,10 @@ impl Broker {
             // The log has stopped, and has said so.
             return Ok(());
         }
-        let now = self.now_ms();
-        self.pop.queues.settle(&self.offsets, flushed, now);
-        let revived = revival.commit(self, flushed);
+        self.pop.queues.settle(&self.offsets, log_end, now);
+        let revived = revival.commit(self, log_end);
         self.offsets.save(now)?;
-        self.pop.orders.save(now, |topic, group, queue_id| {
-            let topic = self.topics.get(topic);
-            topic.is_some_and(|topic| queue_id < topic.read_queue_nums)
-                && self.groups.get(group).is_some()
-        })?;
-        self.pop.progress.save(revived, flushed)
+        self.pop.progress.save(revived, log_end)
     }
 }
 

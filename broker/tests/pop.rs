@@ -357,7 +357,8 @@ async fn what_can_t_be_served_is_refused_as_in_java() {
     let (client, _) = served.client();
     send(&client, &["a"]).await;
     let mut pop = popping(&client);
-    let refusals: [(&[(&str, &str)], i32, &str); 6] = [
+    type Refused<'a> = (&'a [(&'a str, &'a str)], i32, &'a str);
+    let refusals: [Refused<'_>; 6] = [
         (
             &[("bornTime", "1")],
             response::POLLING_TIMEOUT,

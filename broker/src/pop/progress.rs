@@ -42,6 +42,11 @@ impl Progress {
         Ok(loaded)
     }
 
+    /// The position that the file has for pops; 0 without one.
+    pub(crate) fn popped(&self) -> i64 {
+        self.saved.lock().map_or(0, |saved| saved.popped)
+    }
+
     /// Writes the positions, unless they are there already.
     ///
     /// # Errors

@@ -117,7 +117,11 @@ impl Revival {
         let now = broker.now_ms();
         let caught_up = broker.store.catch_up();
         for line in &mut self.lines {
+            let before = line.next;
             let read = line.read(broker, &topic) && caught_up;
+            if line.next != before || line.is_due(now) {
+                broker.pop.touch();
+            }
             let topics = &mut self.made_topics;
             if read && let Err(error) = line.revive(broker, now, &mut self.copied, topics) {
                 tracing::error!(queue = line.id, %error, "messages can't come back, trying again");
@@ -207,6 +211,10 @@ impl Line {
         }
     }
 
+    fn is_due(&self, now: i64) -> bool {
+        self.held.values().any(|held| held.is_due(now))
+    }
+
     fn take(&mut self, record: &Record<'_>) {
         match records::read(record) {
             Some(Entry::CheckPoint(point)) => {
@@ -275,10 +283,8 @@ impl Line {
         copied: &mut HashMap<(i64, String), u32>,
         made_topics: &mut bool,
     ) -> Result<(), AppendError> {
-        let due =
-            |held: &Held| !held.done && held.point.revive_time.saturating_add(SETTLE_MS) <= now;
         let mut outcome = Ok(());
-        for (offset, held) in self.held.iter_mut().filter(|(_, held)| due(held)) {
+        for (offset, held) in self.held.iter_mut().filter(|(_, held)| held.is_due(now)) {
             // Only what lay there before the start can have been copied before it.
             let mut none = HashMap::new();
             let known = match *offset < self.recovered {
@@ -304,6 +310,10 @@ fn open(point: &PopCheckPoint) -> impl Iterator<Item = usize> {
 }
 
 impl Held {
+    fn is_due(&self, now: i64) -> bool {
+        !self.done && self.point.revive_time.saturating_add(SETTLE_MS) <= now
+    }
+
     fn revive(
         &mut self,
         broker: &Broker,

@@ -286,6 +286,7 @@ impl<'a> Taking<'a> {
             self.broker.offsets.commit(group, topic, queue_id, next);
         } else {
             locked.advance(next, 0);
+            self.broker.pop.touch();
         }
     }
 
