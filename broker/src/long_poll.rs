@@ -262,6 +262,11 @@ impl LongPoll {
         !line.pops.is_empty()
     }
 
+    /// Pops and notifications parked at this moment.
+    pub fn parked_pops(&self) -> usize {
+        self.pops.load(Ordering::Relaxed)
+    }
+
     /// Pulls parked at this moment.
     pub fn parked(&self) -> usize {
         self.shards

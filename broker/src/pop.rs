@@ -19,11 +19,11 @@ pub(crate) mod take;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sluice_protocol::body::TopicConfig;
-use sluice_protocol::topic::perm;
+use sluice_protocol::topic::{is_valid_group, perm};
 
 use crate::Broker;
 use crate::config_file::ConfigFile;
@@ -49,6 +49,9 @@ pub(crate) struct Pop {
     /// Held shared from before a check point is stored until its queue has advanced, so that whoever
     /// has it alone sees both or neither.
     taking: RwLock<()>,
+    /// Check points that are not done, and how long the oldest that is due has waited, milliseconds.
+    held: AtomicU64,
+    lag_ms: AtomicU64,
     /// There is something to save.
     touched: AtomicBool,
     /// Topic and group by retry topic, for those that wait.
@@ -71,6 +74,8 @@ impl Pop {
             progress: Progress::new(file("popProgress.json")),
             next_revive_queue: AtomicU32::new(0),
             taking: RwLock::default(),
+            held: AtomicU64::new(0),
+            lag_ms: AtomicU64::new(0),
             touched: AtomicBool::new(true),
             retry_topics: RwLock::default(),
         })
@@ -166,6 +171,11 @@ impl Broker {
                 &config, queue_id, peer,
             )));
         }
+        if !names::is_possible(&names::retry_topic(topic, group, false)) {
+            return Err(Refusal::InvalidParameter(format!(
+                "the names {topic} and {group} are too long for a retry topic of both"
+            )));
+        }
         let group_config = self
             .group_or_create(group)
             .ok_or_else(|| Refusal::GroupNotExist(group.to_owned()))?;
@@ -180,13 +190,17 @@ impl Broker {
     /// Bounds of a queue to which a message with a receipt belongs.
     ///
     /// # Errors
-    /// There is no such topic or queue.
+    /// There is no such topic or queue, or the group can't be one.
     pub(crate) fn receipt_queue(
         &self,
         topic: &str,
+        group: &str,
         queue_id: i32,
         peer: impl std::fmt::Display,
     ) -> Result<sluice_store::QueueBounds, Refusal> {
+        if !is_valid_group(group) {
+            return Err(Refusal::GroupNotExist(group.to_owned()));
+        }
         let config = self
             .topics
             .get(topic)
@@ -254,7 +268,32 @@ impl Broker {
 
     /// One round: what is due comes back, what is safe is stored.
     pub(crate) fn revive_once(&self) {
-        self.pop.revival.lock().round(self);
+        let mut revival = self.pop.revival.lock();
+        revival.round(self);
+        let (held, lag_ms) = revival.backlog(self.now_ms());
+        self.pop.held.store(held, Ordering::Relaxed);
+        self.pop.lag_ms.store(lag_ms, Ordering::Relaxed);
+    }
+
+    /// Gauges of pops: name, meaning, value.
+    pub(crate) fn pop_gauges(&self) -> [(&'static str, &'static str, u64); 3] {
+        [
+            (
+                "waiting",
+                "Pops that wait for a message.",
+                self.long_poll.parked_pops() as u64,
+            ),
+            (
+                "check_points",
+                "Pops whose messages are not all acked or back, as far as the revive topic has them.",
+                self.pop.held.load(Ordering::Relaxed),
+            ),
+            (
+                "revive_lag_milliseconds",
+                "How long the oldest message has been due that is not back.",
+                self.pop.lag_ms.load(Ordering::Relaxed),
+            ),
+        ]
     }
 
     /// Writes how far pops and revival are, behind a synced log.

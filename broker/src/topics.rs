@@ -27,6 +27,8 @@ pub struct Topics {
     version: Mutex<DataVersion>,
     /// Names of the topics that this broker made for itself.
     own: HashSet<String>,
+    /// Held by whoever writes the file, one at a time.
+    saving: Mutex<()>,
     file: ConfigFile,
 }
 
@@ -70,6 +72,7 @@ impl Topics {
             table: RwLock::new(table),
             version: Mutex::new(version),
             own,
+            saving: Mutex::default(),
             file,
         };
         topics.bump(now_ms);
@@ -151,6 +154,7 @@ impl Topics {
     /// # Errors
     /// [`BrokerError::Persist`].
     pub fn save(&self) -> Result<(), BrokerError> {
+        let _one = self.saving.lock();
         let data_version = self.version();
         let topic_config_table = self
             .table

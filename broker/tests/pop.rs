@@ -181,6 +181,32 @@ async fn what_is_popped_is_invisible_and_what_is_not_acked_comes_back() {
 }
 
 #[tokio::test]
+async fn retry_topics_of_the_second_kind_are_popped_and_acked_as_well() {
+    let served = Served::start(|config| {
+        quick(config);
+        config.enable_retry_topic_v2 = true;
+        config.retrieve_message_from_pop_retry_topic_v1 = false;
+    })
+    .await;
+    let (client, _) = served.client();
+    send(&client, &["a"]).await;
+    let mut pop = popping(&client);
+    (pop.invisible, pop.poll) = ("100", "20000");
+    let first = pop.pop().await;
+    assert_eq!(messages(&first)[0].3, 0);
+    let again = tokio::time::timeout(WAKE * 2, pop.pop()).await.unwrap();
+    let (_, topic, _, times, receipt) = &messages(&again)[0];
+    assert_eq!((&**topic, *times), (TOPIC, 1));
+    assert_eq!(field(&again, "msgOffsetInfo"), "2 0 0");
+    let retry = format!("%RETRY%{GROUP}+{TOPIC}");
+    let receipt = receipt.as_deref().unwrap();
+    let acked = ack(&client, &retry, receipt, 0).await;
+    assert_eq!(acked.code, response::SUCCESS, "{}", acked.remark());
+    pop.poll = "3500";
+    assert_eq!(pop.pop().await.code, response::POLLING_TIMEOUT);
+}
+
+#[tokio::test]
 async fn a_waiting_pop_is_woken_by_a_message_that_is_for_it() {
     let served = Served::start(quick).await;
     let (client, _) = served.client();

@@ -10,6 +10,7 @@ use sluice_protocol::body::{BatchAck, BatchAckMessageRequestBody, PopAck};
 use sluice_protocol::code::response;
 use sluice_protocol::header::AckMessageRequestHeader;
 use sluice_protocol::message::Record;
+use sluice_protocol::topic::is_valid_group;
 use sluice_remoting::Responder;
 use sluice_store::{AppendError, Durability};
 
@@ -19,7 +20,7 @@ use crate::error::Refusal;
 use crate::handlers::pop_message;
 use crate::pop::consumer_order::Acked;
 use crate::pop::names;
-use crate::pop::receipt::Receipt;
+use crate::pop::receipt::{self, Receipt};
 
 /// Entries of one batch.
 const ENTRIES_MAX: usize = 4096;
@@ -72,7 +73,7 @@ fn ack(broker: &Broker, request: &RemotingCommand, responder: &Responder) -> Don
     let header = AckMessageRequestHeader::decode(&request.ext)?;
     let (topic, group) = (&*header.topic, &*header.consumer_group);
     let (queue_id, offset) = (header.queue_id, header.offset);
-    let bounds = broker.receipt_queue(topic, queue_id, responder.connection().peer())?;
+    let bounds = broker.receipt_queue(topic, group, queue_id, responder.connection().peer())?;
     if !(bounds.min..=bounds.max).contains(&offset) {
         return Err(Refusal::NoMessage(format!(
             "offset is illegal, key:{topic}@{queue_id}, commit:{offset}, store:{}~{}",
@@ -177,6 +178,9 @@ fn batch_ack(broker: &Broker, request: &RemotingCommand) -> Done {
 /// Where the log ends behind the entry's ack; 0 if it has none.
 fn ack_entry(broker: &Broker, entry: &BatchAck, broker_name: &str) -> Result<i64, Refusal> {
     let group = &*entry.consumer_group;
+    if !is_valid_group(group) || !receipt::is_broker_name(broker_name) {
+        return Ok(0);
+    }
     let Some(topic) = names::of_kind(&entry.retry, &entry.topic, group) else {
         return Ok(0);
     };

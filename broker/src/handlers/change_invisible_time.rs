@@ -29,7 +29,8 @@ fn change(
     let header = ChangeInvisibleTimeRequestHeader::decode(&request.ext)?;
     let (topic, group) = (&*header.topic, &*header.consumer_group);
     let queue = (topic, group, header.queue_id);
-    let bounds = broker.receipt_queue(topic, header.queue_id, responder.connection().peer())?;
+    let bounds =
+        broker.receipt_queue(topic, group, header.queue_id, responder.connection().peer())?;
     if !(bounds.min..bounds.max).contains(&header.offset) {
         return Err(Refusal::NoMessage(format!(
             "no message lies at offset {} of {topic}@{}",

@@ -21,6 +21,12 @@ pub(crate) fn retry_topic(topic: &str, group: &str, v2: bool) -> String {
     format!("{RETRY_PREFIX}{group}{separator}{topic}")
 }
 
+/// Whether a topic can have queues: their directories bear its name.
+pub(crate) fn is_possible(topic: &str) -> bool {
+    const FILE_NAME_MAX: usize = 255;
+    topic.len() <= FILE_NAME_MAX
+}
+
 /// How receipts name the kind of a topic: `0` normal, `1` and `2` retry.
 pub(crate) fn kind(topic: &str) -> &'static str {
     match topic.starts_with(RETRY_PREFIX) {

@@ -35,12 +35,16 @@ impl Receipt {
             let part = parts.get(at).ok_or_else(wrong)?;
             part.parse().map_err(|_| wrong())
         };
+        let broker_name = *parts.get(5).ok_or_else(wrong)?;
+        if !is_broker_name(broker_name) {
+            return Err(wrong());
+        }
         Ok(Receipt {
             start_offset: number(0)?,
             pop_time: number(1)?,
             invisible_time: number(2)?,
             revive_queue: i32::try_from(number(3)?).map_err(|_| wrong())?,
-            broker_name: (*parts.get(5).ok_or_else(wrong)?).to_owned(),
+            broker_name: broker_name.to_owned(),
         })
     }
 
@@ -66,6 +70,11 @@ impl Receipt {
     pub(crate) fn revive_time(&self) -> i64 {
         self.pop_time.saturating_add(self.invisible_time)
     }
+}
+
+/// Whether a text can be stored as a broker's name: separators of properties would say more.
+pub(crate) fn is_broker_name(name: &str) -> bool {
+    !name.contains(char::is_control)
 }
 
 /// Adds `kind queueId what` behind a semicolon.
@@ -116,7 +125,13 @@ mod tests {
         assert_eq!(Receipt::parse(&text).unwrap(), receipt);
         let short = text.strip_suffix(" 122").unwrap();
         assert_eq!(Receipt::parse(short).unwrap(), receipt);
-        for wrong in ["", "1 2 3", "1 2 x 4 0 b", "1 2 3 99999999999 0 b 0 0"] {
+        for wrong in [
+            "",
+            "1 2 3",
+            "1 2 x 4 0 b",
+            "1 2 3 99999999999 0 b 0 0",
+            "1 2 3 4 0 b\u{2}a\u{1}x 0",
+        ] {
             assert!(Receipt::parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -136,6 +136,17 @@ impl Revival {
         }
     }
 
+    /// Check points that are not done, and how long the oldest that is due has waited, milliseconds.
+    pub(crate) fn backlog(&self, now: i64) -> (u64, u64) {
+        let held = || {
+            let all = self.lines.iter().flat_map(|line| line.held.values());
+            all.filter(|held| !held.done)
+        };
+        let due = held().map(|held| held.point.revive_time.saturating_add(SETTLE_MS));
+        let lag = due.min().map_or(0, |due| now.saturating_sub(due));
+        (held().count() as u64, lag.max(0) as u64)
+    }
+
     /// Writes the topics that copies lie in.
     ///
     /// # Errors
@@ -322,7 +333,9 @@ impl Held {
     ) -> Result<(), AppendError> {
         let (topic, group) = (self.point.topic.clone(), self.point.group.clone());
         let normal = names::normal_topic(&topic, &group);
-        if broker.topics.get(normal).is_none() || broker.groups.get(&group).is_none() {
+        // Nobody pops with names that are too long, but anybody may change an invisible time.
+        let possible = names::is_possible(&names::retry_topic(normal, &group, false));
+        if !possible || broker.topics.get(normal).is_none() || broker.groups.get(&group).is_none() {
             tracing::warn!(
                 topic,
                 group,
