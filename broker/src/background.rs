@@ -1,6 +1,6 @@
 //! The closed set of the broker's background tasks: changes of topics, groups and request modes,
-//! registration, routes, consumer offsets, delayed messages, woken pulls, transactions, sampling,
-//! silent clients. The store has its own threads.
+//! registration, routes, consumer offsets, delayed messages, pops that come back, woken pulls,
+//! transactions, sampling, silent clients. The store has its own threads.
 //!
 //! A round that panics is logged and costs that round: the task goes on.
 
@@ -42,6 +42,8 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
         }),
         every(broker, "consumer offsets", offsets, save_offsets),
         every(broker, "delay levels", delay_offsets, save_delay_levels),
+        every(broker, "pops", config.revive_interval.max(10), revive),
+        every(broker, "state of pops", offsets, save_pops),
         every(broker, "sampling", 1_000, |broker| async move {
             broker.stats.sample()
         }),
@@ -127,6 +129,21 @@ async fn save_delay_levels(broker: Arc<Broker>) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "progress of delay levels can't be saved"),
         Err(cause) => tracing::error!(%cause, "saving progress of delay levels panicked"),
+    }
+}
+
+async fn revive(broker: Arc<Broker>) {
+    let done = tokio::task::spawn_blocking(move || broker.revive_once()).await;
+    if let Err(cause) = done {
+        tracing::error!(%cause, "letting messages come back panicked");
+    }
+}
+
+async fn save_pops(broker: Arc<Broker>) {
+    match tokio::task::spawn_blocking(move || broker.save_pops()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the state of pops can't be saved"),
+        Err(cause) => tracing::error!(%cause, "saving the state of pops panicked"),
     }
 }
 

@@ -238,6 +238,23 @@ settings! {
     server_load_balancer_enable: bool = "serverLoadBalancerEnable" [live], true;
     /// How clients that leave it to brokers fetch, unless set for their group.
     default_message_request_mode: MessageRequestMode = "defaultMessageRequestMode" [live], MessageRequestMode::Pull;
+    /// Whose shares each of them pops beside its own, when POP is their default: those of so many members
+    /// that follow it; -1: all pop all.
+    default_pop_share_queue_num: i32 = "defaultPopShareQueueNum" [live], -1;
+    /// Queues of the topic that holds check points and acks of pops.
+    revive_queue_num: i32 = "reviveQueueNum" if QUEUES, 8;
+    /// Milliseconds between rounds that let unacked messages come back.
+    revive_interval: u64 = "reviveInterval" if POSITIVE, 1000;
+    /// Percent of pops that take from the retry topic first; the others do so last.
+    pop_from_retry_probability: u8 = "popFromRetryProbability" [live], 20;
+    /// Retry topics of pops are called `%RETRY%group+topic`, not `%RETRY%group_topic`.
+    enable_retry_topic_v2: bool = "enableRetryTopicV2" [live], false;
+    /// Then those of the other name are popped, too.
+    retrieve_message_from_pop_retry_topic_v1: bool = "retrieveMessageFromPopRetryTopicV1" [live], true;
+    /// Most pops that wait on one queue, or on all of a topic, for one group.
+    pop_polling_size: usize = "popPollingSize" [live], 1024;
+    /// Most pops that wait in all.
+    max_pop_polling_size: usize = "maxPopPollingSize" [live], 100_000;
     /// Milliseconds after which name servers are asked anew for the queues that are shared out.
     load_balance_poll_name_server_interval: u64 = "loadBalancePollNameServerInterval" if POSITIVE, 30_000;
     /// Delays of the levels from 1 on, blanks between them: numbers with s, m, h or d.

@@ -11,6 +11,7 @@ use sluice_protocol::message::{Record, RecordFields, compression, properties, sy
 use sluice_protocol::topic;
 
 use crate::Broker;
+use crate::pop::names;
 
 /// What the hooks leave of an answer.
 #[derive(Debug, Default)]
@@ -51,23 +52,12 @@ pub(crate) fn before(broker: &Broker, group: &str, records: Vec<Bytes>) -> Deliv
     delivered
 }
 
-/// Tells the hooks bound to each message's topic that the group is done with it: it was consumed, or
-/// comes back.
-pub(crate) fn after(broker: &Broker, group: &str, records: &[Bytes]) {
-    if !broker.plugins.has_any(World::ConsumeHook) {
-        return;
-    }
-    for bytes in records {
-        let Ok(record) = Record::parse(bytes) else {
-            continue;
-        };
-        let row = [Row::from(&record)];
-        for bound in broker
-            .plugins
-            .chain(World::ConsumeHook, &topic_of(bytes), group)
-        {
-            bound.after(&row, broker.now_ms());
-        }
+/// Tells the hooks bound to a message's topic that the group has consumed it or sent it back.
+pub(crate) fn after(broker: &Broker, group: &str, record: &Record<'_>) {
+    let topic = names::normal_topic(record.topic(), group);
+    let topic = record.property(properties::RETRY_TOPIC).unwrap_or(topic);
+    for bound in broker.plugins.chain(World::ConsumeHook, topic, group) {
+        bound.after(&[record.into()], record.store_timestamp());
     }
 }
 

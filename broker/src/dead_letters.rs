@@ -41,6 +41,8 @@ pub(crate) enum Reason<'a> {
     Exhausted(i32),
     /// A consumer asked for it, by a negative delay level.
     SentByConsumer,
+    /// It was popped so often and not acked.
+    NotAcked(i32),
     /// A plugin with the policy `dead-letter` had no answer.
     Plugin(&'a str),
 }
@@ -50,6 +52,7 @@ impl std::fmt::Display for Reason<'_> {
         match self {
             Reason::Exhausted(max) => write!(f, "consumed in vain, at most {max} retries"),
             Reason::SentByConsumer => f.write_str("the consumer gave it up"),
+            Reason::NotAcked(times) => write!(f, "popped {times} times and not acked"),
             Reason::Plugin(cause) => write!(f, "plugin: {cause}"),
         }
     }

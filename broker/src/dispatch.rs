@@ -9,7 +9,8 @@ use sluice_remoting::{CloseReason, Connection, Handler, Responder};
 use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
-    administration, broker_admin, class_filters, consumer_offsets, end_transaction, group_admin,
+    ack_message, administration, broker_admin, change_invisible_time, class_filters,
+    consumer_offsets, end_transaction, group_admin, notification, peek_message, pop_message,
     pull_message, query_assignment, query_message, queue_locks, queue_offsets, reply_message,
     reset_offset, resume_check, send_back, send_message, sessions, topic_admin,
 };
@@ -47,6 +48,13 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::END_TRANSACTION => end_transaction::end_transaction,
         request::RESUME_CHECK_HALF_MESSAGE => resume_check::resume_check_half_message,
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull_message::pull_message,
+        request::POP_MESSAGE => pop_message::pop_message,
+        request::ACK_MESSAGE => ack_message::ack_message,
+        request::BATCH_ACK_MESSAGE => ack_message::batch_ack_message,
+        request::CHANGE_MESSAGE_INVISIBLETIME => change_invisible_time::change_invisible_time,
+        request::PEEK_MESSAGE => peek_message::peek_message,
+        request::NOTIFICATION => notification::notification,
+        request::POLLING_INFO => notification::polling_info,
         request::REGISTER_MESSAGE_FILTER_CLASS => class_filters::register_message_filter_class,
 
         request::HEART_BEAT => sessions::heart_beat,

@@ -108,6 +108,12 @@ pub enum Refusal {
     /// Nothing stored under what was asked for.
     #[error("{0}")]
     NotFound(String),
+    /// No message lies where an ack says.
+    #[error("{0}")]
+    NoMessage(String),
+    /// The time that a pop would wait is over already.
+    #[error("{0}")]
+    PollingTimeout(String),
     /// The group's consumers are not connected.
     #[error("{0}")]
     ConsumerNotOnline(String),
@@ -151,6 +157,8 @@ impl Refusal {
             Refusal::Append(AppendError::CreateFile { .. }) => response::SYSTEM_ERROR,
             Refusal::Append(_) => response::SERVICE_NOT_AVAILABLE,
             Refusal::NotFound(_) => response::QUERY_NOT_FOUND,
+            Refusal::NoMessage(_) => response::NO_MESSAGE,
+            Refusal::PollingTimeout(_) => response::POLLING_TIMEOUT,
             Refusal::ConsumerNotOnline(_) => response::CONSUMER_NOT_ONLINE,
             Refusal::ConsumerTimeout(_) => response::CONSUME_MSG_TIMEOUT,
             Refusal::NotServed(_) | Refusal::Unknown(_) => response::REQUEST_CODE_NOT_SUPPORTED,

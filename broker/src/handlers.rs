@@ -2,12 +2,17 @@
 //!
 //! [`Broker`]: crate::Broker
 
+pub mod ack_message;
 pub mod administration;
 pub mod broker_admin;
+pub mod change_invisible_time;
 pub mod class_filters;
 pub mod consumer_offsets;
 pub mod end_transaction;
 pub mod group_admin;
+pub mod notification;
+pub mod peek_message;
+pub mod pop_message;
 pub mod pull_message;
 pub mod query_assignment;
 pub mod query_message;

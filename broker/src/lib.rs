@@ -25,6 +25,7 @@ pub mod locks;
 pub mod long_poll;
 pub mod offsets;
 mod plugin_strategy;
+mod pop;
 mod registration;
 pub mod request_modes;
 mod retries;
@@ -67,6 +68,7 @@ use crate::groups::Groups;
 use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
+use crate::pop::Pop;
 use crate::registration::Registration;
 use crate::request_modes::RequestModes;
 use crate::routes::Routes;
@@ -90,6 +92,7 @@ pub struct Broker {
     pub(crate) producers: Producers,
     pub(crate) locks: QueueLocks,
     pub(crate) long_poll: LongPoll,
+    pub(crate) pop: Pop,
     pub(crate) aside: Aside,
     pub(crate) aside_for_plugins: Aside,
     pub(crate) plugins: Arc<Host>,

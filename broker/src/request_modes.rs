@@ -26,7 +26,7 @@ struct File {
 }
 
 impl RequestModes {
-    /// Reads the file. Groups that a Java broker had pop are named: here they pull.
+    /// Reads the file.
     ///
     /// # Errors
     /// The file is there but can't be read.
@@ -35,25 +35,18 @@ impl RequestModes {
             .load::<File>()?
             .unwrap_or_default()
             .message_request_mode_map;
-        let pops = |set: &&SetMessageRequestModeRequestBody| set.mode == MessageRequestMode::Pop;
-        for set in table.values().flat_map(BTreeMap::values).filter(pops) {
-            tracing::warn!(
-                topic = set.topic,
-                group = set.consumer_group,
-                "the group is set to POP, which is not served by this broker yet: it pulls"
-            );
-        }
         let table = RwLock::new(table);
         Ok(RequestModes { table, file })
     }
 
-    /// What is set for the group on the topic, if anything.
-    pub fn get(&self, topic: &str, group: &str) -> Option<MessageRequestMode> {
+    /// What is set for the group on the topic, if anything: the mode, and with POP how many of the next
+    /// members' shares each member pops too.
+    pub fn get(&self, topic: &str, group: &str) -> Option<(MessageRequestMode, i32)> {
         let table = self.table.read();
         table
             .get(topic)
             .and_then(|groups| groups.get(group))
-            .map(|set| set.mode)
+            .map(|set| (set.mode, set.pop_share_queue_num))
     }
 
     /// Sets the group's mode on the topic.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use sluice_plugins::{Compile, Host};
-use sluice_protocol::topic::SCHEDULE_TOPIC;
+use sluice_protocol::topic::{RETRY_PREFIX, SCHEDULE_TOPIC};
 use sluice_remoting::{Listener, Server};
 use sluice_store::{Arrival, ArrivalListener, Environment, Store};
 use tokio::task::JoinHandle;
@@ -25,6 +25,7 @@ use crate::http::Http;
 use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
+use crate::pop::Pop;
 use crate::registration::Registration;
 use crate::request_modes::RequestModes;
 use crate::routes::Routes;
@@ -94,7 +95,17 @@ impl Broker {
             .await
             .map_err(|error| BrokerError::Config(format!("reading queues failed: {error}")))?;
         broker.store.start();
-        broker.find_delivered()?;
+        let recovering = broker.clone();
+        let recovered = tokio::task::spawn_blocking(move || {
+            recovering.find_delivered()?;
+            recovering.recover_pops()?;
+            // From here on the log tells what the files do not.
+            recovering.save_pops()
+        })
+        .await;
+        recovered.map_err(|error| {
+            BrokerError::Config(format!("taking up deliveries again failed: {error}"))
+        })??;
         broker.save_all()?;
         let tasks = background::start(&broker, woken);
         let dispatch = Arc::new(Dispatch(Arc::downgrade(&broker)));
@@ -147,6 +158,7 @@ impl Broker {
                 .map_or(0, |bounds| bounds.max)
         });
         let delay_levels = DelayLevels::new(file("delayOffset.json"));
+        let pop = Pop::load(file, store.files().clone())?;
         let host = store_host(&config, port)?;
         let registration = Registration::new(&config, port)?;
         let plugins = Host::open(&config.store_path_root_dir.join("plugins"), compile)?;
@@ -165,6 +177,7 @@ impl Broker {
             producers: Producers::default(),
             locks: QueueLocks::default(),
             long_poll,
+            pop,
             aside: Aside::for_disks(),
             aside_for_plugins: Aside::for_plugins(),
             plugins,
@@ -232,6 +245,7 @@ impl RunningBroker {
                 broker.topics.save(),
                 broker.groups.save(),
                 broker.request_modes.save(),
+                broker.save_pops(),
                 broker.offsets.close(broker.now_ms()),
                 broker.save_delay_levels(),
                 broker.plugins.save_state().map_err(BrokerError::from),
@@ -298,6 +312,11 @@ impl ArrivalListener for Arrivals {
                 broker.delay_levels.arrived(arrival.tags_code);
             }
             broker.note_half(arrival);
+            if arrival.topic.starts_with(RETRY_PREFIX)
+                && let Some((topic, group)) = broker.pop.waiting_for(arrival.topic)
+            {
+                broker.long_poll.wake_pop(&topic, &group);
+            }
             broker.long_poll.arrived(
                 arrival.topic,
                 arrival.queue_id,

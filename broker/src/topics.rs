@@ -27,6 +27,8 @@ pub struct Topics {
     version: Mutex<DataVersion>,
     /// Names of the topics that this broker made for itself.
     own: HashSet<String>,
+    /// Held by whoever writes the file, one at a time.
+    saving: Mutex<()>,
     file: ConfigFile,
 }
 
@@ -70,6 +72,7 @@ impl Topics {
             table: RwLock::new(table),
             version: Mutex::new(version),
             own,
+            saving: Mutex::default(),
             file,
         };
         topics.bump(now_ms);
@@ -151,6 +154,7 @@ impl Topics {
     /// # Errors
     /// [`BrokerError::Persist`].
     pub fn save(&self) -> Result<(), BrokerError> {
+        let _one = self.saving.lock();
         let data_version = self.version();
         let topic_config_table = self
             .table
@@ -233,7 +237,11 @@ fn system_topics(config: &BrokerConfig) -> Vec<TopicConfig> {
         plain(topic::OFFSET_MOVED_EVENT, 1, READ_WRITE),
         plain(topic::SCHEDULE_TOPIC, 18, READ_WRITE),
         plain(&format!("{cluster}_REPLY_TOPIC"), 1, READ_WRITE),
-        plain(&format!("rmq_sys_REVIVE_LOG_{cluster}"), 8, READ_WRITE),
+        plain(
+            &crate::pop::names::revive_topic(cluster),
+            config.revive_queue_num,
+            READ_WRITE,
+        ),
         plain(
             &format!("rmq_sys_SYNC_BROKER_MEMBER_{}", config.broker_name),
             1,

@@ -101,12 +101,20 @@ fn route(brokers: &[(String, i32)]) -> TopicRouteData {
 
 /// What the client gets to do, as `broker:id` with blanks between, or nothing.
 async fn ask(asker: &Asker, query: QueryAssignmentRequestBody) -> Option<String> {
+    ask_in(asker, query, MessageRequestMode::Pull).await
+}
+
+async fn ask_in(
+    asker: &Asker,
+    query: QueryAssignmentRequestBody,
+    mode: MessageRequestMode,
+) -> Option<String> {
     let body = fastjson::to_vec(&query).unwrap();
     let answer = asker.ask(request::QUERY_ASSIGNMENT, &[], body).await;
     assert_eq!(answer.code, response::SUCCESS, "{}", answer.remark());
     let body: QueryAssignmentResponseBody = fastjson::from_slice(&answer.body).unwrap();
     let text = |assignment: &sluice_protocol::body::MessageQueueAssignment| {
-        assert_eq!(assignment.mode, MessageRequestMode::Pull);
+        assert_eq!(assignment.mode, mode);
         let queue = assignment.message_queue.as_ref().unwrap();
         assert_eq!(queue.topic, query.topic);
         format!("{}:{}", queue.broker_name, queue.queue_id)
@@ -191,6 +199,43 @@ async fn all_brokers_queues_are_shared_among_the_members() {
     assert_eq!(set.code, response::SUCCESS, "{}", set.remark());
     let mine = ask(&first, query("c1", "AVG")).await;
     assert_eq!(mine.as_deref(), Some(everything));
+}
+
+#[tokio::test]
+async fn poppers_share_their_queues_with_those_that_follow_them() {
+    let name_server = NameServer::start().await;
+    name_server.knows(TOPIC, &[("a", 2), ("b", 2)]);
+    let served = Served::start(|config| config.namesrv_addr = name_server.address()).await;
+    let clients: Vec<_> = (0..4).map(|_| served.client().0).collect();
+    for (client, id) in clients.iter().zip(["c1", "c2", "c3", "c4"]) {
+        client.heartbeat(id, "*", Language::Java).await;
+    }
+    clients[0].send("", b"x", false).await;
+    let set = SetMessageRequestModeRequestBody {
+        consumer_group: GROUP.to_owned(),
+        mode: MessageRequestMode::Pop,
+        pop_share_queue_num: 1,
+        topic: TOPIC.to_owned(),
+    };
+    let body = fastjson::to_vec(&set).unwrap();
+    let code = request::SET_MESSAGE_REQUEST_MODE;
+    let answer = clients[0].ask(code, &[], body).await;
+    assert_eq!(answer.code, response::SUCCESS, "{}", answer.remark());
+    let share = async |id: &str| {
+        let query = query(id, "AVG");
+        ask_in(&clients[0], query, MessageRequestMode::Pop).await
+    };
+    assert_eq!(share("c1").await.as_deref(), Some("a:0 a:1"));
+    assert_eq!(share("c4").await.as_deref(), Some("b:1 a:0"));
+    // With so many that all are shared, each broker is one queue.
+    let body = SetMessageRequestModeRequestBody {
+        pop_share_queue_num: 3,
+        ..set
+    };
+    clients[0]
+        .ask(code, &[], fastjson::to_vec(&body).unwrap())
+        .await;
+    assert_eq!(share("c4").await.as_deref(), Some("a:-1 b:-1"));
 }
 
 #[tokio::test]
@@ -289,13 +334,6 @@ async fn the_request_mode_is_set_refused_and_kept() {
             "subscription group does not exist"
         )
     );
-    assert_eq!(
-        set(body(TOPIC, GROUP, Pop)).await,
-        refused(
-            response::REQUEST_CODE_NOT_SUPPORTED,
-            "message request mode POP is not served by this broker yet"
-        )
-    );
     let file = served
         .directory
         .path()
@@ -328,9 +366,10 @@ async fn the_request_mode_is_set_refused_and_kept() {
     let served = Served { broker, directory };
     let (client, _) = served.client();
     client.heartbeat("c1", "*", Language::Java).await;
+    // All members pop all.
     assert_eq!(
-        ask(&client, query("c1", "AVG")).await.as_deref(),
-        Some("b:0")
+        ask_in(&client, query("c1", "AVG"), Pop).await.as_deref(),
+        Some("b:-1")
     );
     served.broker.shutdown().await.unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), popping);

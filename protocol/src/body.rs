@@ -6,6 +6,7 @@
 mod assignment;
 mod client;
 mod namesrv;
+mod pop;
 mod registration;
 mod stats;
 mod subscription;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use assignment::*;
 pub use client::*;
 pub use namesrv::*;
+pub use pop::*;
 pub use registration::RegistrationError;
 pub use stats::*;
 pub use subscription::*;

@@ -160,6 +160,50 @@ headers! {
         suggest_which_broker_id: "suggestWhichBrokerId" ! i64, next_begin_offset: "nextBeginOffset" ! i64,
         min_offset: "minOffset" ! i64, max_offset: "maxOffset" ! i64,
     }
+    /// POP_MESSAGE (200050). Queue -1 stands for all of the broker.
+    PopMessageRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+        max_msg_nums: "maxMsgNums" ! i32, invisible_time: "invisibleTime" ! i64, poll_time: "pollTime" ! i64,
+        born_time: "bornTime" ~ i64 = 0, init_mode: "initMode" ! i32, exp_type: "expType" ? ByteString,
+        exp: "exp" ? ByteString, order: "order" ~ bool = false, attempt_id: "attemptId" ? ByteString,
+    }
+    /// Answer to a pop, found or not.
+    PopMessageResponseHeader {
+        pop_time: "popTime" ! i64, invisible_time: "invisibleTime" ! i64, revive_qid: "reviveQid" ! i32,
+        rest_num: "restNum" ! i64, start_offset_info: "startOffsetInfo" ? ByteString,
+        msg_offset_info: "msgOffsetInfo" ? ByteString, order_count_info: "orderCountInfo" ? ByteString,
+    }
+    /// ACK_MESSAGE (200051).
+    AckMessageRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+        extra_info: "extraInfo" ! ByteString, offset: "offset" ! i64,
+    }
+    /// CHANGE_MESSAGE_INVISIBLETIME (200053).
+    ChangeInvisibleTimeRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+        extra_info: "extraInfo" ! ByteString, offset: "offset" ! i64, invisible_time: "invisibleTime" ! i64,
+    }
+    /// Answer to a change of the invisible time: what the next receipt is made of.
+    ChangeInvisibleTimeResponseHeader {
+        pop_time: "popTime" ! i64, invisible_time: "invisibleTime" ! i64, revive_qid: "reviveQid" ! i32,
+    }
+    /// PEEK_MESSAGE (200052).
+    PeekMessageRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+        max_msg_nums: "maxMsgNums" ! i32,
+    }
+    /// NOTIFICATION (200054).
+    NotificationRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+        poll_time: "pollTime" ! i64, born_time: "bornTime" ~ i64 = 0, order: "order" ~ bool = false,
+        attempt_id: "attemptId" ? ByteString,
+    }
+    /// Answer to a notification.
+    NotificationResponseHeader { has_msg: "hasMsg" ! bool, polling_full: "pollingFull" ! bool }
+    /// POLLING_INFO (200055).
+    PollingInfoRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,
+    }
     /// REGISTER_MESSAGE_FILTER_CLASS (302).
     RegisterMessageFilterClassRequestHeader {
         consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString,

@@ -434,11 +434,6 @@ impl Store {
             .filter(|record| !is_filler(record))
     }
 
-    /// Where the log ends, durable or not.
-    pub fn log_end(&self) -> i64 {
-        self.log.written()
-    }
-
     /// The visible records that lie in the log from a physical offset on, which must be the start
     /// of one or lie below all that is kept. Ends at the first that can't be read.
     pub fn records_from(&self, physical_offset: i64) -> impl Iterator<Item = Bytes> {

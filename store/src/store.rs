@@ -575,6 +575,14 @@ impl Store {
         }
     }
 
+    /// Makes visible all that had been appended (with sync flush: flushed) before the call; false if
+    /// dispatch is blocked before that.
+    pub fn catch_up(&self) -> bool {
+        let end = self.visible_end();
+        self.dispatch_once();
+        self.dispatched.load(Ordering::Acquire) >= end
+    }
+
     /// Makes what has been appended (with sync flush: flushed) visible. Answers whether there was
     /// anything.
     pub fn dispatch_once(&self) -> bool {
@@ -825,6 +833,11 @@ impl Store {
             },
             waiting_for_sync: self.waiters.lock().len(),
         }
+    }
+
+    /// End of the log: where the next record will lie, or a filler before it.
+    pub fn log_end(&self) -> i64 {
+        self.log.written()
     }
 
     /// The file system it stands on.

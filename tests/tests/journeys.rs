@@ -390,6 +390,37 @@ fn a_consume_hook_redacts_for_one_group() {
     }
 }
 
+/// Journeys 1 and 3 with a stock client that pops: filter and consume hook are asked as for pulls.
+#[test]
+fn plugins_decide_what_pops_receive() {
+    let more = More {
+        broker: "defaultMessageRequestMode=POP\n",
+        ..More::default()
+    };
+    let cluster = Cluster::start_with(Kind::Sluice, more);
+    let plugins = cluster.broker.plugins();
+    plugins.put_shipped("sequence", "sequence");
+    let guest = std::fs::read(redact_guest()).expect("the test guest");
+    plugins.put("redact", &guest);
+    let mut producer = Producer::start(&cluster, "5.3.3", "popped");
+    producer.send("order 0", &[("SequenceId", "0")]);
+    let params = json!({"params": {"above": "10", "multiple-of": "3"}});
+    plugins.bind("sequence", "popped", "filtered", params.clone());
+    plugins.bind("sequence", "popped", "redacted", params);
+    plugins.bind("redact", "popped", "redacted", json!({}));
+    let consume = |group: &str| {
+        let peer = JavaPeer::client("5.3.3").with_property(&format!("trial.instance={group}"));
+        Client::Java(peer).consume(&cluster, "popped", group, None)
+    };
+    let (filtered, redacted) = (consume("filtered"), consume("redacted"));
+    for number in 1..14 {
+        let sequence = number.to_string();
+        producer.send(&format!("order {number}"), &[("SequenceId", &sequence)]);
+    }
+    filtered.expect(&numbers([12].into_iter()));
+    redacted.expect(&BTreeSet::from(["***".to_owned()]));
+}
+
 /// Journey 3: canary consumers get one queue, the others share the rest.
 #[test]
 fn an_allocation_strategy_gives_canaries_their_part() {

@@ -195,11 +195,12 @@ pub fn get_consume_stats(broker: &Arc<Broker>, request: RemotingCommand, respond
 }
 
 fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> OffsetWrapper {
+    // What was popped is stored a little later.
     let consumer_offset = broker
-        .offsets
-        .get(group, topic, queue_id)
-        .unwrap_or(0)
-        .max(0);
+        .pop
+        .queues
+        .next(&broker.offsets, topic, group, queue_id)
+        .unwrap_or(0);
     let broker_offset = broker
         .store
         .queue_bounds(topic, queue_id)

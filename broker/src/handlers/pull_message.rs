@@ -21,7 +21,8 @@ use crate::Broker;
 use crate::consume_hooks;
 use crate::error::Refusal;
 use crate::filtering::Filtering;
-use crate::handlers::class_filters;
+use crate::handlers::{class_filters, pop_message};
+use crate::long_poll::Woken;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
 const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
@@ -443,7 +444,7 @@ fn status_name(status: ReadStatus) -> &'static str {
 /// Carries out woken pulls until the broker stops, and sweeps those whose time is up.
 pub async fn wake_parked(
     broker: std::sync::Weak<Broker>,
-    mut woken: tokio::sync::mpsc::UnboundedReceiver<crate::long_poll::Woken>,
+    mut woken: tokio::sync::mpsc::UnboundedReceiver<Woken>,
 ) {
     const SWEEP: Duration = Duration::from_millis(500);
     let mut sweep = tokio::time::interval(SWEEP);
@@ -456,13 +457,17 @@ pub async fn wake_parked(
                 continue;
             }
         };
-        let (Some(crate::long_poll::Woken(pull)), Some(broker)) = (woken, broker.upgrade()) else {
+        let (Some(woken), Some(broker)) = (woken, broker.upgrade()) else {
             return;
         };
-        // A panic costs the one pull: its responder answers while the stack unwinds.
-        let pulled = format!("{pull:?}");
-        if catch_unwind(AssertUnwindSafe(|| resume(&broker, pull))).is_err() {
-            tracing::error!(pull = pulled, "a woken pull panicked");
+        // A panic costs the one request: its responder answers while the stack unwinds.
+        let request = format!("{woken:?}");
+        let again = || match woken {
+            Woken::Pull(pull) => resume(&broker, pull),
+            Woken::Pop(pop) => pop_message::resume(&broker, pop),
+        };
+        if catch_unwind(AssertUnwindSafe(again)).is_err() {
+            tracing::error!(request, "a woken pull panicked");
         }
     }
 }

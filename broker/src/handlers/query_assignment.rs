@@ -21,6 +21,9 @@ use crate::error::Refusal;
 use crate::plugin_strategy::PluginStrategy;
 use crate::{Answer, Broker};
 
+/// Stands for all queues of a broker.
+const ALL_QUEUES: i32 = -1;
+
 /// The client's queues of a topic, or no assignment: it keeps what it has then, and asks again.
 pub fn query_assignment(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
     let query: QueryAssignmentRequestBody = match broker.body(&request) {
@@ -34,7 +37,7 @@ pub fn query_assignment(broker: &Arc<Broker>, request: RemotingCommand, responde
         if queues.is_none() {
             tracing::debug!(?query, "no assignment");
         }
-        let mode = mode(&broker, &query.topic, &query.consumer_group);
+        let (mode, _) = mode(&broker, &query.topic, &query.consumer_group);
         let assignment = |queue| MessageQueueAssignment {
             message_queue: Some(queue),
             mode,
@@ -70,7 +73,13 @@ async fn assigned(
         return None;
     }
     let strategy = strategy(broker, topic, group, &query.strategy_name)?;
-    match strategy.allocate(client, &queues, &clients) {
+    let allocated = match mode(broker, topic, group) {
+        (MessageRequestMode::Pull, _) => strategy.allocate(client, &queues, &clients),
+        (MessageRequestMode::Pop, shares) => {
+            popped_by(client, &queues, &clients, shares, &*strategy)
+        }
+    };
+    match allocated {
         Ok(mine) => Some(mine),
         Err(error) => {
             tracing::warn!(topic, group, client, strategy = strategy.name(), %error, "not allocated");
@@ -114,19 +123,50 @@ fn strategy(
         .find(|strategy| strategy.name() == name)
 }
 
-/// How the group fetches from the topic. Whoever is told to pop here pops in vain, so a POP that a
-/// Java broker has left behind does not count.
-fn mode(broker: &Broker, topic: &str, group: &str) -> MessageRequestMode {
-    let set = broker.request_modes.get(topic, group);
-    let default = || {
-        if topic.starts_with(RETRY_PREFIX) {
-            MessageRequestMode::Pull
-        } else {
-            broker.config().default_message_request_mode
-        }
+/// What a member pops: all queues of each broker, or its own share and those of the members that follow
+/// it. With more members than queues, each has one.
+fn popped_by(
+    client: &str,
+    queues: &[MessageQueue],
+    clients: &[String],
+    shares: i32,
+    strategy: &dyn AllocateStrategy,
+) -> Result<Vec<MessageQueue>, sluice_allocation::AllocateError> {
+    let shares = usize::try_from(shares).unwrap_or(0);
+    if shares == 0 || shares + 1 >= clients.len() {
+        let all = |queue: &MessageQueue| MessageQueue {
+            queue_id: ALL_QUEUES,
+            ..queue.clone()
+        };
+        let mut brokers: Vec<MessageQueue> = queues.iter().map(all).collect();
+        brokers.dedup();
+        return Ok(brokers);
+    }
+    let index = clients
+        .iter()
+        .position(|known| known == client)
+        .unwrap_or(0);
+    if clients.len() > queues.len() {
+        let mine = queues.get(index % queues.len().max(1));
+        return Ok(mine.cloned().into_iter().collect());
+    }
+    let mut mine = Vec::new();
+    for at in index..=index + shares {
+        let member = &clients[at % clients.len()];
+        mine.extend(strategy.allocate(member, queues, clients)?);
+    }
+    Ok(mine)
+}
+
+/// How the group fetches from the topic, and how many further shares each member pops.
+fn mode(broker: &Broker, topic: &str, group: &str) -> (MessageRequestMode, i32) {
+    let config = broker.config();
+    let default = match topic.starts_with(RETRY_PREFIX) {
+        true => MessageRequestMode::Pull,
+        false => config.default_message_request_mode,
     };
-    set.filter(|mode| *mode == MessageRequestMode::Pull)
-        .unwrap_or_else(default)
+    let set = broker.request_modes.get(topic, group);
+    set.unwrap_or((default, config.default_pop_share_queue_num))
 }
 
 /// Sets how a group fetches from a topic; it is written when the answer leaves.
@@ -144,9 +184,6 @@ pub fn set_message_request_mode(
         if broker.topics.get(&set.topic).is_none() {
             let why = format!("topic[{}] not exist", set.topic);
             return Err(Refusal::NoSuchTopic(why));
-        }
-        if set.mode == MessageRequestMode::Pop {
-            return Err(Refusal::NotServed("message request mode POP"));
         }
         if broker.group_or_create(&set.consumer_group).is_none() {
             let why = "subscription group does not exist";

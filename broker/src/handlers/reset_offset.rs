@@ -69,6 +69,10 @@ fn hand_out(
 ) -> Result<Answer, Refusal> {
     let (group, topic) = (&*header.group, &*header.topic);
     let mut offset_table = BTreeMap::new();
+    // Check points of before must not move the queues on after a crash.
+    broker
+        .save_pops()
+        .map_err(|error| Refusal::System(error.to_string()))?;
     for queue_id in queues {
         let offset = target(broker, header, queue_id)?;
         broker.offsets.reset(group, topic, queue_id, offset);

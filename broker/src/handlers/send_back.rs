@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use sluice_plugins::World;
 use sluice_protocol::body::SubscriptionGroupConfig;
 use sluice_protocol::code::response;
 use sluice_protocol::header::ConsumerSendMsgBackRequestHeader;
@@ -101,7 +101,9 @@ fn store(
         };
         put_back(broker, &record, &retry_topic, level)?
     };
-    tell_hooks(broker, &header.group, &bytes);
+    if broker.plugins.has_any(World::ConsumeHook) {
+        consume_hooks::after(broker, &header.group, &record);
+    }
     Ok(Some(end))
 }
 
@@ -195,8 +197,4 @@ pub(crate) fn retried_properties(record: &Record<'_>) -> Vec<u8> {
     properties::put(&mut text, properties::ORIGIN_MESSAGE_ID, first_id);
     properties::put(&mut text, properties::WAIT, "false");
     text
-}
-
-fn tell_hooks(broker: &Broker, group: &str, record: &Bytes) {
-    consume_hooks::after(broker, group, std::slice::from_ref(record));
 }

@@ -104,6 +104,7 @@ pub fn delete_topic(broker: &Arc<Broker>, request: RemotingCommand, responder: R
             broker.changes.note_topic();
         }
         broker.offsets.remove_topic(name);
+        broker.pop.queues.remove_topic(name);
         broker.long_poll.wake_topic(name);
         broker
             .store

@@ -1,4 +1,4 @@
-//! What plugins and transactions do, in the Prometheus text format.
+//! What plugins and transactions do, and what waits, in the Prometheus text format.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -107,7 +107,7 @@ pub(super) async fn metrics(State(broker): State<Arc<Broker>>) -> impl IntoRespo
     }
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        text(&all) + &transactions(&broker),
+        text(&all) + &transactions(&broker) + &gauges("pop", &broker.pop_gauges()),
     )
 }
 
@@ -155,6 +155,14 @@ fn transactions(broker: &Broker) -> String {
         );
     }
     out
+}
+
+fn gauges(of: &str, all: &[(&str, &str, u64)]) -> String {
+    let gauge = |(name, help, value): &(&str, &str, u64)| {
+        let name = format!("sluice_{of}_{name}");
+        format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
+    };
+    all.iter().map(gauge).collect()
 }
 
 /// Writing to a String can't fail.

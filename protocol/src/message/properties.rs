@@ -46,6 +46,8 @@ pub const UNIQ_KEY: &str = "UNIQ_KEY";
 pub const CLUSTER: &str = "CLUSTER";
 /// POP checkpoint handle, never accepted from producers.
 pub const POP_CK: &str = "POP_CK";
+/// When a message that came back was popped first, Unix milliseconds.
+pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 /// Messages of an inner batch.
 pub const INNER_NUM: &str = "INNER_NUM";
 /// Relative delay in seconds.

@@ -50,6 +50,10 @@ const SEND_BATCH: &str =
 const PULL: &str = "consumerGroup=g1;topic=orders;queueId=0;queueOffset=0;maxMsgNums=32;sysFlag=4;commitOffset=0;suspendTimeoutMillis=0;subscription=TagA;subVersion=1700000000000;expressionType=TAG";
 /// Finds none and waits.
 const LONG_PULL: &str = "consumerGroup=g1;topic=orders;queueId=3;queueOffset=0;maxMsgNums=32;sysFlag=7;commitOffset=0;suspendTimeoutMillis=1000;subscription=*;subVersion=0";
+const POP: &str = "consumerGroup=g1;topic=orders;queueId=-1;maxMsgNums=32;invisibleTime=60000;pollTime=100;bornTime=0;initMode=0;expType=TAG;exp=TagA";
+const ORDERED_POP: &str = "consumerGroup=g1;topic=orders;queueId=1;maxMsgNums=2;invisibleTime=1000;pollTime=0;bornTime=0;initMode=1;order=true;attemptId=a";
+const RECEIPT: &str = "0 1700000000000 60000 0 0 broker-a 0 0";
+const BATCH_ACK: &str = r#"{"acks":[{"b":"BQ==","c":"g1","it":60000,"pt":1700000000000,"q":0,"r":"0","rq":3,"so":0,"t":"orders"},{"b":"AQ==","c":"g1","it":60000,"pt":1700000000000,"q":0,"r":"1","rq":999,"so":0,"t":"orders"}],"brokerName":"broker-a"}"#;
 const TOPIC: &str = "topic=orders;defaultTopic=TBW102;readQueueNums=4;writeQueueNums=4;perm=6;topicFilterType=SINGLE_TAG;topicSysFlag=0;order=false;attributes=+message.type=NORMAL";
 const BROKER: &str =
     "brokerName=b0;brokerAddr=10.0.0.1:10911;clusterName=c0;haServerAddr=10.0.0.1:10912;brokerId=0";
@@ -100,6 +104,26 @@ fn broker() -> Vec<RemotingCommand> {
         template(code::PULL_MESSAGE, PULL, ""),
         template(code::PULL_MESSAGE, LONG_PULL, ""),
         template(code::LITE_PULL_MESSAGE, PULL, ""),
+        template(code::POP_MESSAGE, POP, ""),
+        template(code::POP_MESSAGE, ORDERED_POP, ""),
+        template(
+            code::ACK_MESSAGE,
+            &format!("{offset};offset=0;extraInfo={RECEIPT}"),
+            "",
+        ),
+        template(code::BATCH_ACK_MESSAGE, "", BATCH_ACK),
+        template(
+            code::CHANGE_MESSAGE_INVISIBLETIME,
+            &format!("{offset};offset=0;invisibleTime=1000;extraInfo={RECEIPT}"),
+            "",
+        ),
+        template(code::PEEK_MESSAGE, &format!("{offset};maxMsgNums=32"), ""),
+        template(
+            code::NOTIFICATION,
+            &format!("{offset};pollTime=10;bornTime=0;order=false"),
+            "",
+        ),
+        template(code::POLLING_INFO, offset, ""),
         template(code::CHECK_CLIENT_CONFIG, "", SQL_CHECK),
         template(code::GET_CONSUMER_LIST_BY_GROUP, group, ""),
         template(

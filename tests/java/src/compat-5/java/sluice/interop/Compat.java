@@ -17,6 +17,7 @@ final class Compat {
     /** Scenarios that only this line can play. */
     static void register(Map<String, Scenarios.Body> all) {
         AssignmentScenarios.register(all);
+        PopScenarios.register(all);
     }
 
     static void broadcast(DefaultMQPushConsumer consumer) {
