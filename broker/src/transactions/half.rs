@@ -6,6 +6,7 @@ use sluice_store::{AppendError, Appended};
 
 use super::ledger::Half;
 use crate::copies::{self, Copy};
+use crate::error::Refusal;
 use crate::{Broker, BrokerConfig};
 
 /// The id of the transaction: the message's own unique key.
@@ -70,6 +71,18 @@ pub(super) fn remembered(half: &Record<'_>, config: &BrokerConfig) -> Half {
     }
 }
 
+/// Whether a message is to be delivered later than when it is committed.
+fn asks_for_delay(half: &Record<'_>) -> bool {
+    let timers = [
+        properties::TIMER_DELAY_SEC,
+        properties::TIMER_DELAY_MS,
+        properties::TIMER_DELIVER_MS,
+    ];
+    let level = half.property(properties::DELAY);
+    level.is_some_and(|level| level.parse::<i32>().is_ok_and(|level| level > 0))
+        || timers.iter().any(|timer| half.property(timer).is_some())
+}
+
 /// The properties of a half message after so many checks.
 pub(super) fn after_checks(half: &Record<'_>, checks: u32) -> Vec<u8> {
     let mut text = properties::without(half.properties(), &[CHECK_TIMES]);
@@ -81,7 +94,14 @@ pub(super) fn after_checks(half: &Record<'_>, checks: u32) -> Vec<u8> {
 
 impl Broker {
     /// The message that a half message was for; its properties stay all there, as Java leaves them.
-    pub(super) fn append_committed(&self, half: &Record<'_>) -> Result<Appended, AppendError> {
+    ///
+    /// # Errors
+    /// It could not be stored, or asks for a delay, which this broker can't give yet: better
+    /// undecided than delivered early.
+    pub(super) fn append_committed(&self, half: &Record<'_>) -> Result<Appended, Refusal> {
+        if asks_for_delay(half) {
+            return Err(Refusal::NotServed("a delayed transactional message"));
+        }
         let (topic, queue_id) = destination(half);
         let appended = self.append_copy(
             half,
