@@ -360,7 +360,23 @@ fn stays(
         return Ok(false);
     }
     // An append never gives an earlier time than the one before.
-    Ok(record.store_timestamp() >= last_time.max(1) && !queue_fields_lost(store, &record, at))
+    Ok(record.store_timestamp() >= last_time.max(1)
+        && !queue_fields_lost(store, &record, at)
+        && names_a_source(&record))
+}
+
+/// Whether what a record says of the record that it was made of can be true: that one lies before it.
+/// Java says it of committed transactions alone (`preparedTransactionOffset`); the broker's other
+/// copies have the complement.
+fn names_a_source(record: &Record<'_>) -> bool {
+    let committed = record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_COMMIT;
+    let source = match record.prepared_transaction_offset() {
+        0 => return true,
+        given if given < 0 => !given,
+        given if committed => given,
+        _ => return false,
+    };
+    source < record.physical_offset()
 }
 
 /// Whether topic, queue id and queue offset, which no checksum covers, can be true: damaged ones
