@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluice_protocol::fastjson;
@@ -38,6 +39,9 @@ impl std::fmt::Display for Mark {
 pub struct ConfigFile {
     path: PathBuf,
     files: Arc<dyn FileSystem>,
+    /// Held while it is replaced: two who write at once would take the new text from each other,
+    /// as a burst of changes and the end of the broker can.
+    replacing: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for ConfigFile {
@@ -52,6 +56,7 @@ impl ConfigFile {
         ConfigFile {
             path: store_root.join("config").join(name),
             files,
+            replacing: Arc::default(),
         }
     }
 
@@ -135,6 +140,7 @@ impl ConfigFile {
     /// # Errors
     /// [`BrokerError::Persist`]; the old content is still there.
     pub fn save_text(&self, text: &[u8]) -> Result<(), BrokerError> {
+        let _one = self.replacing.lock();
         self.files
             .replace(&self.path, text)
             .map_err(|source| BrokerError::Persist {

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use sluice_protocol::message::Record;
+use sluice_protocol::message::record::assign;
 use sluice_protocol::topic::{TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 use sluice_store::{AppendError, Arrival};
 
@@ -124,7 +125,7 @@ impl Broker {
         &self,
         half: &Record<'_>,
         decision: Decision,
-    ) -> Result<Option<i64>, AppendError> {
+    ) -> Result<Option<i64>, Refusal> {
         let mut ledger = self.transactions.ledger.lock();
         let Some(offset) = ledger.undecided(half.queue_offset()) else {
             return Ok(None);
@@ -141,15 +142,18 @@ impl Broker {
         ledger: &mut MutexGuard<'_, Ledger>,
         half: &Record<'_>,
         offset: i64,
-    ) -> Result<i64, AppendError> {
-        // Put again meanwhile: the later one is what a start would find undecided.
-        let again = ledger
-            .get(offset)
-            .filter(|known| known.physical != half.physical_offset())
-            .and_then(|known| self.store.record_at(known.physical));
-        let appended = match again.as_deref().map(Record::parse) {
-            Some(Ok(again)) => self.append_committed(&again)?,
-            _ => self.append_committed(half)?,
+    ) -> Result<i64, Refusal> {
+        let known = ledger.get(offset);
+        let appended = match known.filter(|known| known.physical != half.physical_offset()) {
+            // Put again meanwhile: the copy must name the place where a start would find it
+            // undecided.
+            Some(known) => {
+                let mut again = half.as_bytes().to_vec();
+                assign(&mut again, offset, known.physical, half.store_timestamp());
+                let again = Record::parse(&again).map_err(AppendError::from)?;
+                self.append_committed(&again)?
+            }
+            None => self.append_committed(half)?,
         };
         ledger.settle(offset);
         count(&self.transactions.counts.committed);
@@ -159,11 +163,7 @@ impl Broker {
         Ok(appended.end_offset)
     }
 
-    fn roll_back(
-        &self,
-        ledger: &mut MutexGuard<'_, Ledger>,
-        offset: i64,
-    ) -> Result<i64, AppendError> {
+    fn roll_back(&self, ledger: &mut MutexGuard<'_, Ledger>, offset: i64) -> Result<i64, Refusal> {
         let owed = ledger.owed().iter().copied().chain([offset]);
         let appended = self.append_op(&op::body(owed))?;
         ledger.settle(offset);

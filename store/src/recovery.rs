@@ -360,7 +360,20 @@ fn stays(
         return Ok(false);
     }
     // An append never gives an earlier time than the one before.
-    Ok(record.store_timestamp() >= last_time.max(1) && !queue_fields_lost(store, &record, at))
+    Ok(record.store_timestamp() >= last_time.max(1)
+        && !queue_fields_lost(store, &record, at)
+        && names_a_source(&record))
+}
+
+/// Whether what a record says of the record that it was made of can be true: that one lies before it.
+/// Java says it of transactions alone (`preparedTransactionOffset`); the broker's other copies have
+/// the complement.
+fn names_a_source(record: &Record<'_>) -> bool {
+    match record.prepared_transaction_offset() {
+        0 => true,
+        given if given < 0 => !given < record.physical_offset(),
+        given => given < record.physical_offset(),
+    }
 }
 
 /// Whether topic, queue id and queue offset, which no checksum covers, can be true: damaged ones

@@ -74,7 +74,7 @@ fn counted(ids: Vec<String>) -> BTreeMap<String, usize> {
 
 fn is_committed(id: &str) -> bool {
     let number = id.rsplit('-').next().and_then(|number| number.parse().ok());
-    number.is_some_and(|number: u64| number % 2 == 0)
+    number.is_some_and(|number: u64| number.is_multiple_of(2))
 }
 
 /// Of a load of transactions that are committed and rolled back, at once and when asked, those that

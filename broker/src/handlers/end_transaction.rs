@@ -50,8 +50,8 @@ fn decide(
     responder: Responder,
 ) {
     let half = broker.store.record_at(header.commit_log_offset);
-    let decided = checked(broker, header, half.as_deref())
-        .and_then(|half| Ok(broker.decide(&half, decision)?));
+    let decided =
+        checked(broker, header, half.as_deref()).and_then(|half| broker.decide(&half, decision));
     match decided {
         Ok(Some(end)) => answer_when_durable(broker, end, responder),
         Ok(None) => broker.reply(responder, || Ok(Default::default())),

@@ -6,6 +6,7 @@ use sluice_store::{AppendError, Appended};
 
 use super::ledger::Half;
 use crate::copies::{self, Copy};
+use crate::error::Refusal;
 use crate::{Broker, BrokerConfig, deferral};
 
 /// The id of the transaction: the message's own unique key.
@@ -70,6 +71,16 @@ pub(super) fn remembered(half: &Record<'_>, config: &BrokerConfig) -> Half {
     }
 }
 
+/// Whether a message is to be delivered at a time of its own.
+fn asks_for_timer(half: &Record<'_>) -> bool {
+    let timers = [
+        properties::TIMER_DELAY_SEC,
+        properties::TIMER_DELAY_MS,
+        properties::TIMER_DELIVER_MS,
+    ];
+    timers.iter().any(|timer| half.property(timer).is_some())
+}
+
 /// The properties of a half message after so many checks.
 pub(super) fn after_checks(half: &Record<'_>, checks: u32) -> Vec<u8> {
     let mut text = properties::without(half.properties(), &[CHECK_TIMES]);
@@ -81,10 +92,17 @@ pub(super) fn after_checks(half: &Record<'_>, checks: u32) -> Vec<u8> {
 
 impl Broker {
     /// The message that a half message was for; its properties stay all there, as Java leaves them.
-    pub(super) fn append_committed(&self, half: &Record<'_>) -> Result<Appended, AppendError> {
+    ///
+    /// # Errors
+    /// It could not be stored, or asks for a timer, which this broker does not have yet: better
+    /// undecided than delivered early.
+    pub(super) fn append_committed(&self, half: &Record<'_>) -> Result<Appended, Refusal> {
         let (topic, queue_id) = destination(half);
         let mut text = half.properties().to_vec();
         let deferred = deferral::defer(self, topic, queue_id, &mut text);
+        if deferred.is_none() && asks_for_timer(half) {
+            return Err(Refusal::NotServed("a transactional message with a timer"));
+        }
         let place = deferred.as_ref();
         let (topic, queue_id) =
             place.map_or((topic, queue_id), |place| (&*place.topic, place.queue_id));

@@ -172,11 +172,11 @@ impl Run {
     /// A producer decides by the place it was told at first, perhaps for the second time.
     fn decide(&mut self) {
         let Some(name) = self.any() else { return };
-        if self.sync {
-            self.broker.store.flush_once();
-        }
         let sent = self.sent.get_mut(&name).unwrap();
-        let bytes = self.broker.store.record_at(sent.physical).unwrap();
+        // Its producer has no answer before it is visible.
+        let Some(bytes) = self.broker.store.record_at(sent.physical) else {
+            return;
+        };
         let record = Record::parse(&bytes).unwrap();
         let (decision, fate) = match self.rng.random_bool(0.5) {
             true => (Decision::Commit, Fate::Committed),
