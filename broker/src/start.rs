@@ -100,6 +100,7 @@ impl Broker {
             recovering.find_delivered()?;
             recovering.recover_pops()?;
             // From here on the log tells what the files do not.
+            recovering.save_delay_levels()?;
             recovering.save_pops()
         })
         .await;

@@ -93,9 +93,13 @@ async fn refusals_have_the_statuses_that_are_described() {
 async fn administration_is_reached_by_remoting_too() {
     let served = Served::start(|config| config.http_address = Some("127.0.0.1:0".to_owned())).await;
     let (asker, _) = served.client();
+    let token = std::fs::read_to_string(served.directory.path().join("plugins/token")).unwrap();
+    let code = request::SLUICE_ADMINISTRATION;
+    let fields = [("method", "GET"), ("path", "/v1/plugins")];
+    let stranger = asker.ask(code, &fields, Vec::new()).await;
+    assert_eq!(stranger.code, response::NO_PERMISSION);
     let ask = async |method: &str, path: &str, body: &str| {
-        let fields = [("method", method), ("path", path)];
-        let code = request::SLUICE_ADMINISTRATION;
+        let fields = [("method", method), ("path", path), ("token", token.trim())];
         asker.ask(code, &fields, body.as_bytes().to_vec()).await
     };
     let listed = ask("GET", "/v1/plugins", "").await;

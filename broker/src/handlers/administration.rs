@@ -1,6 +1,6 @@
 //! SLUICE_ADMINISTRATION (30001, ours): what the HTTP side does, for those who reach the broker by
 //! remoting alone. Fields `method`, `path` (with its query) and `token`; body and answer are those of
-//! HTTP. The same guard stands before it.
+//! HTTP. The same guard stands before it, but lets nobody pass without the token.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,6 +47,9 @@ fn wanted(
         .method(field("method").ok_or_else(|| missing("method"))?)
         .uri(field("path").ok_or_else(|| missing("path"))?)
         .header(header::CONTENT_TYPE, "application/json")
+        // Behind a proxy or tunnel every peer of this port looks local: a name that is not makes the
+        // guard ask for the token.
+        .header(header::HOST, "remoting")
         .extension(ConnectInfo(peer));
     if let Some(token) = field("token") {
         asked = asked.header(header::AUTHORIZATION, format!("Bearer {token}"));
