@@ -15,6 +15,8 @@ use crate::process::resident;
 
 const STARTS: usize = 11;
 const PLUGINS: u8 = 100;
+/// As many as may be in force.
+const BINDINGS: u8 = 64;
 /// From the broker's port to that of its HTTP side.
 const HTTP_BEHIND: u16 = 2;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,7 +62,7 @@ pub fn measure(binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same with a store that has been used, and with [`PLUGINS`] compiled plugins in it, each bound.
+/// The same with a store that has been used, and with [`PLUGINS`] compiled plugins in it.
 fn with_plugins(binary: &Path) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let without = restarts(binary, directory.path())?;
@@ -72,12 +74,14 @@ fn with_plugins(binary: &Path) -> Result<()> {
         // A custom section makes each module another one.
         let module = [BIG_ORDERS, &[0, 3, 1, b'n', number]].concat();
         plugins.put(&name, &module);
-        plugins.bind(&name, "DefaultCluster", &name, serde_json::json!({}));
+        if number < BINDINGS {
+            plugins.bind(&name, "DefaultCluster", &name, serde_json::json!({}));
+        }
     }
     stop(&mut child)?;
     let with = restarts(binary, directory.path())?;
     println!(
-        "a used store: median {without:.1} ms; with {PLUGINS} compiled plugins, each bound: median {with:.1} ms"
+        "a used store: median {without:.1} ms; with {PLUGINS} compiled plugins, {BINDINGS} of them bound: median {with:.1} ms"
     );
     Ok(())
 }

@@ -7,7 +7,9 @@ use sluice_plugins::filter::BLOCK_ROWS_MAX;
 use sluice_plugins::hooks::{Edit, Edits, NoAnswer};
 use sluice_plugins::{Bound, Policy, Row, World};
 use sluice_protocol::message::record::assign;
-use sluice_protocol::message::{Record, RecordFields, compression, properties, sys_flag};
+use sluice_protocol::message::{
+    Record, RecordError, RecordFields, compression, properties, sys_flag,
+};
 use sluice_protocol::topic;
 
 use crate::Broker;
@@ -75,23 +77,72 @@ fn pass(chain: &[Arc<Bound>], mut run: Vec<Bytes>, delivered: &mut Delivered) {
         if run.is_empty() {
             return;
         }
-        match ask(bound, &run) {
-            Ok(edits) => run = edited(run, edits),
-            Err(NoAnswer { policy, cause }) => match policy {
-                Policy::Accept => {}
-                Policy::Reject => return,
-                Policy::Suspend => {
-                    delivered.held_at = Record::parse(&run[0]).ok().map(|r| r.queue_offset());
-                    return;
-                }
-                Policy::DeadLetter => {
-                    let letters = run.into_iter().map(|record| (record, cause.clone()));
-                    return delivered.dead.extend(letters);
-                }
-            },
-        }
+        run = pass_one(bound, run, delivered);
     }
     delivered.records.append(&mut run);
+}
+
+/// What one hook leaves of a run, up to the message that it holds, if it holds one. When it has no answer,
+/// each message is asked about alone, so that a bad one costs itself; a hook that fails again and again
+/// is out of the path before long.
+fn pass_one(bound: &Bound, run: Vec<Bytes>, delivered: &mut Delivered) -> Vec<Bytes> {
+    let mut left = Vec::with_capacity(run.len());
+    let mut settle_all = |settled: &mut dyn Iterator<Item = Settled>| {
+        for one in settled {
+            match one {
+                Settled::Given(record) => left.push(record),
+                Settled::Kept => {}
+                Settled::Dead(record, cause) => delivered.dead.push((record, cause)),
+                Settled::Held(offset) => {
+                    delivered.held_at = Some(offset);
+                    return;
+                }
+            }
+        }
+    };
+    match ask(bound, &run) {
+        Ok(edits) => settle_all(&mut edited(bound, run, edits)),
+        Err(_) => settle_all(&mut run.into_iter().map(|record| alone(bound, record))),
+    }
+    left
+}
+
+/// What becomes of a message.
+enum Settled {
+    /// The group gets it.
+    Given(Bytes),
+    /// The group does not get it.
+    Kept,
+    /// It goes to the dead letters, and why.
+    Dead(Bytes, String),
+    /// The group waits before it, at this offset.
+    Held(i64),
+}
+
+fn alone(bound: &Bound, record: Bytes) -> Settled {
+    let run = [record];
+    let asked = ask(bound, &run);
+    let [record] = run;
+    match asked {
+        Ok(edits) => {
+            let edits = edits.into_iter().map(|(_, edit)| edit).collect();
+            with_edits(bound, record, edits)
+        }
+        Err(NoAnswer { policy, cause }) => by_policy(policy, &cause, record),
+    }
+}
+
+/// What the policy makes of a message that a hook has no say about.
+fn by_policy(policy: Policy, cause: &str, record: Bytes) -> Settled {
+    match policy {
+        Policy::Accept => Settled::Given(record),
+        Policy::Reject => Settled::Kept,
+        Policy::DeadLetter => Settled::Dead(record, cause.to_owned()),
+        Policy::Suspend => match Record::parse(&record) {
+            Ok(parsed) => Settled::Held(parsed.queue_offset()),
+            Err(_) => Settled::Kept,
+        },
+    }
 }
 
 fn ask(bound: &Bound, run: &[Bytes]) -> Result<Edits, NoAnswer> {
@@ -101,32 +152,44 @@ fn ask(bound: &Bound, run: &[Bytes]) -> Result<Edits, NoAnswer> {
     bound.before(&rows, newest.unwrap_or(0))
 }
 
-fn edited(run: Vec<Bytes>, edits: Edits) -> Vec<Bytes> {
+fn edited(bound: &Bound, run: Vec<Bytes>, edits: Edits) -> impl Iterator<Item = Settled> {
     let mut of_rows: Vec<Vec<Edit>> = vec![Vec::new(); run.len()];
     for (row, edit) in edits {
         of_rows[row].push(edit);
     }
     let pairs = run.into_iter().zip(of_rows);
-    pairs
-        .filter_map(|(record, edits)| match edits.is_empty() {
-            true => Some(record),
-            false => rewritten(&record, edits),
-        })
-        .collect()
+    pairs.map(|(record, edits)| with_edits(bound, record, edits))
 }
 
-/// The record with its edits; `None` when the group is not to have it. What can't be written as a
-/// record (properties beyond their limit) is left as it was before that edit.
-fn rewritten(bytes: &Bytes, edits: Vec<Edit>) -> Option<Bytes> {
-    let Ok(record) = Record::parse(bytes) else {
-        return Some(bytes.clone());
-    };
+/// A change that can't be written is no answer: the policy decides, not the message's sender.
+fn with_edits(bound: &Bound, record: Bytes, edits: Vec<Edit>) -> Settled {
+    match rewritten(&record, edits) {
+        Ok(Some(written)) => Settled::Given(written),
+        Ok(None) => Settled::Kept,
+        Err(error) => {
+            let spec = bound.spec();
+            tracing::warn!(plugin = spec.plugin, %error, "a consume hook's change can't be written");
+            let cause = format!("{}'s change can't be written: {error}", spec.plugin);
+            by_policy(spec.policy, &cause, record)
+        }
+    }
+}
+
+/// The record with its edits; `None` when the group is not to have it.
+///
+/// # Errors
+/// With its edits it is no record: its properties are beyond their limit.
+fn rewritten(bytes: &Bytes, edits: Vec<Edit>) -> Result<Option<Bytes>, RecordError> {
+    if edits.is_empty() {
+        return Ok(Some(bytes.clone()));
+    }
+    let record = Record::parse(bytes)?;
     let mut text = record.properties().to_vec();
     let mut body = None;
     let mut flags = record.sys_flag();
     for edit in edits {
         match edit {
-            Edit::Drop => return None,
+            Edit::Drop => return Ok(None),
             Edit::SetProperty(name, value) => {
                 text = properties::without(&text, &[&name]);
                 properties::put(&mut text, &name, &value);
@@ -155,15 +218,12 @@ fn rewritten(bytes: &Bytes, edits: Vec<Edit>) -> Option<Bytes> {
         properties: &text,
     };
     let mut out = Vec::with_capacity(fields.encoded_size());
-    if let Err(error) = fields.encode(&mut out) {
-        tracing::warn!(topic = record.topic(), %error, "a consume hook's change can't be written");
-        return Some(bytes.clone());
-    }
+    fields.encode(&mut out)?;
     assign(
         &mut out,
         record.queue_offset(),
         record.physical_offset(),
         record.store_timestamp(),
     );
-    Some(out.into())
+    Ok(Some(out.into()))
 }

@@ -1,7 +1,7 @@
 //! Messages that a group can't have go to its dead letters, `%DLQ%<group>`, and say why.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use sluice_store::{AppendError, Appended};
 use crate::Broker;
 use crate::copies::Copy;
 
-/// Queues of which the last dead letter is remembered.
+/// Messages that are remembered as buried lately.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// Where a message was first, and where it lay there; the latter two are ours.
@@ -24,14 +24,31 @@ pub(crate) const ORIGIN_OFFSET: &str = "DLQ_ORIGIN_OFFSET";
 /// Why it is here; ours.
 pub(crate) const REASON: &str = "DLQ_REASON";
 
-/// Group, topic and queue.
-type Place = (String, String, i32);
-
-/// The last offset of each queue that a group's dead letters hold: a pull that is asked again
-/// because its answer was lost makes no second letter.
+/// What was buried lately, by group and place in the log: a pull that is asked again because its answer
+/// was lost makes no second letter. In doubt there are two.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetters {
-    last: Mutex<HashMap<Place, i64>>,
+    lately: Mutex<Lately>,
+}
+
+#[derive(Debug, Default)]
+struct Lately {
+    buried: HashSet<(String, i64)>,
+    order: VecDeque<(String, i64)>,
+}
+
+impl Lately {
+    fn note(&mut self, of: (String, i64)) {
+        if !self.buried.insert(of.clone()) {
+            return;
+        }
+        self.order.push_back(of);
+        if self.order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.buried.remove(&oldest);
+        }
+    }
 }
 
 /// Why a message is a dead letter.
@@ -70,16 +87,8 @@ impl Broker {
         record: &Record<'_>,
         cause: &str,
     ) -> Result<(), AppendError> {
-        let place = (
-            group.to_owned(),
-            record.topic().to_owned(),
-            record.queue_id(),
-        );
-        let mut last = self.dead_letters.last.lock();
-        if last
-            .get(&place)
-            .is_some_and(|last| *last >= record.queue_offset())
-        {
+        let of = (group.to_owned(), record.physical_offset());
+        if self.dead_letters.lately.lock().buried.contains(&of) {
             return Ok(());
         }
         let times = record.reconsume_times();
@@ -89,10 +98,7 @@ impl Broker {
                 reason: "a dead letter can't be synced".to_owned(),
             });
         }
-        if last.len() >= REMEMBERED_MAX {
-            last.clear();
-        }
-        last.insert(place, record.queue_offset());
+        self.dead_letters.lately.lock().note(of);
         Ok(())
     }
 

@@ -16,6 +16,14 @@ use sluice_protocol::message::{batch, compression, properties, sys_flag};
 use crate::Broker;
 use crate::error::Refusal;
 
+/// Codes that tell a producer that its message is stored.
+const MEAN_STORED: [i32; 4] = [
+    response::SUCCESS,
+    response::FLUSH_DISK_TIMEOUT,
+    response::SLAVE_NOT_AVAILABLE,
+    response::FLUSH_SLAVE_TIMEOUT,
+];
+
 /// A message on its way in, or all messages of a batch.
 pub(crate) struct Incoming {
     pub(crate) header: SendMessageRequestHeader,
@@ -148,6 +156,8 @@ fn apply(
     // A refusal counts wherever it stands: nothing of a refused batch is stored.
     for (_, edit) in &edits {
         if let Edit::Reject(code, reason) = edit {
+            // Producers take some codes for "stored": a refused message never is.
+            let code = code.filter(|code| !MEAN_STORED.contains(code));
             return Err(Refusal::Rejected {
                 code: code.unwrap_or(response::MESSAGE_ILLEGAL),
                 reason: reason.clone(),

@@ -181,6 +181,7 @@ impl Broker {
             pop,
             aside: Aside::for_disks(),
             aside_for_plugins: Aside::for_plugins(),
+            aside_for_uploads: Aside::for_uploads(),
             plugins,
             expressions: Expressions::default(),
             dead_letters: DeadLetters::default(),

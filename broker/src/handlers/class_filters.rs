@@ -35,10 +35,12 @@ pub fn register_message_filter_class(
         );
         return broker.refuse(responder, Refusal::NoPermission(text));
     }
-    broker.reply_aside(responder, move |broker| {
-        let header = RegisterMessageFilterClassRequestHeader::decode(&request.ext)?;
-        register(broker, &header, &request.body)?;
-        Ok(Answer::default())
+    broker.aside_for_uploads(responder, move |broker, responder| {
+        broker.reply(responder, || {
+            let header = RegisterMessageFilterClassRequestHeader::decode(&request.ext)?;
+            register(broker, &header, &request.body)?;
+            Ok(Answer::default())
+        });
     });
 }
 

@@ -38,6 +38,9 @@ pub fn send_reply_message(broker: &Arc<Broker>, request: RemotingCommand, respon
         body: request.body,
     };
     let hooks = send_hooks::chain(broker, &incoming.header.topic);
+    if hooks.is_empty() {
+        return deliver(broker, incoming, responder);
+    }
     // Hooks may be slow, so the requests behind this one do not wait for them.
     broker.aside_for_plugins(
         responder,

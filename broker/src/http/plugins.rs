@@ -19,6 +19,7 @@ use sluice_protocol::message::{MessageId, Record};
 
 use super::Route;
 use crate::Broker;
+use crate::error::Refusal;
 
 /// Largest upload, bytes.
 const UPLOAD_MAX: usize = 32 << 20;
@@ -106,12 +107,20 @@ async fn list(State(broker): Broke) -> Json<Vec<Listed>> {
 }
 
 async fn upload(State(broker): Broke, Path(name): Path<String>, body: Bytes) -> Answer<Put> {
-    aside(broker, move |broker| {
-        let put = broker.plugins.put(&name, &body, broker.now_ms())?;
+    let compiling = broker.clone();
+    let put = broker.aside_for_uploads.done(move || {
+        let put = compiling.plugins.put(&name, &body, compiling.now_ms())?;
         tracing::info!(plugin = name, version = put.version.version, world = %put.version.world, "plugin put");
-        Ok(put)
-    })
-    .await
+        Ok::<_, PluginError>(put)
+    });
+    let busy = |refusal: Refusal| {
+        let status = match refusal {
+            Refusal::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refused(status, refusal.to_string())
+    };
+    Ok(Json(put.await.map_err(busy)??))
 }
 
 #[derive(Deserialize)]

@@ -1,10 +1,11 @@
 //! Packs messages into the block that guests read, only what they need of them.
 
 use sluice_filters::properties::{Key, find_last};
-use sluice_plugin_block::{BlockWriter, Field, Fields, Malformed};
+use sluice_plugin_block::{BlockWriter, Field, Fields};
 
+use crate::error::CallError;
 use crate::instance::Needs;
-use crate::row::Row;
+use crate::row::{BODY_MAX, Row};
 
 /// Memory that a thread keeps for its next block.
 const KEPT: usize = 256 << 10;
@@ -41,22 +42,25 @@ thread_local! {
 /// the needed properties: as many cells for each row of a function's call; none for other guests.
 ///
 /// # Errors
-/// The block would be too large.
+/// Bodies, unfolded, that are too much for one call: a few bytes can unfold to very many. One row alone
+/// is never too much for that. And a block beyond what its offsets reach.
 pub(crate) fn with_block<T>(
     columns: &Columns,
     rows: &[Row<'_>],
     arguments: &[Vec<Cell<'_>>],
     call: impl FnOnce(&[u8]) -> T,
-) -> Result<T, Malformed> {
+) -> Result<T, CallError> {
     WRITER.with_borrow_mut(|writer| {
-        pack(writer, columns, rows, arguments);
-        let block = writer.bytes()?;
-        let large = block.len() > KEPT;
-        let result = call(block);
+        let packed = pack(writer, columns, rows, arguments);
+        let block = writer
+            .bytes()
+            .map_err(|error| CallError::Answer(error.to_string()));
+        let large = block.as_ref().map_or(true, |block| block.len() > KEPT);
+        let result = packed.and(block).map(call);
         if large {
             writer.shrink_to(KEPT);
         }
-        Ok(result)
+        result
     })
 }
 
@@ -65,7 +69,8 @@ fn pack(
     columns: &Columns,
     rows: &[Row<'_>],
     arguments: &[Vec<Cell<'_>>],
-) {
+) -> Result<(), CallError> {
+    let mut unfolded = 0_u64;
     let given = arguments.first().map_or(0, Vec::len);
     let (names, fields) = (&columns.properties, columns.fields);
     writer.begin(rows.len(), given + names.len(), fields, columns.body);
@@ -91,9 +96,14 @@ fn pack(
             // A body that can't be unfolded is empty.
             && let Ok(body) = row.plain_body()
         {
+            unfolded += body.len() as u64;
+            if unfolded > BODY_MAX && rows.len() > 1 {
+                return Err(CallError::Bodies(BODY_MAX));
+            }
             writer.body(at, &body);
         }
     }
+    Ok(())
 }
 
 const ALL: [Field; 7] = [

@@ -103,6 +103,9 @@ pub enum CallError {
     /// It says itself that it can't go on.
     #[error("broke down")]
     Broken,
+    /// The bodies of its block are too much for one call; nothing was called.
+    #[error("the bodies of one block have over {0} bytes")]
+    Bodies(u64),
     /// It answered something that is no answer.
     #[error("answered wrongly: {0}")]
     Answer(String),

@@ -159,7 +159,7 @@ fn ask(guest: &Guest, rows: &[Row<'_>]) -> Result<Vec<u8>, CallError> {
     let called = block::with_block(&guest.columns, rows, &[], |block| {
         guest.call(block, at_hand)
     });
-    let answer = called.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())))?;
+    let answer = called??;
     match Verdicts::parse(&answer, rows.len()) {
         Ok(_) => Ok(answer),
         Err(error) => {
@@ -208,6 +208,8 @@ impl Asking<'_> {
                 }
                 self.settle(guest, &bytes, judgements);
             }
+            // Nothing has failed: the parts are asked about as if they had come alone.
+            Err(CallError::Bodies(_)) if rows.len() > 1 => self.bisect(guest, rows, judgements),
             Err(CallError::Timeout(_)) if self.thread == Thread::Serving => {
                 self.deferred = true;
                 judgements.fill(Judgement::Defer);

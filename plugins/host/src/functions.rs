@@ -30,10 +30,20 @@ pub struct BoundFunctions {
     pub group: String,
 }
 
+/// Most arguments of a function.
+const ARGUMENTS_MAX: usize = 32;
+
 impl Functions for BoundFunctions {
     fn resolve(&self, name: &str, arguments: &[Argument<'_>]) -> Result<Arc<dyn Function>, String> {
         if name == FILTER {
             return self.filter(arguments);
+        }
+        // Each number of arguments has an instance of its own.
+        if arguments.len() > ARGUMENTS_MAX {
+            return Err(format!(
+                "it is called with {} arguments, at most {ARGUMENTS_MAX} are possible",
+                arguments.len()
+            ));
         }
         let bound = self.find(World::Function, name)?;
         let args = arguments.len() as u32;
@@ -129,8 +139,7 @@ impl Called {
         let wrong = |error: sluice_plugin_block::Malformed| CallError::Answer(error.to_string());
         let answer = block::with_block(&guest.columns, &messages, &arguments, |block| {
             guest.call(block, at_hand)
-        })
-        .map_err(wrong)??;
+        })??;
         let values = Values::parse(&answer, rows.len()).map_err(|error| {
             guest.stats().trapped();
             wrong(error)

@@ -60,11 +60,9 @@ impl Bound {
         let Some(current) = versions.current.as_ref().filter(|_| self.admit()) else {
             return;
         };
-        let told = block::with_block(&current.columns, rows, &[], |block| {
-            current.call_after(block, at_hand(rows, now_ms))
-        });
-        let told = told.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())));
-        let failure = told.err().map(|error| error.to_string());
+        let failure = tell(current, rows, now_ms)
+            .err()
+            .map(|error| error.to_string());
         self.note(failure.or_else(|| current.take_late()).as_deref());
     }
 }
@@ -76,11 +74,34 @@ fn at_hand<'a>(rows: &'a [Row<'a>], now_ms: i64) -> AtHand<'a> {
     }
 }
 
+fn tell(guest: &Guest, rows: &[Row<'_>], now_ms: i64) -> Result<(), CallError> {
+    let told = block::with_block(&guest.columns, rows, &[], |block| {
+        guest.call_after(block, at_hand(rows, now_ms))
+    });
+    if let Err(CallError::Bodies(_)) = told {
+        let (first, second) = rows.split_at(rows.len() / 2);
+        tell(guest, first, now_ms)?;
+        return tell(guest, second, now_ms);
+    }
+    told?
+}
+
 fn ask(guest: &Guest, rows: &[Row<'_>], now_ms: i64) -> Result<Edits, CallError> {
     let called = block::with_block(&guest.columns, rows, &[], |block| {
         guest.call(block, at_hand(rows, now_ms))
     });
-    let answer = called.unwrap_or_else(|error| Err(CallError::Answer(error.to_string())))?;
+    if let Err(CallError::Bodies(_)) = called {
+        let (first, second) = rows.split_at(rows.len() / 2);
+        let mut edits = ask(guest, first, now_ms)?;
+        let of_second = ask(guest, second, now_ms)?;
+        edits.extend(
+            of_second
+                .into_iter()
+                .map(|(row, edit)| (first.len() + row, edit)),
+        );
+        return Ok(edits);
+    }
+    let answer = called??;
     let edits = edits::read(&answer, rows.len()).map_err(|why| {
         guest.stats().trapped();
         CallError::Answer(why)

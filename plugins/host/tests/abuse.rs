@@ -314,6 +314,52 @@ fn bodies_that_explode_are_no_bodies() {
     assert!(row.plain_body().unwrap_err().contains("larger"));
 }
 
+/// A few bytes of each message unfold to 10 MiB: they are asked about in parts, and nothing fails.
+#[test]
+fn bodies_that_are_too_much_for_one_call_come_in_parts() {
+    use sluice_plugins::Row;
+    use sluice_plugins::hooks::Edit;
+    use sluice_protocol::message::compression;
+    let dir = tempfile::tempdir().unwrap();
+    let host = common::open(&dir);
+    // The guest that redacts, made to want bodies and to have room for one.
+    let guest = include_str!("guests/redact.wat")
+        .replace(
+            "(memory (export \"memory\") 1)",
+            "(memory (export \"memory\") 230)",
+        )
+        .replace(
+            "(i32.const 32))\n    (i32.const 128))",
+            "(i32.const 32))\n    (i32.store8 (i32.const 140) (i32.const 1))\n    (i32.const 128))",
+        );
+    host.put("redact", guest.as_bytes(), 0).unwrap();
+    let wanted = Bind {
+        policy: Policy::Reject,
+        ..bind("redact")
+    };
+    host.bind(wanted).unwrap();
+    let large = compression::deflate(&vec![0; 10 << 20]);
+    let empty = vec![Vec::new(); 5];
+    let rows: Vec<Row<'_>> = common::rows(&empty)
+        .into_iter()
+        .map(|row| Row {
+            body: &large,
+            sys_flag: compression::ZLIB_FLAGS,
+            ..row
+        })
+        .collect();
+    let bound = host.bound(&key("redact")).unwrap();
+    let edits = bound.before(&rows, 0).unwrap();
+    let edited: Vec<usize> = edits.iter().map(|(row, _)| *row).collect();
+    assert_eq!(edited, [0, 1, 2, 3, 4]);
+    assert!(
+        edits
+            .iter()
+            .all(|(_, edit)| matches!(edit, Edit::SetBody(_)))
+    );
+    assert_eq!(bound.breaker_state(), BreakerState::Closed);
+}
+
 #[test]
 fn one_endless_filter_leaves_the_others_alone() {
     let (_dir, host) = with_policy(Policy::Reject);

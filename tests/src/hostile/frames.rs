@@ -391,6 +391,7 @@ fn due(command: &RemotingCommand) -> Due {
     match command.code {
         _ if command.is_one_way() => Due::None,
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE if may_wait(command) => Due::Later,
+        request::POP_MESSAGE | request::NOTIFICATION => Due::Later,
         _ => Due::One,
     }
 }
@@ -407,8 +408,16 @@ impl Iterator for Frames {
         let mut command = self.command();
         let due = due(&command);
         if due == Due::Later {
-            // A pull may wait as long as it asks to, and every answer is waited for in the end.
-            command.ext.put("suspendTimeoutMillis", "1000");
+            // A pull or pop may wait as long as it asks to, and every answer is waited for in the end.
+            for (name, value) in [
+                ("suspendTimeoutMillis", "1000"),
+                ("pollTime", "1000"),
+                ("bornTime", "0"),
+            ] {
+                if command.ext.get(name).is_some() || name == "suspendTimeoutMillis" {
+                    command.ext.put(name, value);
+                }
+            }
         }
         let foreign = command.serialization == Serialization::Json && self.random.random_bool(0.3);
         let frame = HostileFrame {
