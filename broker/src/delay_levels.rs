@@ -17,12 +17,13 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::body::DataVersion;
 use sluice_protocol::message::{Record, properties};
 use sluice_protocol::topic::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
-use sluice_store::{AppendError, ConsumeQueueUnit};
+use sluice_store::ConsumeQueueUnit;
 use tokio::sync::Notify;
 
 use crate::config_file::ConfigFile;
 use crate::copies::{self, Copy};
 use crate::deferral::{Deferred, remember_place};
+use crate::error::Refusal;
 use crate::{Broker, BrokerError};
 
 /// Messages of one level that are delivered before the next level has its turn.
@@ -213,7 +214,6 @@ impl Broker {
 
     /// Delivers what is due now; answers when the next message is, Unix milliseconds.
     pub(crate) fn deliver_delayed(&self) -> i64 {
-        let mut levels = self.delay_levels.levels.lock();
         // Whatever comes meanwhile wakes the task again.
         self.delay_levels
             .next_due
@@ -221,6 +221,8 @@ impl Broker {
         let mut next_due = i64::MAX;
         let mut waiting: Vec<i32> = (1..=count(self)).collect();
         while !waiting.is_empty() {
+            // Between two rounds whoever saves progress has a turn.
+            let mut levels = self.delay_levels.levels.lock();
             waiting.retain(|level| match self.take_turn(*level, &mut levels) {
                 Ok(Turn::More) => true,
                 Ok(Turn::Until(due)) => {
@@ -234,10 +236,25 @@ impl Broker {
                 }
             });
         }
+        self.keep_delayed();
         next_due
     }
 
-    fn take_turn(&self, level: i32, levels: &mut Levels) -> Result<Turn, AppendError> {
+    /// Has the store keep the log from the first message on that waits here.
+    fn keep_delayed(&self) {
+        let offsets = self.delay_levels.offsets();
+        let first = |level: i32| {
+            let bounds = self.bounds(SCHEDULE_TOPIC, level - 1);
+            let next = offsets.get(&level).copied().unwrap_or(0).max(bounds.min);
+            let unit = self.store.unit_at(SCHEDULE_TOPIC, level - 1, next)?;
+            Some(unit.physical_offset)
+        };
+        let kept = (1..=count(self)).filter_map(first).min();
+        self.store
+            .keep_from("delay levels", kept.unwrap_or(i64::MAX));
+    }
+
+    fn take_turn(&self, level: i32, levels: &mut Levels) -> Result<Turn, Refusal> {
         let queue_id = level - 1;
         let bounds = self.bounds(SCHEDULE_TOPIC, queue_id);
         let mut next = levels
@@ -250,7 +267,8 @@ impl Broker {
             if next >= bounds.max {
                 return Ok(Turn::Until(None));
             }
-            let Some(unit) = self.store.unit_at(SCHEDULE_TOPIC, queue_id, next) else {
+            let unit = self.store.read_unit(SCHEDULE_TOPIC, queue_id, next);
+            let Some(unit) = unit.map_err(|error| Refusal::System(error.to_string()))? else {
                 tracing::error!(
                     level,
                     offset = next,
@@ -303,10 +321,13 @@ impl Broker {
     }
 
     /// Stores the message under its own topic. What can't be delivered at all is left where it lies.
-    fn deliver_unit(&self, unit: &ConsumeQueueUnit) -> Result<(), AppendError> {
+    fn deliver_unit(&self, unit: &ConsumeQueueUnit) -> Result<(), Refusal> {
         let at = unit.physical_offset;
         let Some(bytes) = self.store.record_at(at) else {
-            tracing::error!(at, "a delayed message can't be read");
+            if at >= self.store.log_start() {
+                return Err(Refusal::System(format!("the log can't be read at {at}")));
+            }
+            tracing::error!(at, "a delayed message is gone from the log");
             return Ok(());
         };
         let Ok(record) = Record::parse(&bytes) else {
@@ -338,7 +359,7 @@ impl Broker {
                 tracing::error!(at, topic, %error, "a delayed message can't be stored under its topic");
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 }

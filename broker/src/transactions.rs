@@ -188,7 +188,8 @@ impl Broker {
     fn keep_files_of_halves(&self) {
         let ledger = self.transactions.ledger.lock();
         let first = ledger.first().map(|(_, half)| half.physical);
-        self.store.keep_from(first.unwrap_or(i64::MAX));
+        self.store
+            .keep_from("transactions", first.unwrap_or(i64::MAX));
     }
 }
 

@@ -424,6 +424,27 @@ impl Store {
         self.queue(topic, queue_id)?.unit(offset).ok().flatten()
     }
 
+    /// The unit at a queue offset; `None` when the message was removed.
+    ///
+    /// # Errors
+    /// When a file of the queue can't be read, which may pass.
+    pub fn read_unit(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+    ) -> Result<Option<ConsumeQueueUnit>, StoreError> {
+        match self.queue(topic, queue_id) {
+            Some(queue) => queue.unit(offset),
+            None => Ok(None),
+        }
+    }
+
+    /// Where the log begins.
+    pub fn log_start(&self) -> i64 {
+        self.log.min()
+    }
+
     /// The visible record that starts at a physical offset; `None` when none does.
     pub fn record_at(&self, physical_offset: i64) -> Option<Bytes> {
         if physical_offset >= self.visible_end() {

@@ -74,10 +74,15 @@ impl Store {
         }
     }
 
-    /// Keeps the log from a physical offset on, however old it is and however full the disk, until
-    /// told otherwise; `i64::MAX`, as at the start, keeps nothing.
-    pub fn keep_from(&self, physical_offset: i64) {
-        self.kept_from.store(physical_offset, Ordering::Relaxed);
+    /// Keeps the log from a physical offset on for somebody, however old it is and however full the
+    /// disk, until told otherwise; `i64::MAX`, as at the start, keeps nothing. The lowest counts.
+    pub fn keep_from(&self, who: &'static str, physical_offset: i64) {
+        self.kept_from.lock().insert(who, physical_offset);
+    }
+
+    fn kept_from(&self) -> i64 {
+        let kept = self.kept_from.lock();
+        kept.values().copied().min().unwrap_or(i64::MAX)
     }
 
     /// Deletes commit log files past their time now, whatever the hour.
@@ -100,9 +105,7 @@ impl Store {
             let mut behind = segments[1..].iter();
             let mut next = || behind.find_map(|segment| self.log.first_time(segment));
             let mut expired = || next().is_some_and(|time| time < horizon);
-            if end > dispatched.min(self.kept_from.load(Ordering::Relaxed))
-                || !(forced || expired())
-            {
+            if end > dispatched.min(self.kept_from()) || !(forced || expired()) {
                 break;
             }
             let start = first.start;

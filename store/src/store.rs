@@ -131,7 +131,7 @@ pub struct Store {
     pub(crate) append_state: Mutex<AppendState>,
     pub(crate) dispatched: AtomicI64,
     /// Retention stops before this physical offset.
-    pub(crate) kept_from: AtomicI64,
+    pub(crate) kept_from: Mutex<HashMap<&'static str, i64>>,
     pub(crate) last_dispatched_time: AtomicI64,
     pub(crate) dispatching: Mutex<()>,
     pub(crate) waiters: Mutex<VecDeque<Waiter>>,
@@ -236,7 +236,7 @@ impl Store {
             index: Mutex::new(index),
             append_state: Mutex::default(),
             dispatched: AtomicI64::new(0),
-            kept_from: AtomicI64::new(i64::MAX),
+            kept_from: Mutex::default(),
             last_dispatched_time: AtomicI64::new(0),
             dispatching: Mutex::new(()),
             waiters: Mutex::default(),
