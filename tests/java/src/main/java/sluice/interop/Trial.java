@@ -112,6 +112,8 @@ public final class Trial {
         producer.setNamesrvAddr(namesrv);
         producer.setSendMsgTimeout(10_000);
         producer.start();
+        // A Java broker that has just started may have no route yet, not even for new topics.
+        Scene.until("a route for new topics", Scene.SOON, () -> !producer.fetchPublishMessageQueues("TBW102").isEmpty());
         var input = new java.io.BufferedReader(new java.io.InputStreamReader(System.in));
         for (String line = input.readLine(); line != null; line = input.readLine()) {
             String[] parts = line.split("\t");
