@@ -57,7 +57,7 @@ fn is_committed(flags: i32) -> bool {
 pub(crate) fn is_hopeless(error: &AppendError) -> bool {
     matches!(
         error,
-        AppendError::TooLarge { .. } | AppendError::Malformed(_)
+        AppendError::TooLarge { .. } | AppendError::Malformed(_) | AppendError::Place { .. }
     )
 }
 

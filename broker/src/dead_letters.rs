@@ -112,7 +112,7 @@ impl Broker {
         record: &Record<'_>,
         reason: Reason<'_>,
     ) -> Result<i64, AppendError> {
-        let times = record.reconsume_times() + 1;
+        let times = record.reconsume_times().saturating_add(1);
         let appended = self.append_letter(group, record, times, reason)?;
         tracing::info!(group, topic = record.topic(), times, %reason, "dead letter");
         Ok(appended.end_offset)

@@ -151,9 +151,11 @@ impl Refusal {
             Refusal::SubscriptionNotLatest => response::SUBSCRIPTION_NOT_LATEST,
             Refusal::SubscriptionParse(_) => response::SUBSCRIPTION_PARSE_FAILED,
             Refusal::MessageIllegal(_) => response::MESSAGE_ILLEGAL,
-            Refusal::Append(AppendError::TooLarge { .. } | AppendError::Malformed(_)) => {
-                response::MESSAGE_ILLEGAL
-            }
+            Refusal::Append(
+                AppendError::TooLarge { .. }
+                | AppendError::Malformed(_)
+                | AppendError::Place { .. },
+            ) => response::MESSAGE_ILLEGAL,
             Refusal::Append(AppendError::CreateFile { .. }) => response::SYSTEM_ERROR,
             Refusal::Append(_) => response::SERVICE_NOT_AVAILABLE,
             Refusal::NotFound(_) => response::QUERY_NOT_FOUND,

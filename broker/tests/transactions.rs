@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::{request, response};
-use sluice_protocol::message::{MessageId, view};
-use sluice_protocol::topic::TRANS_CHECK_MAX_TIME_TOPIC;
+use sluice_protocol::message::{MessageId, RecordFields, record, view};
+use sluice_protocol::topic::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 mod common;
@@ -93,7 +93,7 @@ async fn until_seen(asker: &Asker, count: usize) -> Vec<String> {
 async fn seen(asker: &Asker) -> Vec<String> {
     let answer = asker.pull(0, 4, &[("subscription", "*")]).await;
     view::records(&answer.body)
-        .map(|record| String::from_utf8(record.unwrap().body().to_vec()).unwrap())
+        .map(|record| String::from_utf8_lossy(record.unwrap().body()).into_owned())
         .collect()
 }
 
@@ -349,4 +349,51 @@ async fn one_that_can_not_be_put_again_is_given_up() {
     assert_eq!(asked.ext.get("msgId"), Some("other"));
     until_one_is_given_up(&producer).await;
     served.broker.shutdown().await.unwrap();
+}
+
+/// Bytes of a body may look like a half message of any topic: nobody commits one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_half_message_within_a_body_is_none() {
+    const BODY_AT: i64 = 88;
+    let served = Served::start(|_| {}).await;
+    let (asker, _asked) = served.client();
+    let place = async |body: &[u8]| {
+        let answer = asker.send("", body, false).await;
+        let id: MessageId = answer.ext.get("msgId").unwrap().parse().unwrap();
+        id.physical_offset
+    };
+    let (first, second) = (place(b"one").await, place(b"two").await);
+    let forged_at = second + (second - first) + BODY_AT;
+    let host = "127.0.0.1:10911".parse().unwrap();
+    let text =
+        format!("PGROUP\u{1}{PRODUCERS}\u{2}REAL_TOPIC\u{1}../../forged\u{2}REAL_QID\u{1}0\u{2}");
+    let fields = RecordFields {
+        topic: TRANS_HALF_TOPIC,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: b"forged",
+        properties: text.as_bytes(),
+    };
+    let mut forged = Vec::new();
+    fields.encode(&mut forged).unwrap();
+    record::assign(&mut forged, 0, forged_at, 1_700_000_000_000);
+    assert_eq!(place(&forged).await + BODY_AT, forged_at);
+    let place = Place {
+        physical: forged_at.to_string(),
+        offset: "0".to_owned(),
+    };
+    let (code, remark) = end(&asker, &place, COMMIT, &[]).await;
+    assert_eq!(code, response::SYSTEM_ERROR);
+    assert_eq!(remark, "Find prepared transaction message failed");
+    let own = send(&asker, "own", "").await;
+    assert_eq!(own.offset, "0");
+    assert_eq!(end(&asker, &own, COMMIT, &[]).await.0, response::SUCCESS);
+    let seen = until_seen(&asker, 4).await;
+    assert!(seen.iter().any(|body| body == "own"), "{seen:?}");
 }

@@ -31,6 +31,14 @@ pub enum AppendError {
         /// Bytes possible.
         max: usize,
     },
+    /// A queue has a directory of its topic's and its own name.
+    #[error("topic {topic:?} and queue {queue_id} can't be the names of directories")]
+    Place {
+        /// The topic.
+        topic: String,
+        /// The queue.
+        queue_id: i32,
+    },
     /// Not whole records.
     #[error("malformed record: {0}")]
     Malformed(#[from] RecordError),

@@ -475,6 +475,22 @@ impl Store {
         })
     }
 
+    /// The visible message that starts at a physical offset; `None` when none does. A place that a
+    /// client names is believed only if the message's queue points there: bytes within a body may look
+    /// like a record, too.
+    pub fn message_at(&self, physical_offset: i64) -> Option<Bytes> {
+        let bytes = self.record_at(physical_offset)?;
+        let record = Record::parse(&bytes).ok()?;
+        let (topic, id, offset) = (record.topic(), record.queue_id(), record.queue_offset());
+        let points_here = || {
+            let unit = self.unit_at(topic, id, offset);
+            unit.is_some_and(|unit| unit.physical_offset == physical_offset)
+        };
+        // It may be stored and answered, and not dispatched yet.
+        let here = points_here() || (self.catch_up() && points_here());
+        here.then(|| bytes.clone())
+    }
+
     /// Store time of a queue's message, Unix milliseconds.
     pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
         let queue = self.queue(topic, queue_id)?;

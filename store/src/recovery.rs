@@ -403,7 +403,7 @@ fn has_a_place(store: &Store, record: &Record<'_>) -> Result<bool, StoreError> {
 }
 
 /// Whether a topic can be the name of a directory.
-fn is_file_name(topic: &str) -> bool {
+pub(crate) fn is_file_name(topic: &str) -> bool {
     const NAME_MAX: usize = 255;
     !matches!(topic, "" | "." | "..") && topic.len() <= NAME_MAX && !topic.contains(['/', '\0'])
 }

@@ -365,6 +365,12 @@ impl Store {
         queue_id: i32,
         records: &mut [u8],
     ) -> Result<Appended, AppendError> {
+        if !recovery::is_file_name(topic) || queue_id < 0 {
+            return Err(AppendError::Place {
+                topic: topic.to_owned(),
+                queue_id,
+            });
+        }
         let checked = self.check_records(records)?;
         self.writable()?;
         let mut state = self.append_state.lock();

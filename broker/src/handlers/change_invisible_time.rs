@@ -12,6 +12,7 @@ use sluice_remoting::Responder;
 use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::ack_message;
+use crate::handlers::pop_message::check_invisible;
 use crate::pop::receipt::Receipt;
 
 /// Gives the message a check point of its own, then acks it at its old one: between the two, a crash
@@ -27,6 +28,7 @@ fn change(
     responder: &Responder,
 ) -> Result<(i64, ExtFields), Refusal> {
     let header = ChangeInvisibleTimeRequestHeader::decode(&request.ext)?;
+    check_invisible(header.invisible_time)?;
     let (topic, group) = (&*header.topic, &*header.consumer_group);
     let queue = (topic, group, header.queue_id);
     let bounds =

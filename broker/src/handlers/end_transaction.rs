@@ -14,6 +14,9 @@ use crate::Broker;
 use crate::error::Refusal;
 use crate::transactions::{self, Decision};
 
+/// Bytes behind the log's end that are read without touching a disk.
+const RECENT: i64 = 64 << 20;
+
 /// Commits or rolls back; "unknown" leaves all as it is. What was decided before stays so, and
 /// the answer is a success all the same.
 pub fn end_transaction(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
@@ -32,9 +35,11 @@ pub fn end_transaction(broker: &Arc<Broker>, request: RemotingCommand, responder
         }
     };
     let offset = header.tran_state_table_offset;
-    if broker
-        .store
-        .is_hot(TRANS_HALF_TOPIC, transactions::QUEUE, offset)
+    let behind = broker.store.log_end() - header.commit_log_offset.max(0);
+    if behind <= RECENT
+        && broker
+            .store
+            .is_hot(TRANS_HALF_TOPIC, transactions::QUEUE, offset)
     {
         return decide(broker, &header, decision, responder);
     }
@@ -49,7 +54,7 @@ fn decide(
     decision: Decision,
     responder: Responder,
 ) {
-    let half = broker.store.record_at(header.commit_log_offset);
+    let half = broker.store.message_at(header.commit_log_offset);
     let decided =
         checked(broker, header, half.as_deref()).and_then(|half| broker.decide(&half, decision));
     match decided {

@@ -46,6 +46,7 @@ fn admit(
 ) -> Result<NotificationRequestHeader, Refusal> {
     let header = NotificationRequestHeader::decode(&request.ext)?;
     broker.may_pop("peeking")?;
+    pop_message::check_attempt(header.attempt_id.as_deref())?;
     broker.popped_topic(
         &header.topic,
         &header.consumer_group,

@@ -169,6 +169,8 @@ fn check(
             "the broker[{ip}] pop message's num is greater than {MESSAGES_MAX}"
         )));
     }
+    check_attempt(header.attempt_id.as_deref())?;
+    check_invisible(header.invisible_time)?;
     let (topic, group) = (&*header.topic, &*header.consumer_group);
     broker.popped_topic(topic, group, header.queue_id, responder.connection().peer())?;
     let text = header.exp.as_deref().unwrap_or_default();
@@ -177,6 +179,29 @@ fn check(
         text => (header.exp_type.as_deref(), text),
     };
     broker.expression(topic, group, language, text)
+}
+
+/// Refuses the id of an attempt that is too long to be kept; clients send a UUID.
+pub(crate) fn check_attempt(attempt_id: Option<&str>) -> Result<(), Refusal> {
+    const ATTEMPT_ID_MAX: usize = 255;
+    match attempt_id {
+        Some(id) if id.len() > ATTEMPT_ID_MAX => Err(Refusal::InvalidParameter(format!(
+            "the attemptId has {} bytes, at most {ATTEMPT_ID_MAX} are taken",
+            id.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to hide a message for longer than Java's timer would: what is hidden is held in memory.
+pub(crate) fn check_invisible(millis: i64) -> Result<(), Refusal> {
+    const INVISIBLE_MS_MAX: i64 = 3 * 24 * 3_600_000;
+    match millis > INVISIBLE_MS_MAX {
+        true => Err(Refusal::InvalidParameter(format!(
+            "invisibleTime {millis} is more than {INVISIBLE_MS_MAX} milliseconds"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Takes at once what lies in memory and passes quick plugins; the rest is left to other threads.

@@ -26,7 +26,7 @@ pub fn resume_check_half_message(
             .msg_id
             .parse()
             .map_err(|_| Refusal::System(format!("{:?} is no message id", header.msg_id)))?;
-        let bytes = broker.store.record_at(id.physical_offset);
+        let bytes = broker.store.message_at(id.physical_offset);
         let record = bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok());
         let Some(given_up) = record.filter(|it| it.topic() == TRANS_CHECK_MAX_TIME_TOPIC) else {
             return Err(Refusal::System(format!(

@@ -82,7 +82,7 @@ fn store(
         return Ok(None);
     }
     let retry_topic = writable_retry_topic(broker, &group, header.unit_mode)?;
-    let bytes = broker.store.record_at(header.offset).ok_or_else(|| {
+    let bytes = broker.store.message_at(header.offset).ok_or_else(|| {
         Refusal::System(format!("look message by offset failed, {}", header.offset))
     })?;
     let record = Record::parse(&bytes).map_err(|error| Refusal::System(error.to_string()))?;
@@ -96,7 +96,7 @@ fn store(
         broker.bury_retried(&header.group, &record, reason)?
     } else {
         let level = match header.delay_level {
-            0 => FIRST_RETRY_LEVEL + record.reconsume_times(),
+            0 => FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times()),
             level => level,
         };
         put_back(broker, &record, &retry_topic, level)?
@@ -163,7 +163,7 @@ fn put_back(
         topic: &place.topic,
         queue_id: place.queue_id,
         sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-        reconsume_times: record.reconsume_times() + 1,
+        reconsume_times: record.reconsume_times().saturating_add(1),
         properties: &text,
     };
     let appended = broker.append_copy(record, copy)?;

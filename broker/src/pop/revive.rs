@@ -411,7 +411,7 @@ impl Held {
         }
         let before = broker.store.log_end();
         if dead {
-            let times = record.reconsume_times() + 1;
+            let times = record.reconsume_times().saturating_add(1);
             broker.bury_retried(&point.group, &record, Reason::NotAcked(times))?;
         } else {
             self.put_back(broker, &record, &to)?;

@@ -391,7 +391,15 @@ impl<'a> Taking<'a> {
             properties: &text,
         };
         let mut out = Vec::with_capacity(fields.encoded_size());
-        fields.encode(&mut out).ok()?;
+        if fields.encode(&mut out).is_err() {
+            // No room for the receipt: it can't be acked, and is a dead letter in the end.
+            let as_stored = RecordFields {
+                properties: record.properties(),
+                ..fields
+            };
+            out.clear();
+            as_stored.encode(&mut out).ok()?;
+        }
         let (queue, physical) = (record.queue_offset(), record.physical_offset());
         assign(&mut out, queue, physical, record.store_timestamp());
         Some(out.into())
@@ -414,8 +422,10 @@ impl Broker {
         let has = |topic: &str, id: i32| {
             let blocked = || {
                 let (orders, now) = (&self.pop.orders, self.now_ms());
-                let until = orders.blocked_until(attempt, topic, &pop.group, id, now);
-                pop.order && until.is_some()
+                pop.order
+                    && orders
+                        .blocked_until(attempt, topic, &pop.group, id, now)
+                        .is_some()
             };
             self.is_behind(topic, &pop.group, id, locked_too) && !blocked()
         };
