@@ -24,6 +24,8 @@ use crate::pop::receipt::{self, Receipt};
 
 /// Entries of one batch.
 const ENTRIES_MAX: usize = 4096;
+/// Messages of one entry: a pop takes 32 at most, and an ordered one goes on from what is in hand.
+const OFFSETS_MAX: usize = 64;
 /// Bytes of an entry's bit set: offsets of one pop lie no further apart than it has read.
 const BITS_SIZE_MAX: usize = 16 * 1024;
 
@@ -35,8 +37,11 @@ pub fn ack_message(broker: &Arc<Broker>, request: RemotingCommand, responder: Re
 
 /// Acks messages of several pops. What can't be acked is passed over, as in Java.
 pub fn batch_ack_message(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
-    let acked = batch_ack(broker, &request);
-    answer_when_durable(broker, responder, acked);
+    // Thousands of acks in one request hold up nobody behind it.
+    broker.aside(responder, move |broker, responder| {
+        let acked = batch_ack(broker, &request);
+        answer_when_durable(broker, responder, acked);
+    });
 }
 
 /// Answers when the log is safe up to what was appended.
@@ -189,8 +194,9 @@ fn ack_entry(broker: &Broker, entry: &BatchAck, broker_name: &str) -> Result<i64
     };
     let offsets: Vec<i64> = offsets(entry)
         .filter(|offset| (bounds.min..=bounds.max).contains(offset))
+        .take(OFFSETS_MAX + 1)
         .collect();
-    if offsets.is_empty() {
+    if offsets.is_empty() || offsets.len() > OFFSETS_MAX {
         return Ok(0);
     }
     let queue = (&*topic, group, entry.queue_id);

@@ -20,6 +20,7 @@ use crate::Broker;
 use crate::copies::Copy;
 use crate::dead_letters::Reason;
 use crate::error::BrokerError;
+use crate::error::Refusal;
 
 /// How long after its time a message comes back at the earliest: acks of the last moment have come
 /// by then. Java waits as long.
@@ -294,7 +295,7 @@ impl Line {
         now: i64,
         copied: &mut HashMap<(i64, String), u32>,
         made_topics: &mut bool,
-    ) -> Result<(), AppendError> {
+    ) -> Result<(), Refusal> {
         let mut outcome = Ok(());
         for (offset, held) in self.held.iter_mut().filter(|(_, held)| held.is_due(now)) {
             // Only what lay there before the start can have been copied before it.
@@ -331,7 +332,7 @@ impl Held {
         broker: &Broker,
         copied: &mut HashMap<(i64, String), u32>,
         made_topics: &mut bool,
-    ) -> Result<(), AppendError> {
+    ) -> Result<(), Refusal> {
         let (topic, group) = (self.point.topic.clone(), self.point.group.clone());
         let normal = names::normal_topic(&topic, &group);
         // Nobody pops with names that are too long, but anybody may change an invisible time.
@@ -359,7 +360,7 @@ impl Held {
         at: usize,
         copied: &mut HashMap<(i64, String), u32>,
         made_topics: &mut bool,
-    ) -> Result<Option<i64>, AppendError> {
+    ) -> Result<Option<i64>, Refusal> {
         let point = &self.point;
         let offset = records::offset_at(point, at);
         let request = ReadRequest {
@@ -375,6 +376,12 @@ impl Held {
             .first()
             .and_then(|bytes| Record::parse(bytes).ok());
         let Some(record) = record.filter(|record| record.queue_offset() == offset) else {
+            if is_kept(broker, point, offset) {
+                return Err(Refusal::System(format!(
+                    "a popped message can't be read: {}@{} offset {offset}",
+                    point.topic, point.queue_id
+                )));
+            }
             tracing::warn!(
                 topic = point.topic,
                 queue = point.queue_id,
@@ -444,5 +451,14 @@ impl Held {
         broker.append_copy(record, copy)?;
         broker.stats.stored(to, 1, record.size());
         Ok(())
+    }
+}
+
+/// Whether a message must still be there, so that not to find it is a fault that may pass.
+fn is_kept(broker: &Broker, point: &PopCheckPoint, offset: i64) -> bool {
+    match broker.store.read_unit(&point.topic, point.queue_id, offset) {
+        Ok(Some(unit)) => unit.physical_offset >= broker.store.log_start(),
+        Ok(None) => false,
+        Err(_) => true,
     }
 }
