@@ -54,6 +54,7 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
             check_transactions,
         ),
         every(broker, "state of plugins", 5_000, save_plugin_state),
+        every(broker, "idle plugins", 60_000, rest_idle_plugins),
         every(broker, "silent clients", 10_000, |broker| async move {
             drop_silent_clients(&broker)
         }),
@@ -71,6 +72,14 @@ async fn save_plugin_state(broker: Arc<Broker>) {
     let saved = tokio::task::spawn_blocking(move || broker.plugins.save_state()).await;
     if let Ok(Err(error)) = saved {
         tracing::error!(%error, "the state of plugins can't be written");
+    }
+}
+
+/// Freeing an instance returns its memory to the system, which takes its time.
+async fn rest_idle_plugins(broker: Arc<Broker>) {
+    let rested = tokio::task::spawn_blocking(move || broker.plugins.rest_idle()).await;
+    if let Err(cause) = rested {
+        tracing::error!(%cause, "freeing idle plugins panicked");
     }
 }
 

@@ -33,6 +33,18 @@ pub(crate) fn has_any(broker: &Broker, pulled: &str) -> bool {
         || (pulled.starts_with(topic::RETRY_PREFIX) && broker.plugins.has_any(World::ConsumeHook))
 }
 
+/// Whether any hook that a group's read of a topic may call has lately been slow.
+pub(crate) fn is_slow(broker: &Broker, pulled: &str, group: &str) -> bool {
+    let slow = |bound: &Arc<Bound>| bound.is_slow();
+    if pulled.starts_with(topic::RETRY_PREFIX) {
+        // Its messages are of any topic.
+        let all = broker.plugins.chain_of_group(World::ConsumeHook, group);
+        return all.iter().any(slow);
+    }
+    let chain = broker.plugins.chain(World::ConsumeHook, pulled, group);
+    chain.iter().any(slow)
+}
+
 /// Lets the hooks bound to each message's topic have their say.
 pub(crate) fn before(broker: &Broker, group: &str, records: Vec<Bytes>) -> Delivered {
     let mut delivered = Delivered::default();

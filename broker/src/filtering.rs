@@ -11,6 +11,8 @@ use sluice_plugins::{Bound, Row};
 use sluice_protocol::message::Record;
 use sluice_store::RecordFilter;
 
+use crate::{Broker, consume_hooks};
+
 /// The filters of one read, and what they leave to be done after it.
 pub(crate) struct Filtering<'a> {
     subscription: &'a dyn MessageFilter,
@@ -75,6 +77,19 @@ impl<'a> Filtering<'a> {
             };
         }
     }
+}
+
+/// Whether to judge what a group reads of a topic takes too long for a thread that serves connections.
+pub(crate) fn is_slow(
+    broker: &Broker,
+    subscription: &dyn MessageFilter,
+    topic: &str,
+    group: &str,
+) -> bool {
+    let slow = |bound: Vec<Arc<Bound>>| bound.iter().any(|bound| bound.is_slow());
+    subscription.is_slow()
+        || slow(broker.plugins.filters(topic, group))
+        || consume_hooks::is_slow(broker, topic, group)
 }
 
 impl RecordFilter for Filtering<'_> {

@@ -55,8 +55,8 @@ pub trait MessageFilter: Send + Sync {
         self.may_match_tags_code(tags_code)
     }
 
-    /// Whether judging has lately taken so long that it should not be done on a thread that serves
-    /// connections; only what calls plugins is ever slow.
+    /// Whether judging takes so long that it should not be done on a thread that serves connections: a
+    /// plugin that it calls was slow lately, or the expression is very long.
     fn is_slow(&self) -> bool {
         false
     }

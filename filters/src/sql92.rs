@@ -175,6 +175,8 @@ fn outcome(ends: Result<Outcomes, Raised>) -> Outcome {
 
 /// Instructions times bytes of properties beyond which a woken pull finds out for itself.
 const WAKE_WORK_MAX: usize = 64 * 1024;
+/// Steps of a program that is quick: a read may have it judge thousands of messages that all fail.
+const QUICK_OPS: usize = 256;
 
 /// Whether it is certain that a message passes, or that it does not.
 fn settles_verdict(ends: Outcomes) -> bool {
@@ -284,7 +286,7 @@ impl MessageFilter for Sql92 {
 
     fn is_slow(&self) -> bool {
         let mut calls = self.program.calls.iter();
-        calls.any(|call| call.function.is_slow())
+        self.program.ops.len() > QUICK_OPS || calls.any(|call| call.function.is_slow())
     }
 
     fn may_wake(&self, _: i64, properties: &[u8]) -> bool {

@@ -59,6 +59,7 @@ fn register(
     let failed =
         |error: PluginError| Refusal::System(format!("class {}: {error}", header.class_name));
     let name = plugin_name(&header.class_name);
+    forget_old_versions(broker, &name);
     let put = broker
         .plugins
         .put(&name, &module, broker.now_ms())
@@ -92,6 +93,23 @@ fn register(
     );
     broker.long_poll.wake_topic(&key.topic);
     Ok(())
+}
+
+/// Whoever changes a class often must not run into the limit of versions: no operator puts these.
+fn forget_old_versions(broker: &Broker, name: &str) {
+    const KEPT: usize = 10;
+    let listed = broker.plugins.list();
+    let Some(plugin) = listed.iter().find(|plugin| plugin.name == name) else {
+        return;
+    };
+    let many = plugin.versions.len().saturating_sub(KEPT);
+    for old in &plugin.versions[..many] {
+        match broker.plugins.remove(name, Some(old.version)) {
+            // Another group may still use it.
+            Ok(()) | Err(PluginError::InUse { .. }) => {}
+            Err(error) => tracing::warn!(name, %error, "an old class filter can't be removed"),
+        }
+    }
 }
 
 fn module(class: &str, source: &[u8]) -> Result<Vec<u8>, Refusal> {

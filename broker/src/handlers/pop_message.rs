@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_filters::MessageFilter;
-use sluice_plugins::World;
 use sluice_plugins::filter::Thread;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::response;
@@ -15,6 +14,8 @@ use sluice_store::{AppendError, Durability};
 
 use crate::Broker;
 use crate::error::Refusal;
+use crate::expressions::Passing;
+use crate::filtering;
 use crate::handlers::notification;
 use crate::pop::take::{Taken, Taking};
 
@@ -82,9 +83,23 @@ impl std::fmt::Debug for ParkedPop {
 
 /// Answers with messages, or parks the request until one comes.
 pub fn pop_message(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
-    match admit(broker, &request, responder) {
-        Ok(pop) => pop_or_wait(broker, pop),
-        Err((refusal, responder)) => broker.refuse(responder, refusal),
+    let checked = PopMessageRequestHeader::decode(&request.ext)
+        .map_err(Refusal::from)
+        .and_then(|header| {
+            let passing = check(broker, &header, &responder)?;
+            Ok((header, passing))
+        });
+    let (header, passing) = match checked {
+        Ok(checked) => checked,
+        Err(refusal) => return broker.refuse(responder, refusal),
+    };
+    match passing {
+        Passing::Filter(filter) => pop_or_wait(broker, to_pop(broker, header, filter, responder)),
+        Passing::Uncompiled(expression) => {
+            broker.compile_aside(expression, responder, |broker, responder, filter| {
+                pop_or_wait(broker, to_pop(broker, header, filter, responder));
+            });
+        }
     }
 }
 
@@ -101,23 +116,14 @@ pub fn resume(broker: &Arc<Broker>, mut pop: ParkedPop) {
     }
 }
 
-fn admit(
+fn to_pop(
     broker: &Broker,
-    request: &RemotingCommand,
+    header: PopMessageRequestHeader,
+    filter: Arc<dyn MessageFilter>,
     responder: Responder,
-) -> Result<ParkedPop, (Refusal, Responder)> {
-    let checked = PopMessageRequestHeader::decode(&request.ext)
-        .map_err(Refusal::from)
-        .and_then(|header| {
-            let filter = check(broker, &header, &responder)?;
-            Ok((header, filter))
-        });
-    let (header, filter) = match checked {
-        Ok(checked) => checked,
-        Err(refusal) => return Err((refusal, responder)),
-    };
+) -> ParkedPop {
     let deadline_ms = deadline(broker, header.born_time, header.poll_time);
-    Ok(ParkedPop {
+    ParkedPop {
         topic: header.topic.to_string(),
         group: header.consumer_group.to_string(),
         queue_id: header.queue_id.max(-1),
@@ -133,7 +139,7 @@ fn admit(
             invisible_time: header.invisible_time,
             from_min: header.init_mode == 0,
         }),
-    })
+    }
 }
 
 /// Until when a pop may wait, by when it was born and how long it would wait.
@@ -148,7 +154,7 @@ fn check(
     broker: &Broker,
     header: &PopMessageRequestHeader,
     responder: &Responder,
-) -> Result<Arc<dyn MessageFilter>, Refusal> {
+) -> Result<Passing, Refusal> {
     let ip = broker.config().broker_ip1.clone();
     let born = match header.born_time {
         born if born <= 0 => broker.now_ms(),
@@ -178,7 +184,7 @@ fn check(
         "" => (None, "*"),
         text => (header.exp_type.as_deref(), text),
     };
-    broker.expression(topic, group, language, text)
+    broker.passing(topic, group, language, text)
 }
 
 /// Refuses the id of an attempt that is too long to be kept; clients send a UUID.
@@ -206,21 +212,13 @@ pub(crate) fn check_invisible(millis: i64) -> Result<(), Refusal> {
 
 /// Takes at once what lies in memory and passes quick plugins; the rest is left to other threads.
 fn pop_or_wait(broker: &Arc<Broker>, pop: ParkedPop) {
-    if has_slow_plugin(broker, &pop) {
+    if filtering::is_slow(broker, &*pop.filter, &pop.topic, &pop.group) {
         return broker.aside_for_plugins(pop, |broker, pop| take(broker, pop, Thread::Aside));
     }
     if broker.is_pop_hot(&pop) {
         return take(broker, pop, Thread::Serving);
     }
     broker.aside(pop, |broker, pop| take(broker, pop, Thread::Aside));
-}
-
-fn has_slow_plugin(broker: &Broker, pop: &ParkedPop) -> bool {
-    let slow = |bound: Vec<Arc<sluice_plugins::Bound>>| bound.iter().any(|bound| bound.is_slow());
-    let (topic, group) = (&pop.topic, &pop.group);
-    pop.filter.is_slow()
-        || slow(broker.plugins.filters(topic, group))
-        || slow(broker.plugins.chain(World::ConsumeHook, topic, group))
 }
 
 fn take(broker: &Arc<Broker>, pop: ParkedPop, thread: Thread) {

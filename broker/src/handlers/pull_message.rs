@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_filters::{MessageFilter, TagFilter};
+use sluice_plugins::Bound;
 use sluice_plugins::filter::Thread;
-use sluice_plugins::{Bound, World};
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::MessageModel;
 use sluice_protocol::code::{request, response};
@@ -20,7 +20,8 @@ use sluice_store::{ReadRequest, ReadResult, ReadStatus};
 use crate::Broker;
 use crate::consume_hooks;
 use crate::error::Refusal;
-use crate::filtering::Filtering;
+use crate::expressions::Passing;
+use crate::filtering::{self, Filtering};
 use crate::handlers::{class_filters, pop_message};
 use crate::long_poll::Woken;
 
@@ -73,9 +74,17 @@ impl std::fmt::Debug for ParkedPull {
 
 /// Answers with messages, or parks the request until one comes.
 pub fn pull_message(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
-    match admit(broker, &request, &responder) {
-        Ok(admitted) => read(broker, admitted.into_pull(broker, responder)),
-        Err(refusal) => broker.refuse(responder, refusal),
+    let (header, passing) = match admit(broker, &request, &responder) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return broker.refuse(responder, refusal),
+    };
+    match passing {
+        Passing::Filter(filter) => read(broker, to_pull(broker, header, filter, responder)),
+        Passing::Uncompiled(expression) => {
+            broker.compile_aside(expression, responder, |broker, responder, filter| {
+                read(broker, to_pull(broker, header, filter, responder));
+            });
+        }
     }
 }
 
@@ -87,16 +96,11 @@ pub fn resume(broker: &Arc<Broker>, mut pull: ParkedPull) {
     read(broker, pull);
 }
 
-struct Admitted {
-    header: PullMessageRequestHeader,
-    filter: Arc<dyn MessageFilter>,
-}
-
 fn admit(
     broker: &Broker,
     request: &RemotingCommand,
     responder: &Responder,
-) -> Result<Admitted, Refusal> {
+) -> Result<(PullMessageRequestHeader, Passing), Refusal> {
     let header = PullMessageRequestHeader::decode(&request.ext)?;
     let config = broker.config();
     if config.broker_permission & perm::READ == 0 {
@@ -141,17 +145,17 @@ fn admit(
             responder.connection().peer()
         )));
     }
-    let filter = filter(broker, &header, group.consume_broadcast_enable)?;
-    Ok(Admitted { header, filter })
+    let passing = passing(broker, &header, group.consume_broadcast_enable)?;
+    Ok((header, passing))
 }
 
-fn filter(
+fn passing(
     broker: &Broker,
     header: &PullMessageRequestHeader,
     broadcast_enabled: bool,
-) -> Result<Arc<dyn MessageFilter>, Refusal> {
+) -> Result<Passing, Refusal> {
     if header.sys_flag & sys_flag::PULL_SUBSCRIPTION != 0 {
-        return broker.expression(
+        return broker.passing(
             &header.topic,
             &header.consumer_group,
             header.expression_type.as_deref(),
@@ -176,12 +180,13 @@ fn filter(
             Refusal::SubscriptionNotExist("the consumer's subscription not exist".to_owned())
         })?;
         if subscription.class_filter_mode || header.sys_flag & sys_flag::PULL_CLASS_FILTER != 0 {
-            return class_filters::subscription(broker, &header.topic, group);
+            let filter = class_filters::subscription(broker, &header.topic, group);
+            return filter.map(Passing::Filter);
         }
         if subscription.sub_version < header.sub_version {
-            return while_unknown(header);
+            return while_unknown(header).map(Passing::Filter);
         }
-        broker.expression(
+        broker.passing(
             &header.topic,
             group,
             Some(&subscription.expression_type),
@@ -206,39 +211,41 @@ fn while_unknown(header: &PullMessageRequestHeader) -> Result<Arc<dyn MessageFil
     }
 }
 
-impl Admitted {
-    fn into_pull(self, broker: &Broker, responder: Responder) -> ParkedPull {
-        let header = self.header;
-        if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-            broker.offsets.commit_unless_reset(
-                &header.consumer_group,
-                &header.topic,
-                header.queue_id,
-                header.commit_offset,
-            );
-        }
-        let config = broker.config();
-        let hold_ms = if config.long_polling_enable {
-            header.suspend_timeout_millis
-        } else {
-            config.short_polling_time_mills
-        };
-        ParkedPull {
-            topic: header.topic.to_string(),
-            group: header.consumer_group.to_string(),
-            queue_id: header.queue_id,
-            offset: header.queue_offset,
-            deadline_ms: broker.now_ms() + hold_ms.clamp(0, HOLD_MS_MAX),
-            filter: self.filter,
-            held: false,
-            woken: false,
-            max_messages: usize::try_from(header.max_msg_nums)
-                .unwrap_or(0)
-                .min(config.max_transfer_count_on_message_in_memory)
-                .max(1),
-            may_park: header.sys_flag & sys_flag::PULL_SUSPEND != 0,
-            responder,
-        }
+fn to_pull(
+    broker: &Broker,
+    header: PullMessageRequestHeader,
+    filter: Arc<dyn MessageFilter>,
+    responder: Responder,
+) -> ParkedPull {
+    if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
+        broker.offsets.commit_unless_reset(
+            &header.consumer_group,
+            &header.topic,
+            header.queue_id,
+            header.commit_offset,
+        );
+    }
+    let config = broker.config();
+    let hold_ms = if config.long_polling_enable {
+        header.suspend_timeout_millis
+    } else {
+        config.short_polling_time_mills
+    };
+    ParkedPull {
+        topic: header.topic.to_string(),
+        group: header.consumer_group.to_string(),
+        queue_id: header.queue_id,
+        offset: header.queue_offset,
+        deadline_ms: broker.now_ms() + hold_ms.clamp(0, HOLD_MS_MAX),
+        filter,
+        held: false,
+        woken: false,
+        max_messages: usize::try_from(header.max_msg_nums)
+            .unwrap_or(0)
+            .min(config.max_transfer_count_on_message_in_memory)
+            .max(1),
+        may_park: header.sys_flag & sys_flag::PULL_SUSPEND != 0,
+        responder,
     }
 }
 
@@ -251,21 +258,13 @@ fn read(broker: &Arc<Broker>, pull: ParkedPull) {
     {
         return answer_reset(broker, pull, offset);
     }
-    if has_slow_plugin(broker, &pull) {
+    if filtering::is_slow(broker, &*pull.filter, &pull.topic, &pull.group) {
         return broker.aside_for_plugins(pull, read_aside);
     }
     if broker.store.is_hot(&pull.topic, pull.queue_id, pull.offset) {
         return read_now(broker, pull, Thread::Serving);
     }
     broker.aside(pull, read_aside);
-}
-
-fn has_slow_plugin(broker: &Broker, pull: &ParkedPull) -> bool {
-    let slow = |bound: Vec<Arc<Bound>>| bound.iter().any(|bound| bound.is_slow());
-    let (topic, group) = (&pull.topic, &pull.group);
-    pull.filter.is_slow()
-        || slow(broker.plugins.filters(topic, group))
-        || slow(broker.plugins.chain(World::ConsumeHook, topic, group))
 }
 
 fn read_aside(broker: &Arc<Broker>, pull: ParkedPull) {

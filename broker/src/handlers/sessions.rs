@@ -17,10 +17,11 @@ use sluice_protocol::header::{
 use sluice_protocol::topic::{self, perm};
 use sluice_remoting::{Connection, Responder};
 
-use crate::Broker;
 use crate::clients::{ConsumerGroup, Member};
 use crate::error::Refusal;
+use crate::expressions::Passing;
 use crate::topics;
+use crate::{Answer, Broker};
 
 /// Registers the client's groups; new groups and their retry topics are on disk and registered when
 /// the answer leaves.
@@ -196,17 +197,29 @@ pub fn get_consumer_list_by_group(
 
 /// Whether the client's expression will work.
 pub fn check_client_config(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
-    broker.reply(responder, || {
-        let check: CheckClientRequestBody = broker.body(&request)?;
-        let Some(subscription) = check.subscription_data else {
-            return Ok(Default::default());
-        };
-        broker.expression(
-            &subscription.topic,
-            check.group.as_deref().unwrap_or_default(),
-            Some(&subscription.expression_type),
-            &subscription.sub_string,
-        )?;
-        Ok(Default::default())
-    });
+    match checked_expression(broker, &request) {
+        Ok(Some(Passing::Uncompiled(expression))) => {
+            broker.compile_aside(expression, responder, |broker, responder, _| {
+                broker.reply(responder, || Ok(Answer::default()));
+            });
+        }
+        checked => broker.reply(responder, || checked.map(|_| Answer::default())),
+    }
+}
+
+fn checked_expression(
+    broker: &Broker,
+    request: &RemotingCommand,
+) -> Result<Option<Passing>, Refusal> {
+    let check: CheckClientRequestBody = broker.body(request)?;
+    let Some(subscription) = check.subscription_data else {
+        return Ok(None);
+    };
+    let passing = broker.passing(
+        &subscription.topic,
+        check.group.as_deref().unwrap_or_default(),
+        Some(&subscription.expression_type),
+        &subscription.sub_string,
+    );
+    passing.map(Some)
 }

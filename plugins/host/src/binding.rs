@@ -133,9 +133,26 @@ impl Versions {
         .flatten()
     }
 
-    /// The guest of a version that runs here already.
-    pub(crate) fn running(&self, version: u32) -> Option<Arc<Guest>> {
-        self.all().find(|guest| guest.version == version).cloned()
+    /// The guest of a version that serves here already, or did before.
+    pub(crate) fn serving(&self, version: u32) -> Option<Arc<Guest>> {
+        let canary = self.canary.as_ref().map(|(guest, _)| guest);
+        // A shadow without state is like any other.
+        let shadow = self.shadow.as_ref().filter(|guest| !guest.keeps_state());
+        [
+            self.current.as_ref(),
+            self.previous.as_ref(),
+            canary,
+            shadow,
+        ]
+        .into_iter()
+        .flatten()
+        .find(|guest| guest.version == version)
+        .cloned()
+    }
+
+    /// The guest of a version that is a shadow here already.
+    pub(crate) fn shadowing(&self, version: u32) -> Option<Arc<Guest>> {
+        self.shadow.clone().filter(|guest| guest.version == version)
     }
 }
 
@@ -163,9 +180,29 @@ impl std::fmt::Debug for Bound {
 }
 
 impl Bound {
+    /// A binding without guests: its policy answers.
+    pub(crate) fn unstarted(binding: Binding, kv: Option<Arc<Kv>>) -> Bound {
+        Bound {
+            spec: RwLock::new(Arc::new(binding)),
+            versions: RwLock::default(),
+            breaker: Mutex::new(Breaker::default()),
+            broken: AtomicBool::new(false),
+            functions: Mutex::default(),
+            logs: Arc::new(Logs::default()),
+            kv,
+            turns: AtomicU32::new(0),
+        }
+    }
+
     /// As it is written down now.
     pub fn spec(&self) -> Arc<Binding> {
         self.spec.read().clone()
+    }
+
+    /// Whether it is for this group.
+    pub(crate) fn holds(&self, group: &str) -> bool {
+        let spec = self.spec.read();
+        spec.group.is_empty() || spec.group == group
     }
 
     pub(crate) fn policy(&self) -> Policy {
@@ -177,10 +214,23 @@ impl Bound {
         self.versions.read().clone()
     }
 
-    /// Whether calls to it should not be made on a thread that serves connections.
+    /// Whether calls to it should not be made on a thread that serves connections. The version before
+    /// is not called.
     pub fn is_slow(&self) -> bool {
         let versions = self.versions();
-        versions.all().any(|guest| guest.is_slow())
+        let canary = versions.canary.as_ref().map(|(guest, _)| guest);
+        [versions.current.as_ref(), versions.shadow.as_ref(), canary]
+            .into_iter()
+            .flatten()
+            .any(|guest| guest.is_slow())
+    }
+
+    /// All guests, those of functions too.
+    pub(crate) fn guests(&self) -> Vec<Arc<Guest>> {
+        let versions = self.versions();
+        let mut guests: Vec<Arc<Guest>> = versions.all().cloned().collect();
+        guests.extend(self.functions.lock().values().cloned());
+        guests
     }
 
     /// Version numbers in use and what each did since it was started.

@@ -115,4 +115,14 @@ pub enum CallError {
     /// It could not be instantiated or configured.
     #[error("can't be started: {0}")]
     Start(String),
+    /// The broker has no more instances at the moment; the plugin has done nothing wrong.
+    #[error("all instances that this broker can run at once are taken")]
+    NoRoom,
+}
+
+impl CallError {
+    /// Whether it speaks against the plugin.
+    pub(crate) fn is_failure(&self) -> bool {
+        !matches!(self, CallError::NoRoom)
+    }
 }

@@ -6,7 +6,6 @@ use serde::Serialize;
 use sluice_plugin_block::{Verdict, Verdicts};
 
 use crate::binding::{Bound, Policy, Versions};
-use crate::block;
 use crate::error::CallError;
 use crate::guest::Guest;
 use crate::instance::AtHand;
@@ -30,6 +29,9 @@ pub enum Judgement {
     /// No verdict, and the policy says dead letters.
     DeadLetter,
 }
+
+/// Deadlines that the search for a row that does not end may take: to find one of 64 takes six.
+const SEARCH_DEADLINES: u32 = 8;
 
 /// Where a block is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,7 @@ impl Bound {
             thread,
             failure: None,
             deferred: false,
+            until: None,
         };
         match canary_rows(&versions, rows) {
             None => asking.judge(current, rows, judgements),
@@ -156,10 +159,7 @@ fn ask(guest: &Guest, rows: &[Row<'_>]) -> Result<Vec<u8>, CallError> {
         now_ms: now_ms.max(0) as u64,
         rows,
     };
-    let called = block::with_block(&guest.columns, rows, &[], |block| {
-        guest.call(block, at_hand)
-    });
-    let answer = called??;
+    let answer = guest.call(at_hand, &[])?;
     match Verdicts::parse(&answer, rows.len()) {
         Ok(_) => Ok(answer),
         Err(error) => {
@@ -175,6 +175,8 @@ struct Asking<'a> {
     thread: Thread,
     failure: Option<String>,
     deferred: bool,
+    /// When the search for rows that do not end is given up.
+    until: Option<Instant>,
 }
 
 impl Asking<'_> {
@@ -201,6 +203,9 @@ impl Asking<'_> {
         if rows.is_empty() {
             return;
         }
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return self.settle(guest, &vec![FAILED; rows.len()], judgements);
+        }
         match ask(guest, rows) {
             Ok(bytes) => {
                 if let Some(late) = guest.take_late() {
@@ -216,8 +221,12 @@ impl Asking<'_> {
             }
             Err(error @ CallError::Timeout(_)) if rows.len() > 1 => {
                 self.failure = Some(error.to_string());
+                let most = guest.limits().deadline() * SEARCH_DEADLINES;
+                self.until.get_or_insert_with(|| Instant::now() + most);
                 self.bisect(guest, rows, judgements);
             }
+            // Nothing has failed, and there is no verdict: the group waits.
+            Err(CallError::NoRoom) => judgements.fill(Judgement::Hold),
             Err(error) if rows.len() > 1 => {
                 self.failure = Some(error.to_string());
                 self.one_by_one(guest, rows, judgements);
@@ -275,7 +284,12 @@ impl Asking<'_> {
 
 /// Runs a shadow on the same block; only its numbers change.
 fn compare(shadow: &Guest, rows: &[Row<'_>], judgements: &[Judgement]) {
-    let Ok(bytes) = ask(shadow, rows) else {
+    if shadow.is_given_up() {
+        return shadow.stats().by_policy(rows.len() as u64);
+    }
+    let asked = ask(shadow, rows);
+    note_shadow(shadow, asked.as_ref().err());
+    let Ok(bytes) = asked else {
         shadow.stats().differed(rows.len() as u64);
         return;
     };
@@ -288,4 +302,12 @@ fn compare(shadow: &Guest, rows: &[Row<'_>], judgements: &[Judgement]) {
     }
     shadow.stats().judged(passed, dropped, failed);
     shadow.stats().differed(differing);
+}
+
+/// Counts how a shadow's block went, and says when it is the last.
+pub(crate) fn note_shadow(shadow: &Guest, failure: Option<&CallError>) {
+    let failure = failure.filter(|error| error.is_failure());
+    if shadow.note_as_shadow(failure.is_some()) {
+        tracing::warn!(plugin = shadow.label, cause = ?failure, "a shadow fails again and again and is not asked any more");
+    }
 }

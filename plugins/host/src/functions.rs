@@ -9,7 +9,7 @@ use sluice_protocol::message::Record;
 
 use crate::World;
 use crate::binding::Bound;
-use crate::block::{self, Cell};
+use crate::block::Cell;
 use crate::error::CallError;
 use crate::filter::{Judgement, Thread};
 use crate::guest::Guest;
@@ -137,9 +137,7 @@ impl Called {
             rows: &messages,
         };
         let wrong = |error: sluice_plugin_block::Malformed| CallError::Answer(error.to_string());
-        let answer = block::with_block(&guest.columns, &messages, &arguments, |block| {
-            guest.call(block, at_hand)
-        })??;
+        let answer = guest.call(at_hand, &arguments)?;
         let values = Values::parse(&answer, rows.len()).map_err(|error| {
             guest.stats().trapped();
             wrong(error)
@@ -177,7 +175,9 @@ impl Function for Called {
                 self.bound.note(late.as_deref());
             }
             Err(error) => {
-                self.bound.note(Some(&error.to_string()));
+                if error.is_failure() {
+                    self.bound.note(Some(&error.to_string()));
+                }
                 if rows.len() > 1 && !matches!(error, CallError::Timeout(_)) {
                     self.one_by_one(records, rows, results);
                 }

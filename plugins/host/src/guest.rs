@@ -1,11 +1,11 @@
 //! One version of a plugin, set up for one binding: its instances and its numbers.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use crate::block::Columns;
+use crate::block::{self, Cell, Columns};
 use crate::error::CallError;
 use crate::instance::{AtHand, Instance, MessageQueue, Module, Place, SetUp, Shared};
 use crate::limits::Limits;
@@ -13,6 +13,9 @@ use crate::stats::Stats;
 
 /// A binding whose recent blocks took longer is not called on threads that serve connections.
 const INLINE_MAX: Duration = Duration::from_micros(100);
+/// Blocks in a row after which a failing shadow is not asked any more: nobody waits for its verdict, but
+/// everybody for its call.
+const SHADOW_FAILURES: u32 = 5;
 
 /// Instances of one module, all set up alike, one for each thread that calls at the same time.
 pub(crate) struct Guest {
@@ -23,7 +26,7 @@ pub(crate) struct Guest {
     pub(crate) version: u32,
     place: Place,
     set_up: SetUp,
-    pub(crate) columns: Columns,
+    columns: Columns,
     limits: RwLock<Limits>,
     shared: Shared,
     slots: Box<[Slot]>,
@@ -31,6 +34,10 @@ pub(crate) struct Guest {
     recent_ns: AtomicU64,
     /// Of a call that took longer than its deadline and has not been told: its time, milliseconds.
     late_ms: AtomicU64,
+    /// Whether it was called since the last look.
+    called: AtomicBool,
+    /// Blocks in a row that a shadow failed on.
+    failed_in_row: AtomicU32,
 }
 
 type Slot = Mutex<Option<Instance>>;
@@ -74,6 +81,8 @@ impl Guest {
             slots: slots.into_boxed_slice(),
             recent_ns: AtomicU64::new(0),
             late_ms: AtomicU64::new(0),
+            called: AtomicBool::new(true),
+            failed_in_row: AtomicU32::new(0),
         })
     }
 
@@ -113,25 +122,71 @@ impl Guest {
         }
     }
 
+    /// [`Guest::drop_instances`] if it was not called since this was asked the last time.
+    pub(crate) fn rest_if_idle(&self) {
+        if !self.called.swap(false, Ordering::Relaxed) {
+            self.drop_instances();
+        }
+    }
+
+    /// Whether it may keep state.
+    pub(crate) fn keeps_state(&self) -> bool {
+        self.shared.kv.is_some()
+    }
+
     /// Whether its recent calls took too long for a thread that serves connections.
     pub(crate) fn is_slow(&self) -> bool {
         self.recent_ns.load(Ordering::Relaxed) > INLINE_MAX.as_nanos() as u64
     }
 
-    /// Calls the world's entry with a block of `rows` messages.
-    pub(crate) fn call(&self, block: &[u8], at_hand: AtHand<'_>) -> Result<Vec<u8>, CallError> {
+    /// Counts how a shadow's block went; true when it has failed often enough to be left alone.
+    pub(crate) fn note_as_shadow(&self, failed: bool) -> bool {
+        if failed {
+            self.failed_in_row.fetch_add(1, Ordering::Relaxed) + 1 == SHADOW_FAILURES
+        } else {
+            self.failed_in_row.store(0, Ordering::Relaxed);
+            false
+        }
+    }
+
+    /// Whether it has failed too often as a shadow to be asked any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.failed_in_row.load(Ordering::Relaxed) >= SHADOW_FAILURES
+    }
+
+    /// Calls the world's entry with a block of messages; a function's rows have their arguments.
+    pub(crate) fn call(
+        &self,
+        at_hand: AtHand<'_>,
+        arguments: &[Vec<Cell<'_>>],
+    ) -> Result<Vec<u8>, CallError> {
         let deadline = self.limits().deadline();
-        self.timed(at_hand.rows.len(), |instance| {
+        self.with_block(at_hand, arguments, |instance, block| {
             instance.call(block, at_hand, deadline)
         })
     }
 
     /// Calls the world's function for what is done.
-    pub(crate) fn call_after(&self, block: &[u8], at_hand: AtHand<'_>) -> Result<(), CallError> {
+    pub(crate) fn call_after(&self, at_hand: AtHand<'_>) -> Result<(), CallError> {
         let deadline = self.limits().deadline();
-        self.timed(at_hand.rows.len(), |instance| {
+        self.with_block(at_hand, &[], |instance, block| {
             instance.call_after(block, at_hand, deadline)
         })
+    }
+
+    fn with_block<T>(
+        &self,
+        at_hand: AtHand<'_>,
+        arguments: &[Vec<Cell<'_>>],
+        call: impl FnOnce(&mut Instance, &[u8]) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let (rows, began) = (at_hand.rows, Instant::now());
+        let result = block::with_block(&self.columns, rows, arguments, |block| {
+            self.timed(rows.len(), |instance| call(instance, block))
+        });
+        // Packing counts: it takes the thread's time as the call does.
+        self.remember(began.elapsed());
+        result?
     }
 
     /// Asks a strategy; the inner error is its own.
@@ -152,6 +207,9 @@ impl Guest {
         rows: usize,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
+        if !self.called.load(Ordering::Relaxed) {
+            self.called.store(true, Ordering::Relaxed);
+        }
         let mut slot = self.slot();
         let mut instance = match slot.take() {
             Some(instance) => instance,
@@ -208,6 +266,9 @@ impl Guest {
             Some(CallError::Timeout(_)) => stats.timed_out(),
             Some(_) => stats.trapped(),
         }
+    }
+
+    fn remember(&self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX / 8);
         let recent = self.recent_ns.load(Ordering::Relaxed);
         let recent = if recent == 0 {

@@ -3,9 +3,9 @@
 pub use crate::edits::{Edit, Edits};
 
 use crate::binding::{Bound, Policy};
-use crate::block;
 use crate::edits;
 use crate::error::CallError;
+use crate::filter::note_shadow;
 use crate::guest::Guest;
 use crate::instance::AtHand;
 use crate::row::Row;
@@ -46,7 +46,7 @@ impl Bound {
             .filter(|(_, percent)| self.turn() < *percent);
         let guest = canary.map_or(current, |(canary, _)| canary);
         let answer = ask(guest, rows, now_ms);
-        let failure = answer.as_ref().err().map(CallError::to_string);
+        let failure = failure(&answer);
         self.note(failure.or_else(|| guest.take_late()).as_deref());
         if let Some(shadow) = &versions.shadow {
             compare(shadow, rows, now_ms, answer.as_ref().ok());
@@ -60,11 +60,15 @@ impl Bound {
         let Some(current) = versions.current.as_ref().filter(|_| self.admit()) else {
             return;
         };
-        let failure = tell(current, rows, now_ms)
-            .err()
-            .map(|error| error.to_string());
+        let failure = failure(&tell(current, rows, now_ms));
         self.note(failure.or_else(|| current.take_late()).as_deref());
     }
+}
+
+/// What speaks against the plugin.
+fn failure<T>(result: &Result<T, CallError>) -> Option<String> {
+    let error = result.as_ref().err()?;
+    error.is_failure().then(|| error.to_string())
 }
 
 fn at_hand<'a>(rows: &'a [Row<'a>], now_ms: i64) -> AtHand<'a> {
@@ -75,21 +79,17 @@ fn at_hand<'a>(rows: &'a [Row<'a>], now_ms: i64) -> AtHand<'a> {
 }
 
 fn tell(guest: &Guest, rows: &[Row<'_>], now_ms: i64) -> Result<(), CallError> {
-    let told = block::with_block(&guest.columns, rows, &[], |block| {
-        guest.call_after(block, at_hand(rows, now_ms))
-    });
+    let told = guest.call_after(at_hand(rows, now_ms));
     if let Err(CallError::Bodies(_)) = told {
         let (first, second) = rows.split_at(rows.len() / 2);
         tell(guest, first, now_ms)?;
         return tell(guest, second, now_ms);
     }
-    told?
+    told
 }
 
 fn ask(guest: &Guest, rows: &[Row<'_>], now_ms: i64) -> Result<Edits, CallError> {
-    let called = block::with_block(&guest.columns, rows, &[], |block| {
-        guest.call(block, at_hand(rows, now_ms))
-    });
+    let called = guest.call(at_hand(rows, now_ms), &[]);
     if let Err(CallError::Bodies(_)) = called {
         let (first, second) = rows.split_at(rows.len() / 2);
         let mut edits = ask(guest, first, now_ms)?;
@@ -101,7 +101,7 @@ fn ask(guest: &Guest, rows: &[Row<'_>], now_ms: i64) -> Result<Edits, CallError>
         );
         return Ok(edits);
     }
-    let answer = called??;
+    let answer = called?;
     let edits = edits::read(&answer, rows.len()).map_err(|why| {
         guest.stats().trapped();
         CallError::Answer(why)
@@ -121,7 +121,12 @@ fn note(guest: &Guest, rows: usize, edits: &Edits) {
 }
 
 fn compare(shadow: &Guest, rows: &[Row<'_>], now_ms: i64, served: Option<&Edits>) {
-    if ask(shadow, rows, now_ms).ok().as_ref() != served {
+    if shadow.is_given_up() {
+        return shadow.stats().by_policy(rows.len() as u64);
+    }
+    let asked = ask(shadow, rows, now_ms);
+    note_shadow(shadow, asked.as_ref().err());
+    if asked.ok().as_ref() != served {
         shadow.stats().differed(rows.len() as u64);
     }
 }

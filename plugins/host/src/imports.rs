@@ -29,6 +29,21 @@ pub(crate) struct State {
     pub(crate) now_ms: u64,
     /// The rows at hand, for those who ask for more than their columns.
     pub(crate) rows: Vec<OwnRow>,
+    /// Of its limits, by all its memories and tables together.
+    pub(crate) taken: Taken,
+}
+
+/// What an instance has taken; it never gives anything back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Taken {
+    memory_bytes: usize,
+    table_elements: usize,
+}
+
+/// What is taken when one part grows from `now` to `desired`, if that is allowed.
+fn grown(taken: usize, now: usize, desired: usize, most: usize) -> Option<usize> {
+    let after = taken.checked_add(desired.saturating_sub(now))?;
+    (after <= most).then_some(after)
 }
 
 /// A copy of what a guest may ask of a row.
@@ -48,16 +63,23 @@ impl OwnRow {
 }
 
 impl ResourceLimiter for State {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        let fits = desired <= self.limits.memory_bytes;
-        if fits {
-            self.stats.memory(desired);
-        }
-        Ok(fits)
+    fn memory_growing(&mut self, now: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let most = self.limits.memory_bytes;
+        let Some(taken) = grown(self.taken.memory_bytes, now, desired, most) else {
+            return Ok(false);
+        };
+        self.taken.memory_bytes = taken;
+        self.stats.memory(taken);
+        Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        Ok(desired <= self.limits.table_elements)
+    fn table_growing(&mut self, now: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let most = self.limits.table_elements;
+        let Some(taken) = grown(self.taken.table_elements, now, desired, most) else {
+            return Ok(false);
+        };
+        self.taken.table_elements = taken;
+        Ok(true)
     }
 }
 
@@ -172,4 +194,32 @@ fn add_kv(linker: &mut Linker<State>) -> Result<()> {
         Ok((granted(caller.data()).map(|kv| kv.delete(&key)),))
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_hold_for_all_memories_and_tables_together() {
+        let mut state = State {
+            limits: Limits {
+                memory_bytes: 100,
+                table_elements: 10,
+                ..Limits::default()
+            },
+            stats: Arc::default(),
+            logs: Arc::default(),
+            kv: None,
+            now_ms: 0,
+            rows: Vec::new(),
+            taken: Taken::default(),
+        };
+        assert!(state.memory_growing(0, 60, None).unwrap());
+        assert!(!state.memory_growing(0, 60, None).unwrap());
+        assert!(state.memory_growing(60, 100, None).unwrap());
+        assert!(!state.memory_growing(100, 101, None).unwrap());
+        assert!(state.table_growing(0, 10, None).unwrap());
+        assert!(!state.table_growing(0, 1, None).unwrap());
+    }
 }

@@ -131,14 +131,33 @@ impl Kv {
         self.0.lock().remove(key);
     }
 
-    /// All entries as JSON if something changed since the last time.
+    /// All entries as JSON if something changed since the last time. Guests wait for a copy, not for
+    /// the JSON.
     pub(crate) fn take_changed(&self) -> Option<Vec<u8>> {
-        let mut entries = self.0.lock();
-        if !std::mem::take(&mut entries.changed) {
-            return None;
-        }
+        let by_key = {
+            let mut entries = self.0.lock();
+            if !std::mem::take(&mut entries.changed) {
+                return None;
+            }
+            entries.by_key.clone()
+        };
         // Maps of strings and numbers always serialize.
-        serde_json::to_vec(&entries.by_key).ok()
+        serde_json::to_vec(&by_key).ok()
+    }
+
+    /// What [`Kv::take_changed`] gave could not be written: it is given again.
+    pub(crate) fn note_unsaved(&self) {
+        self.0.lock().changed = true;
+    }
+
+    /// The same entries, to go on apart from these.
+    pub(crate) fn copy(&self) -> Kv {
+        let entries = self.0.lock();
+        Kv(Mutex::new(Entries {
+            by_key: entries.by_key.clone(),
+            bytes: entries.bytes,
+            changed: false,
+        }))
     }
 
     /// Entries as they were written.
@@ -170,6 +189,11 @@ mod tests {
         let copy = Kv::from_json(&kv.take_changed().unwrap()).unwrap();
         assert_eq!(copy.get("k", u64::MAX).as_deref(), Some(&b"w"[..]));
         assert_eq!(kv.take_changed(), None);
+        kv.note_unsaved();
+        assert!(kv.take_changed().is_some());
+        let apart = kv.copy();
+        apart.set("k".to_owned(), b"x".to_vec(), 0, 0).unwrap();
+        assert_eq!(kv.get("k", 0).as_deref(), Some(&b"w"[..]));
     }
 
     #[test]

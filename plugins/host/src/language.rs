@@ -1,5 +1,7 @@
 //! Expression languages of plugins: a filter that is set up with the expression.
 
+use std::sync::Arc;
+
 use sluice_filters::{MessageFilter, Verdict};
 use sluice_protocol::message::Record;
 
@@ -8,7 +10,7 @@ use crate::filter::{BLOCK_ROWS_MAX, Judgement, Thread};
 use crate::row::Row;
 
 /// An expression that a plugin has compiled.
-pub(crate) struct Spoken(pub(crate) Bound);
+pub(crate) struct Spoken(pub(crate) Arc<Bound>);
 
 impl MessageFilter for Spoken {
     fn may_match_tags_code(&self, _: i64) -> bool {

@@ -12,9 +12,9 @@ use crate::World;
 pub struct Limits {
     /// Wall time of one call for a block, milliseconds; 1..=10,000.
     pub deadline_ms: u64,
-    /// Linear memory of one instance, bytes; 64 KiB..=1 GiB.
+    /// Linear memory of one instance, all its memories together, bytes; 64 KiB..=1 GiB.
     pub memory_bytes: usize,
-    /// Elements of one table; at most 100,000.
+    /// Elements of all tables of one instance; at most 100,000.
     pub table_elements: usize,
     /// Lines of log a second; the rest is counted, not kept.
     pub log_lines: u32,

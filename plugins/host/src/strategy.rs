@@ -1,6 +1,7 @@
 //! Allocation strategies of plugins.
 
 use crate::binding::Bound;
+use crate::error::CallError;
 use crate::instance::MessageQueue;
 
 impl Bound {
@@ -28,8 +29,11 @@ impl Bound {
             ));
         }
         let count = queues.len();
-        let answer = guest
-            .allocate(group, current, queues, clients)
+        let asked = guest.allocate(group, current, queues, clients);
+        if let Err(error @ CallError::NoRoom) = &asked {
+            return Err(error.to_string());
+        }
+        let answer = asked
             .map_err(|error| error.to_string())
             .and_then(|answer| answer)
             .and_then(|chosen| checked(chosen, count));

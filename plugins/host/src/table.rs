@@ -38,6 +38,16 @@ impl Table {
         bindings.holding(topic, group)
     }
 
+    /// Those of all topics that hold for a group.
+    pub(crate) fn of_group(&self, world: World, group: &str) -> Vec<Arc<Bound>> {
+        if !self.has_any(world) {
+            return Vec::new();
+        }
+        let by_topic = self.of(world).by_topic.read();
+        let bound = by_topic.values().flatten();
+        bound.filter(|bound| bound.holds(group)).cloned().collect()
+    }
+
     /// Whether anything of that world is bound anywhere.
     pub(crate) fn has_any(&self, world: World) -> bool {
         self.of(world).count.load(Ordering::Acquire) > 0
@@ -79,6 +89,12 @@ impl Table {
         }
     }
 
+    /// The binding of a key: plugin, topic, group.
+    pub(crate) fn find(&self, key: (&str, &str, &str)) -> Option<(World, Arc<Bound>)> {
+        let mut all = self.all().into_iter();
+        all.find(|(_, bound)| bound.spec.read().key() == key)
+    }
+
     /// All bindings of all worlds.
     pub(crate) fn all(&self) -> Vec<(World, Arc<Bound>)> {
         let mut all = Vec::new();
@@ -97,10 +113,7 @@ impl Bindings {
         let Some(bound) = by_topic.get(topic) else {
             return Vec::new();
         };
-        let holds = |bound: &&Arc<Bound>| {
-            let spec = bound.spec.read();
-            spec.group.is_empty() || spec.group == group
-        };
-        bound.iter().filter(holds).cloned().collect()
+        let bound = bound.iter();
+        bound.filter(|bound| bound.holds(group)).cloned().collect()
     }
 }

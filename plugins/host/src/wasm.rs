@@ -7,12 +7,12 @@ use wasmtime::component::{
     Component, ComponentNamedList, ComponentType, Func, Instance as WasmInstance, InstancePre,
     Lift, Linker, Lower, TypedFunc,
 };
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::World;
 use crate::engine::{Engine, ticks};
 use crate::error::CallError;
-use crate::imports::{self, HOST, KV, OwnRow, State};
+use crate::imports::{self, HOST, KV, OwnRow, State, Taken};
 use crate::instance::{AllocateParams, AtHand, Needs, Place, SetUp, Shared};
 use crate::limits::Limits;
 
@@ -107,6 +107,7 @@ impl Instance {
             kv: shared.kv.clone(),
             now_ms: 0,
             rows: Vec::new(),
+            taken: Taken::default(),
         };
         let engine = &module.engine;
         let mut store = Store::new(engine.wasm(), state);
@@ -286,11 +287,39 @@ fn sink_function(
 }
 
 fn classify(error: &wasmtime::Error, deadline: Duration) -> CallError {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return CallError::NoRoom;
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
             CallError::Timeout(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX))
         }
         Some(trap) => CallError::Trap(trap.to_string()),
         None => CallError::Trap(format!("{:#}", error.root_cause())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+    use super::*;
+
+    #[test]
+    fn a_pool_that_is_used_up_speaks_against_no_plugin() {
+        let mut pool = PoolingAllocationConfig::default();
+        pool.total_component_instances(1);
+        let mut config = Config::new();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = wasmtime::Engine::new(&config).unwrap();
+        // The smallest component: it has nothing.
+        let component = Component::new(&engine, b"\0asm\x0d\0\x01\0").unwrap();
+        let linker = Linker::<()>::new(&engine);
+        let (mut first, mut second) = (Store::new(&engine, ()), Store::new(&engine, ()));
+        linker.instantiate(&mut first, &component).unwrap();
+        let error = linker.instantiate(&mut second, &component).unwrap_err();
+        let error = classify(&error, Duration::ZERO);
+        assert_eq!(error, CallError::NoRoom);
+        assert!(!error.is_failure());
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sluice_plugins::breaker::BreakerState;
 use sluice_plugins::filter::Thread::{Aside, Serving};
-use sluice_plugins::{Bind, Limits, Policy, World};
+use sluice_plugins::{Bind, Limits, LimitsChange, Policy, World};
 
 mod common;
 use common::{VERDICT, bind, judge, key, open, with_verdict};
@@ -363,8 +363,14 @@ fn bodies_that_are_too_much_for_one_call_come_in_parts() {
 #[test]
 fn one_endless_filter_leaves_the_others_alone() {
     let (_dir, host) = with_policy(Policy::Reject);
+    // A busy machine may stop its call for longer than the default allows.
+    let patient = LimitsChange {
+        deadline_ms: Some(10_000),
+        ..LimitsChange::default()
+    };
     let other = Bind {
         topic: "U".to_owned(),
+        limits: patient,
         ..bind("verdict")
     };
     host.bind(other).unwrap();
