@@ -180,13 +180,11 @@ impl Guest {
         arguments: &[Vec<Cell<'_>>],
         call: impl FnOnce(&mut Instance, &[u8]) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        let (rows, began) = (at_hand.rows, Instant::now());
-        let result = block::with_block(&self.columns, rows, arguments, |block| {
-            self.timed(rows.len(), |instance| call(instance, block))
-        });
         // Packing counts: it takes the thread's time as the call does.
-        self.remember(began.elapsed());
-        result?
+        let (rows, began) = (at_hand.rows, Instant::now());
+        block::with_block(&self.columns, rows, arguments, |block| {
+            self.timed(rows.len(), began, |instance| call(instance, block))
+        })?
     }
 
     /// Asks a strategy; the inner error is its own.
@@ -199,12 +197,15 @@ impl Guest {
     ) -> Result<Result<Vec<u32>, String>, CallError> {
         let deadline = self.limits().deadline();
         let params = (group.to_owned(), current.to_owned(), queues, clients);
-        self.timed(1, |instance| instance.allocate(params, deadline))
+        self.timed(1, Instant::now(), |instance| {
+            instance.allocate(params, deadline)
+        })
     }
 
     fn timed<T>(
         &self,
         rows: usize,
+        began: Instant,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         if !self.called.load(Ordering::Relaxed) {
@@ -215,12 +216,11 @@ impl Guest {
             Some(instance) => instance,
             None => self.fresh()?,
         };
-        let began = Instant::now();
+        let unstopped = (!instance.is_stopped_in_time()).then(Instant::now);
         let result = call(&mut instance);
-        let took = began.elapsed();
-        self.note(rows, took, result.as_ref().err());
-        if result.is_ok() && !instance.is_stopped_in_time() {
-            self.measure(took);
+        self.note(rows, began.elapsed(), result.as_ref().err());
+        if let (Ok(_), Some(began)) = (&result, unstopped) {
+            self.measure(began.elapsed());
         }
         // One that failed may be in any state, unless it says that it can go on.
         if matches!(result, Ok(_) | Err(CallError::Failed(_))) {
@@ -266,9 +266,6 @@ impl Guest {
             Some(CallError::Timeout(_)) => stats.timed_out(),
             Some(_) => stats.trapped(),
         }
-    }
-
-    fn remember(&self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX / 8);
         let recent = self.recent_ns.load(Ordering::Relaxed);
         let recent = if recent == 0 {
