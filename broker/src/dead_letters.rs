@@ -1,4 +1,11 @@
 //! Messages that a group can't have go to its dead letters, `%DLQ%<group>`, and say why.
+//!
+//! An operator looks at them ([`look`]), sends them again or drops them ([`resend`]), which is written
+//! down ([`marks`]).
+
+mod look;
+mod marks;
+mod resend;
 
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
@@ -10,6 +17,9 @@ use sluice_protocol::message::{MessageId, Record, properties, sys_flag};
 use sluice_protocol::topic::{self, perm};
 use sluice_store::{AppendError, Appended};
 
+pub(crate) use self::look::{Letter, OfGroup, Page, Selection};
+pub(crate) use self::marks::Marks;
+pub(crate) use self::resend::{AT_ONCE_MAX, Outcome, Resending};
 use crate::Broker;
 use crate::copies::Copy;
 
@@ -26,9 +36,22 @@ pub(crate) const REASON: &str = "DLQ_REASON";
 
 /// What was buried lately, by group and place in the log: a pull that is asked again because its answer
 /// was lost makes no second letter. In doubt there are two.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DeadLetters {
     lately: Mutex<Lately>,
+    marks: Marks,
+    /// Held while letters are sent again: of two who send one, the second is to know.
+    resending: Mutex<()>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(marks: Marks) -> DeadLetters {
+        DeadLetters {
+            lately: Mutex::default(),
+            marks,
+            resending: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use crate::Broker;
 use crate::consume_hooks;
 use crate::error::Refusal;
 use crate::filtering::Filtering;
-use crate::handlers::{class_filters, pop_message};
+use crate::handlers::{class_filters, pop_message, sessions};
 use crate::long_poll::Woken;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
@@ -141,7 +141,14 @@ fn admit(
             responder.connection().peer()
         )));
     }
-    let filter = filter(broker, &header, group.consume_broadcast_enable)?;
+    let connection = responder.connection().id();
+    let filter = filter(broker, &header, group.consume_broadcast_enable, connection)?;
+    broker.pullers.note(
+        &header.consumer_group,
+        &header.topic,
+        header.queue_id,
+        connection,
+    );
     Ok(Admitted { header, filter })
 }
 
@@ -149,8 +156,10 @@ fn filter(
     broker: &Broker,
     header: &PullMessageRequestHeader,
     broadcast_enabled: bool,
+    connection: u64,
 ) -> Result<Arc<dyn MessageFilter>, Refusal> {
     if header.sys_flag & sys_flag::PULL_SUBSCRIPTION != 0 {
+        broker.check_member(&header.consumer_group, connection)?;
         return broker.expression(
             &header.topic,
             &header.consumer_group,
@@ -170,6 +179,9 @@ fn filter(
             return Err(Refusal::NoPermission(format!(
                 "the consumer group[{group}] can not consume by broadcast way"
             )));
+        }
+        if let Some(unequal) = consumers.refusal(connection) {
+            return Err(sessions::conflicting(group, &unequal.to_string()));
         }
         let subscription = consumers.subscriptions.get(&*header.topic);
         let subscription = subscription.ok_or_else(|| {
