@@ -14,7 +14,7 @@ use crate::table::{Table, date_of};
 #[serde(rename_all = "camelCase")]
 struct Summary {
     group: String,
-    members: usize,
+    connected: usize,
     message_model: Option<String>,
     lag: i64,
     dead_letters: i64,
@@ -146,7 +146,7 @@ pub(crate) fn list(broker: &Connection, wanted: &ListGroups) -> Result<Shown, Ad
         };
         table.row([
             group.group,
-            group.members.to_string(),
+            group.connected.to_string(),
             group.message_model.unwrap_or_default(),
             group.lag.to_string(),
             group.dead_letters.to_string(),

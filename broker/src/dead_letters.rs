@@ -6,6 +6,8 @@
 mod look;
 mod marks;
 mod resend;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};

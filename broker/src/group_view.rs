@@ -20,7 +20,8 @@ const QUEUES_SHOWN: usize = 1000;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
     pub(crate) group: String,
-    pub(crate) members: usize,
+    /// Connected members.
+    pub(crate) connected: usize,
     /// `CLUSTERING` or `BROADCASTING`, as its members say; nobody says so without any.
     pub(crate) message_model: Option<String>,
     /// What it has not consumed of all its topics, as far as it has offsets.
@@ -172,7 +173,7 @@ impl Broker {
             lag: self.topics_of(name, consumers).iter().map(of_topic).sum(),
             dead_letters: self.letter_counts(name).letters,
             troubled: !conflicts(&members).is_empty() || !twins(&members).is_empty(),
-            members: members.len(),
+            connected: members.len(),
         }
     }
 
