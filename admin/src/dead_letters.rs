@@ -183,9 +183,9 @@ fn describe(letter: &Letter) -> String {
     let _ = writeln!(text, "dead letter {} of group {}", letter.id, letter.group);
     let _ = writeln!(
         text,
-        "died at {}, tried {} times: {}",
+        "died at {}, tried {}: {}",
         date_of(letter.died_ms),
-        letter.reconsume_times,
+        times(i64::from(letter.reconsume_times)),
         reason.unwrap_or("nothing says why")
     );
     let known = |number: Option<i64>| number.map_or("?".to_owned(), |number| number.to_string());
@@ -214,13 +214,20 @@ fn describe(letter: &Letter) -> String {
         };
         let _ = writeln!(
             text,
-            "sent again {} times, last at {} to {} {as_what}",
-            resent.times,
+            "sent again {}, last at {} to {} {as_what}",
+            times(i64::from(resent.times)),
             date_of(resent.at_ms),
             resent.topic
         );
     }
     text
+}
+
+fn times(count: i64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
 }
 
 /// Letters in a request's body.

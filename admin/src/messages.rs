@@ -168,6 +168,7 @@ fn kind(place: &Place) -> String {
         "givenUp" => "given up",
         "retry" => return format!("retry {}", place.reconsume_times),
         "deadLetter" => "dead letter",
+        "resent" => "sent again",
         other => other,
     };
     text.to_owned()
@@ -205,7 +206,7 @@ fn group_state(group: &OfGroup) -> String {
         ),
         "inFlight" => format!("has popped it, it comes back at {due}"),
         "retried" if group.due_ms.is_some() => format!("gave it back, gets it again at {due}"),
-        "retried" => "gave it back, has not got it again".to_owned(),
+        "retried" => "is to get it again, has not yet".to_owned(),
         "dead" => format!(
             "has it among its dead letters: {}",
             group.letter.as_deref().unwrap_or("?")

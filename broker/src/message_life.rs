@@ -18,6 +18,7 @@ use sluice_protocol::topic::{
 
 use self::groups::OfGroup;
 use crate::Broker;
+use crate::copies;
 use crate::error::Refusal;
 use crate::http::content::Content;
 use crate::pop::names;
@@ -115,6 +116,8 @@ enum Kind {
     GivenUp,
     Retry,
     DeadLetter,
+    /// A dead letter that an operator sent again.
+    Resent,
 }
 
 impl Broker {
@@ -286,7 +289,10 @@ impl Broker {
     }
 
     fn place(&self, record: &Record<'_>, home: &str) -> Place {
-        let kind = kind(record);
+        let kind = match self.is_resent(record) {
+            true => Kind::Resent,
+            false => kind(record),
+        };
         let waits = matches!(kind, Kind::Delayed | Kind::Half);
         let to = record.property(properties::REAL_TOPIC).filter(|_| waits);
         let group = group_in(record.topic(), home).or_else(|| group_in(to?, home));
@@ -307,6 +313,14 @@ impl Broker {
                 .map(str::to_owned),
             to: to.map(str::to_owned),
         }
+    }
+
+    fn is_resent(&self, record: &Record<'_>) -> bool {
+        let is_letter = |bytes: Bytes| {
+            Record::parse(&bytes).is_ok_and(|source| source.topic().starts_with(DLQ_PREFIX))
+        };
+        let source = copies::source_of(record).and_then(|source| self.store.record_at(source));
+        source.is_some_and(is_letter)
     }
 
     /// When a message that waits is due.

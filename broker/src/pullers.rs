@@ -44,9 +44,16 @@ impl Pullers {
         Some(last.load(Ordering::Relaxed)).filter(|connection| *connection != 0)
     }
 
-    /// Forgets groups that are gone.
-    pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
-        self.groups.write().retain(|group, _| is_there(group));
+    /// Forgets groups and topics that are gone.
+    pub(crate) fn retain(
+        &self,
+        has_group: impl Fn(&str) -> bool,
+        has_topic: impl Fn(&str) -> bool,
+    ) {
+        self.groups.write().retain(|group, topics| {
+            topics.retain(|topic, _| has_topic(topic));
+            has_group(group) && !topics.is_empty()
+        });
     }
 }
 
@@ -55,14 +62,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_one_is_known_until_its_group_is_gone() {
+    fn the_last_one_is_known_until_its_group_or_topic_is_gone() {
         let pullers = Pullers::default();
         pullers.note("g", "t", 2, 7);
         pullers.note("g", "t", 2, 8);
         assert_eq!(pullers.last("g", "t", 2), Some(8));
         assert_eq!(pullers.last("g", "t", 0), None);
         assert_eq!(pullers.last("h", "t", 2), None);
-        pullers.retain(|group| group != "g");
+        pullers.note("g", "u", 0, 9);
+        pullers.retain(|_| true, |topic| topic != "u");
+        assert_eq!(pullers.last("g", "u", 0), None);
+        assert_eq!(pullers.last("g", "t", 2), Some(8));
+        pullers.retain(|group| group != "g", |_| true);
         assert_eq!(pullers.last("g", "t", 2), None);
     }
 }

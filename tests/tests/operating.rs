@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sluice_tests::cluster::{Cluster, Kind, More, sluice_binary};
 use sluice_tests::java::{CLIENT_VERSIONS, JavaPeer};
-use sluice_tests::plugins::verdict_guest;
+use sluice_tests::plugins::{redact_guest, verdict_guest};
 use sluice_tests::process::{Running, wait_until};
 
 const TOPIC: &str = "orders";
@@ -161,7 +161,7 @@ fn dead_letters_are_seen_sent_again_and_dropped() {
         &shown,
         &[
             "of group billing",
-            "tried 1 times: the consumer gave it up",
+            "tried once: the consumer gave it up",
             "first in orders queue",
             "colour = blue",
             "\nfirst",
@@ -228,6 +228,23 @@ fn dead_letters_are_seen_sent_again_and_dropped() {
     );
     billing.wait_for("first", 3);
     audit.wait_for("first", 2);
+
+    // Consume hooks see it as any delivery.
+    let plugins = cluster.broker.plugins();
+    plugins.put(
+        "redact",
+        &std::fs::read(redact_guest()).expect("the test guest"),
+    );
+    plugins.bind("redact", TOPIC, "billing", serde_json::json!({}));
+    told(
+        &cluster,
+        &["dlq", "resend", first, "--again", "--set", "fate=live"],
+    );
+    billing.wait_for("***", 1);
+    has(
+        &told(&cluster, &["message", "show", "order-1"]),
+        &["sent again", "message", "dead letter"],
+    );
 
     // Dropped ones are out of sight, also after a crash, until that is taken back.
     has(&told(&cluster, &["dlq", "drop", second]), &["1 dropped"]);

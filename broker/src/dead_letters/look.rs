@@ -162,7 +162,7 @@ impl Broker {
             dropped_ms, resent, ..
         } = self.dead_letters.marks.of(record).unwrap_or_default();
         let text = |name: &str| record.property(name).map(str::to_owned);
-        let number = |name: &str| record.property(name)?.parse::<i64>().ok();
+        let origin = self.origin_place(record);
         Some(Letter {
             id: record.message_id().to_string(),
             group: group_of(record)?.to_owned(),
@@ -170,9 +170,9 @@ impl Broker {
             died_ms: record.store_timestamp(),
             reason: text(REASON),
             topic: origin_topic(record).map(str::to_owned),
-            origin_queue_id: number(ORIGIN_QUEUE_ID).and_then(|id| i32::try_from(id).ok()),
-            origin_offset: number(ORIGIN_OFFSET),
-            origin_id: text(ORIGIN_MESSAGE_ID).or_else(|| text(properties::ORIGIN_MESSAGE_ID)),
+            origin_queue_id: origin.map(|(queue_id, _)| queue_id),
+            origin_offset: origin.map(|(_, offset)| offset),
+            origin_id: origin_id(record).map(str::to_owned),
             unique_key: text(properties::UNIQ_KEY),
             tags: text(properties::TAGS),
             keys: text(properties::KEYS),
@@ -185,6 +185,22 @@ impl Broker {
         })
     }
 
+    /// Queue and offset where a message was first: as its letter says, else while it is kept.
+    fn origin_place(&self, letter: &Record<'_>) -> Option<(i32, i64)> {
+        let said = |name| letter.property(name);
+        if let (Some(queue_id), Some(offset)) = (said(ORIGIN_QUEUE_ID), said(ORIGIN_OFFSET)) {
+            return Some((queue_id.parse().ok()?, offset.parse().ok()?));
+        }
+        let id: MessageId = origin_id(letter)?.parse().ok()?;
+        if id.store_host != self.store_host() {
+            return None;
+        }
+        let bytes = self.store.message_at(id.physical_offset)?;
+        let first = Record::parse(&bytes).ok()?;
+        let is_it = Some(first.topic()) == origin_topic(letter);
+        is_it.then(|| (first.queue_id(), first.queue_offset()))
+    }
+
     pub(super) fn is_dropped(&self, record: &Record<'_>) -> bool {
         let mark = self.dead_letters.marks.of(record);
         mark.is_some_and(|mark| mark.dropped_ms.is_some())
@@ -194,6 +210,11 @@ impl Broker {
 /// Whose dead letter it is.
 pub(super) fn group_of<'a>(record: &Record<'a>) -> Option<&'a str> {
     record.topic().strip_prefix(topic::DLQ_PREFIX)
+}
+
+fn origin_id<'a>(record: &Record<'a>) -> Option<&'a str> {
+    let said = record.property(ORIGIN_MESSAGE_ID);
+    said.or_else(|| record.property(properties::ORIGIN_MESSAGE_ID))
 }
 
 /// Where it was first; Java says so in the property of retries alone.

@@ -39,7 +39,7 @@ enum GroupState {
     Waiting,
     /// A client has popped it, and it is not acked.
     InFlight,
-    /// It gave it back, and gets it again.
+    /// It gave it back or an operator sent it again, and it is to get it.
     Retried,
     /// It is among its dead letters.
     Dead,
@@ -91,7 +91,7 @@ impl Broker {
             (Some(last), _) => {
                 let at = (&*last.topic, last.queue_id, last.queue_offset);
                 self.place_in_queue(&mut of_group, at);
-                if of_group.state == GroupState::Waiting {
+                if matches!(of_group.state, GroupState::Waiting | GroupState::Unknown) {
                     of_group.state = GroupState::Retried;
                 }
             }
