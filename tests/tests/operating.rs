@@ -248,10 +248,10 @@ fn dead_letters_are_seen_sent_again_and_dropped() {
 
     // Dropped ones are out of sight, also after a crash, until that is taken back.
     has(&told(&cluster, &["dlq", "drop", second]), &["1 dropped"]);
-    assert_eq!(letters(&cluster, 1, &[]), [first.clone()]);
+    assert_eq!(letters(&cluster, 1, &[]), of_first);
     cluster.broker.kill();
     cluster.broker.start_again(Kind::Sluice);
-    assert_eq!(letters(&cluster, 1, &[]), [first.clone()]);
+    assert_eq!(letters(&cluster, 1, &[]), of_first);
     assert_eq!(letters(&cluster, 2, &["--all"]), ids);
     let listed = told(&cluster, &["dlq", "list", "--group", "billing", "--all"]);
     has(&listed, &["dropped 2", "resent 2"]);
@@ -274,6 +274,35 @@ fn letters_of(cluster: &Cluster, group: &str, count: usize) -> Vec<Value> {
         let letters = listed["letters"].as_array().expect("letters").clone();
         (letters.len() == count).then_some(letters)
     })
+}
+
+/// A directory that a Java broker has written comes with its letters, and goes back to it.
+#[test]
+fn letters_of_a_java_broker_are_sent_again() {
+    let mut cluster = Cluster::start(Kind::Java);
+    let mut producer = Producer::start(&cluster, &["produce"]);
+    let billing = Consumer::start(&cluster, "5.3.3", "billing", "billing", &[]);
+    producer.send("order", &["fate=die", "keys=order-1"]);
+    billing.wait_for("order", 1);
+    let queue = cluster.broker.store().join("consumequeue/%DLQ%billing/0");
+    wait_until("the letter", SOON, || queue.exists().then_some(()));
+    cluster.broker.terminate();
+    cluster.broker.start_again(Kind::Sluice);
+    let ids = letters(&cluster, 1, &[]);
+    let shown = told(&cluster, &["dlq", "show", &ids[0]]);
+    has(&shown, &["nothing says why", "first in orders queue"]);
+    assert!(!shown.contains('?'), "{shown}");
+    told(&cluster, &["dlq", "resend", &ids[0], "--set", "fate=live"]);
+    billing.wait_for("order", 2);
+    cluster.broker.terminate();
+    cluster.broker.start_again(Kind::Java);
+    cluster.broker.terminate();
+    cluster.broker.start_again(Kind::Sluice);
+    let again = run(&cluster, &["dlq", "resend", &ids[0]]);
+    has(
+        &String::from_utf8_lossy(&again.stdout),
+        &["it was sent again"],
+    );
 }
 
 #[test]
