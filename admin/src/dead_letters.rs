@@ -246,6 +246,7 @@ struct Of {
     to_ms: Option<i64>,
     key: Option<String>,
     start: Option<i64>,
+    end: Option<i64>,
     count: usize,
     all: bool,
 }
@@ -263,6 +264,7 @@ impl Which {
                     to_ms: letters.narrow.to,
                     key: letters.narrow.key.clone(),
                     start: None,
+                    end: None,
                     count: PAGE,
                     all,
                 },
@@ -270,10 +272,10 @@ impl Which {
         }
     }
 
-    /// The same from another letter on.
-    fn from(mut self, next: i64) -> Which {
+    /// The rest of those that were there at first.
+    fn rest(mut self, next: i64, end: i64) -> Which {
         if let Which::Of { of } = &mut self {
-            of.start = Some(next);
+            (of.start, of.end) = (Some(next), Some(end));
         }
         self
     }
@@ -297,6 +299,8 @@ struct Resending {
     left: Vec<Left>,
     #[serde(skip_serializing)]
     next: Option<i64>,
+    #[serde(skip_serializing)]
+    end: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -314,7 +318,7 @@ struct Left {
     why: String,
 }
 
-/// Letters that came while they were sent again are not among them: all that was there is looked at once.
+/// Letters that come while others are sent again are not among them.
 pub(crate) fn resend(
     broker: &Connection,
     wanted: &ResendDlq,
@@ -335,7 +339,7 @@ pub(crate) fn resend(
         done.resent.extend(page.resent);
         done.left.extend(page.left);
         let Some(next) = page.next else { break };
-        request.which = request.which.from(next);
+        request.which = request.which.rest(next, page.end);
     }
     let mut text = String::new();
     for sent in &done.resent {
@@ -373,6 +377,8 @@ struct Dropped {
     changed: Vec<String>,
     #[serde(skip_serializing)]
     next: Option<i64>,
+    #[serde(skip_serializing)]
+    end: i64,
 }
 
 pub(crate) fn drop_letters(broker: &Connection, wanted: &DropDlq) -> Result<Shown, AdminError> {
@@ -386,7 +392,7 @@ pub(crate) fn drop_letters(broker: &Connection, wanted: &DropDlq) -> Result<Show
         let page: Dropped = answer.read()?;
         done.changed.extend(page.changed);
         let Some(next) = page.next else { break };
-        request.which = request.which.from(next);
+        request.which = request.which.rest(next, page.end);
     }
     let what = match wanted.undo {
         true => "shown again",

@@ -57,6 +57,8 @@ pub(crate) struct Selection {
     pub(crate) key: Option<String>,
     /// Queue offset to begin at.
     pub(crate) start: i64,
+    /// Queue offset to end before: letters that come while others are sent again are not among these.
+    pub(crate) end: i64,
     /// At most.
     pub(crate) count: usize,
     /// Dropped ones, too.
@@ -69,6 +71,8 @@ pub(crate) struct Page {
     pub(crate) letters: Vec<Bytes>,
     /// Where the next part begins; `None`: there is none.
     pub(crate) next: Option<i64>,
+    /// Where the last part ends, as of now.
+    pub(crate) end: i64,
 }
 
 /// The letters of one group.
@@ -124,8 +128,11 @@ impl Broker {
             .offset_by_time(&name, QUEUE, wanted.from_ms, Boundary::Lower)
             .map_err(|error| Refusal::System(error.to_string()))?;
         let mut at = from.max(wanted.start).max(bounds.min);
-        let end = bounds.max.min(at.saturating_add(SCANNED_MAX));
-        let mut page = Page::default();
+        let mut page = Page {
+            end: bounds.max.min(wanted.end),
+            ..Page::default()
+        };
+        let end = page.end.min(at.saturating_add(SCANNED_MAX));
         while at < end && page.letters.len() < wanted.count {
             let unit = self.store.unit_at(&name, QUEUE, at);
             at += 1;
@@ -143,7 +150,7 @@ impl Broker {
                 page.letters.push(bytes);
             }
         }
-        page.next = (at < bounds.max).then_some(at);
+        page.next = (at < page.end).then_some(at);
         Ok(page)
     }
 

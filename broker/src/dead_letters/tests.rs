@@ -253,6 +253,7 @@ impl Run {
             to_ms: i64::MAX,
             key: None,
             start: 0,
+            end: i64::MAX,
             count: usize::MAX,
             all: false,
         };

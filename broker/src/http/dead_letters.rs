@@ -62,6 +62,7 @@ struct Wanted {
     to_ms: Option<i64>,
     key: Option<String>,
     start: Option<i64>,
+    end: Option<i64>,
     count: Option<usize>,
     #[serde(default)]
     all: bool,
@@ -75,6 +76,7 @@ impl Wanted {
             to_ms: self.to_ms.unwrap_or(i64::MAX),
             key: self.key,
             start: self.start.unwrap_or(0),
+            end: self.end.unwrap_or(i64::MAX),
             count: self.count.unwrap_or(LISTED).min(LISTED_MAX),
             all: self.all,
         }
@@ -86,6 +88,8 @@ impl Wanted {
 struct Listed {
     letters: Vec<Letter>,
     next: Option<i64>,
+    /// Where the last part ends: given with the next part, no letter that comes meanwhile is in it.
+    end: i64,
 }
 
 async fn list(State(broker): Broke, Query(wanted): Query<Wanted>) -> Result<Json<Listed>, Refused> {
@@ -95,6 +99,7 @@ async fn list(State(broker): Broke, Query(wanted): Query<Wanted>) -> Result<Json
         Ok(Listed {
             letters: page.letters.iter().filter_map(letter).collect(),
             next: page.next,
+            end: page.end,
         })
     })
     .await
@@ -155,7 +160,7 @@ impl Which {
                 let letters: Result<_, _> = ids.iter().map(|id| found(broker, id)).collect();
                 Ok(Page {
                     letters: letters?,
-                    next: None,
+                    ..Page::default()
                 })
             }
             Which::Of { of } => Ok(broker.letters(&of.selection())?),
@@ -186,6 +191,8 @@ struct Resent {
     #[serde(flatten)]
     outcome: Outcome,
     next: Option<i64>,
+    /// Where the last part ends: given with the next part, no letter that comes meanwhile is in it.
+    end: i64,
 }
 
 async fn resend(State(broker): Broke, Json(wanted): Json<Resend>) -> Result<Json<Resent>, Refused> {
@@ -202,6 +209,7 @@ async fn resend(State(broker): Broke, Json(wanted): Json<Resend>) -> Result<Json
         Ok(Resent {
             outcome: broker.resend(&page.letters, &resending)?,
             next: page.next,
+            end: page.end,
         })
     })
     .await
@@ -220,6 +228,8 @@ struct Dropped {
     /// Ids of letters that were not so before.
     changed: Vec<String>,
     next: Option<i64>,
+    /// Where the last part ends: given with the next part, no letter that comes meanwhile is in it.
+    end: i64,
 }
 
 async fn drop_letters(
@@ -231,6 +241,7 @@ async fn drop_letters(
         Ok(Dropped {
             changed: broker.drop_letters(&page.letters, wanted.undo)?,
             next: page.next,
+            end: page.end,
         })
     })
     .await
