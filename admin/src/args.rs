@@ -1,6 +1,7 @@
-//! The options of `sluice plugin` and `sluice tx`.
+//! The options of `sluice plugin`, `tx`, `dlq`, `message` and `group`.
 
 mod offline;
+mod operating;
 mod transactions;
 
 use std::path::PathBuf;
@@ -10,6 +11,10 @@ use clap::{Args, Subcommand};
 use sluice_plugins::Policy;
 
 pub use offline::{Bench, Build, Local, New, Source, Test};
+pub use operating::{
+    Dlq, DlqTask, DropDlq, Group, GroupTask, Letters, ListDlq, ListGroups, Message, MessageTask,
+    Narrow, OneDlq, OneGroup, OneMessage, ResendDlq,
+};
 pub use transactions::{ListTx, OneTx, Tx, TxTask};
 
 /// Options of `sluice plugin`.

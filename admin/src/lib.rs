@@ -1,4 +1,4 @@
-//! The command line of administration: `sluice plugin ...` and `sluice tx ...`.
+//! The command line of administration: `sluice plugin ...`, `tx`, `dlq`, `message` and `group`.
 //!
 //! A plugin is made of a template, built and tried offline, in the host that a broker has, under its
 //! limits; then it is put and bound, watched, promoted or rolled back over the broker's HTTP side,
@@ -10,9 +10,13 @@ mod bench;
 mod bindings;
 mod building;
 mod connection;
+mod content;
+mod dead_letters;
 mod error;
 mod expectation;
+mod groups;
 mod manifest;
+mod messages;
 mod new;
 mod plugins;
 mod samples;
@@ -31,14 +35,14 @@ use sluice_plugins::Compile;
 
 pub use error::AdminError;
 
-use args::{Plugin, Task, Tx, TxTask};
+use args::{Dlq, DlqTask, Group, GroupTask, Message, MessageTask, Plugin, Task, Tx, TxTask};
 
 /// How a command ended that did its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All is well.
     Well,
-    /// A test found something wrong, and has told it.
+    /// A test found something wrong, or a part was not done; it has been told.
     Wrong,
 }
 
@@ -85,5 +89,48 @@ pub fn tx(tx: Tx, out: &mut dyn Write) -> Result<(), AdminError> {
         TxTask::Show(asked) => asked.show(out, transactions::show),
         TxTask::Commit(asked) => asked.show(out, transactions::commit),
         TxTask::Rollback(asked) => asked.show(out, transactions::rollback),
+    }
+}
+
+/// Carries out `sluice dlq ...`.
+///
+/// # Errors
+/// What is wrong with the command; the broker's refusals in its own words.
+pub fn dlq(dlq: Dlq, out: &mut dyn Write) -> Result<Outcome, AdminError> {
+    match dlq.task {
+        DlqTask::List(asked) => asked.show(out, dead_letters::list)?,
+        DlqTask::Show(asked) => asked.show(out, dead_letters::show)?,
+        DlqTask::Drop(asked) => asked.show(out, dead_letters::drop_letters)?,
+        DlqTask::Resend(asked) => {
+            let mut outcome = Outcome::Well;
+            asked.show(out, |broker, wanted| {
+                let (shown, done) = dead_letters::resend(broker, wanted)?;
+                outcome = done;
+                Ok(shown)
+            })?;
+            return Ok(outcome);
+        }
+    }
+    Ok(Outcome::Well)
+}
+
+/// Carries out `sluice message ...`.
+///
+/// # Errors
+/// As above.
+pub fn message(message: Message, out: &mut dyn Write) -> Result<(), AdminError> {
+    match message.task {
+        MessageTask::Show(asked) => asked.show(out, messages::show),
+    }
+}
+
+/// Carries out `sluice group ...`.
+///
+/// # Errors
+/// As above.
+pub fn group(group: Group, out: &mut dyn Write) -> Result<(), AdminError> {
+    match group.task {
+        GroupTask::List(asked) => asked.show(out, groups::list),
+        GroupTask::Show(asked) => asked.show(out, groups::show),
     }
 }

@@ -93,6 +93,11 @@ pub(crate) fn date(ms: u64) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
+/// The same of a time that a broker tells; before 1970 there is none.
+pub(crate) fn date_of(ms: i64) -> String {
+    date(u64::try_from(ms).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,14 +1,14 @@
 //! Transactions that await a decision: `list`, `show`, `commit`, `rollback`.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Deserialize;
 
 use crate::args::{ListTx, OneTx};
 use crate::connection::{Answer, Body, Connection, Shown, escaped};
+use crate::content::Content;
 use crate::error::AdminError;
-use crate::table::{Table, date};
+use crate::table::{Table, date_of};
 
 /// A transaction as a broker tells it.
 #[derive(Debug, Deserialize)]
@@ -25,14 +25,6 @@ struct Transaction {
     next_check_ms: i64,
     producers: usize,
     born_host: String,
-    #[serde(default)]
-    properties: BTreeMap<String, String>,
-    #[serde(default)]
-    body: String,
-}
-
-fn date_of(ms: i64) -> String {
-    date(u64::try_from(ms).unwrap_or(0))
 }
 
 pub(crate) fn list(broker: &Connection, wanted: &ListTx) -> Result<Shown, AdminError> {
@@ -78,19 +70,10 @@ pub(crate) fn list(broker: &Connection, wanted: &ListTx) -> Result<Shown, AdminE
 pub(crate) fn show(broker: &Connection, wanted: &OneTx) -> Result<Shown, AdminError> {
     let answer = broker.get(&format!("/v1/transactions/{}", escaped(&wanted.id)))?;
     let transaction: Transaction = answer.read()?;
-    let mut text = describe(&transaction);
-    text.push_str("properties:\n");
-    for (name, value) in &transaction.properties {
-        let _ = writeln!(text, "  {name} = {value}");
-    }
-    let _ = writeln!(
-        text,
-        "body ({} bytes):\n{}",
-        transaction.body_size, transaction.body
-    );
+    let content: Content = answer.read()?;
     Ok(Shown {
+        text: describe(&transaction) + &content.describe(transaction.body_size),
         json: answer.text,
-        text,
     })
 }
 

@@ -161,6 +161,10 @@ fn drop_silent_clients(broker: &Broker) {
     for (group, refused) in broker.locks.forget_expired(now) {
         sessions::tell_clients(broker, &group, &refused);
     }
+    broker.pullers.retain(
+        |group| broker.groups.get(group).is_some(),
+        |topic| broker.topics.get(topic).is_some(),
+    );
     let since = now - CLIENT_SILENCE_MAX_MS;
     for connection in broker
         .consumers

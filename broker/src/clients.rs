@@ -1,6 +1,9 @@
 //! Who is connected: consumers by group, producers by group.
 
+mod wishes;
+
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -9,6 +12,8 @@ use sluice_protocol::body::{
 };
 use sluice_protocol::language::Language;
 use sluice_remoting::Connection;
+
+pub use self::wishes::{Client, Conflict, Side, Unequal, Wish, Wishes, conflicts, wishes};
 
 /// One connected member of a group.
 #[derive(Debug, Clone)]
@@ -23,6 +28,8 @@ pub struct Member {
     pub version: i32,
     /// When it last sent a heartbeat, Unix milliseconds.
     pub last_update_ms: i64,
+    /// What it subscribes to itself; nothing of a producer.
+    pub wishes: Arc<Wishes>,
 }
 
 /// A consumer group that has members.
@@ -37,6 +44,21 @@ pub struct ConsumerGroup {
     /// What it subscribes to, by topic.
     pub subscriptions: BTreeMap<String, SubscriptionData>,
     members: HashMap<u64, Member>,
+    /// Connections that are kept out, because they subscribe differently.
+    refused: HashMap<u64, Unequal>,
+}
+
+/// What a heartbeat came to.
+#[derive(Debug, Default)]
+pub struct Registered {
+    /// The other members have to know: a member is new, or the set of topics has changed.
+    pub changed: bool,
+    /// It is kept out.
+    pub refused: bool,
+    /// It disagrees with another member, and that is news.
+    pub unequal: Option<Unequal>,
+    /// Where another connection with its client id comes from, if it has just come.
+    pub twin: Option<SocketAddr>,
 }
 
 impl ConsumerGroup {
@@ -47,7 +69,13 @@ impl ConsumerGroup {
             consume_from_where: data.consume_from_where,
             subscriptions: BTreeMap::new(),
             members: HashMap::new(),
+            refused: HashMap::new(),
         }
+    }
+
+    /// Why a connection is kept out, if it is.
+    pub fn refusal(&self, connection: u64) -> Option<&Unequal> {
+        self.refused.get(&connection)
     }
 
     /// Its members, ordered by client id.
@@ -65,15 +93,30 @@ impl ConsumerGroup {
             .collect()
     }
 
-    fn enter(&mut self, member: Member) -> bool {
-        self.members
-            .insert(member.connection.id(), member)
-            .is_none()
+    /// What is to be said of a member that comes, or that wants something else than before; one that
+    /// connects anew, its old connection still there, is no other member.
+    fn meet(&self, member: &Member) -> (Option<Unequal>, Option<SocketAddr>) {
+        let id = member.connection.id();
+        let known = self.members.get(&id);
+        if known.is_some_and(|known| known.wishes == member.wishes) {
+            return (None, None);
+        }
+        let is_same = |other: &&Member| other.client_id == member.client_id;
+        let others = || {
+            self.members
+                .values()
+                .filter(|other| other.connection.id() != id)
+        };
+        let unequal = others()
+            .filter(|other| !is_same(other))
+            .find_map(|other| Unequal::between(member, other));
+        let twin = others().find(is_same).filter(|_| known.is_none());
+        (unequal, twin.map(|twin| twin.connection.peer()))
     }
 
     /// Takes over a heartbeat's subscriptions: new topics join, missing ones leave, a known one is
     /// replaced only by a greater version. True if the set of topics changed.
-    fn subscribe(&mut self, group: &str, wanted: &[SubscriptionData]) -> bool {
+    fn subscribe(&mut self, wanted: &[SubscriptionData]) -> bool {
         let mut changed = false;
         for subscription in wanted {
             match self.subscriptions.get_mut(&subscription.topic) {
@@ -82,12 +125,10 @@ impl ConsumerGroup {
                         .insert(subscription.topic.clone(), subscription.clone());
                     changed = true;
                 }
-                Some(known) => {
-                    warn_if_unequal(group, known, subscription);
-                    if subscription.sub_version > known.sub_version {
-                        *known = subscription.clone();
-                    }
+                Some(known) if subscription.sub_version > known.sub_version => {
+                    *known = subscription.clone();
                 }
+                Some(_) => {}
             }
         }
         let before = self.subscriptions.len();
@@ -100,20 +141,6 @@ impl ConsumerGroup {
     }
 }
 
-/// Members of one group that subscribe differently share its queues, so each gets what the other
-/// wants: never silently.
-fn warn_if_unequal(group: &str, known: &SubscriptionData, new: &SubscriptionData) {
-    if known.sub_string != new.sub_string && new.sub_version > known.sub_version {
-        tracing::warn!(
-            group,
-            topic = known.topic,
-            before = known.sub_string,
-            now = new.sub_string,
-            "the group's subscription changed; if its members differ, each misses messages"
-        );
-    }
-}
-
 /// Consumers by group.
 #[derive(Debug, Default)]
 pub struct Consumers {
@@ -121,25 +148,50 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// Takes a heartbeat over. True if the other members have to know: a member is new, or the set
-    /// of topics has changed.
-    pub fn register(&self, data: &ConsumerData, member: Member) -> bool {
+    /// Takes a heartbeat over. With `refuse`, a member that comes later and disagrees with another is
+    /// kept out until they agree.
+    pub fn register(&self, data: &ConsumerData, member: Member, refuse: bool) -> Registered {
+        let id = member.connection.id();
         let mut groups = self.groups.write();
         let group = groups
             .entry(data.group_name.clone())
             .or_insert_with(|| ConsumerGroup::new(data));
+        let (unequal, twin) = group.meet(&member);
+        if let Some(unequal) = unequal.clone().filter(|_| refuse) {
+            let before = group.refused.insert(id, unequal.clone());
+            return Registered {
+                changed: group.members.remove(&id).is_some(),
+                refused: true,
+                unequal: Some(unequal).filter(|now| before.as_ref() != Some(now)),
+                twin: None,
+            };
+        }
+        group.refused.remove(&id);
         group.consume_type = data.consume_type;
         group.message_model = data.message_model;
         group.consume_from_where = data.consume_from_where;
-        let entered = group.enter(member);
-        let changed = group.subscribe(&data.group_name, &data.subscription_data_set);
-        entered || changed
+        let entered = group.members.insert(id, member).is_none();
+        let changed = group.subscribe(&data.subscription_data_set);
+        Registered {
+            changed: entered || changed,
+            refused: false,
+            unequal,
+            twin,
+        }
+    }
+
+    /// Why a group keeps a connection out, if it does.
+    pub fn refusal(&self, group: &str, connection: u64) -> Option<String> {
+        let groups = self.groups.read();
+        let refusal = groups.get(group)?.refusal(connection)?;
+        Some(refusal.to_string())
     }
 
     /// A connection leaves a group; the remaining members, to be told. `None` if it was no member.
     pub fn leave(&self, group_name: &str, connection: u64) -> Option<ConsumerGroup> {
         let mut groups = self.groups.write();
         let group = groups.get_mut(group_name)?;
+        group.refused.remove(&connection);
         group.members.remove(&connection)?;
         let left = group.clone();
         if group.members.is_empty() {
@@ -148,12 +200,14 @@ impl Consumers {
         Some(left)
     }
 
-    /// Groups the connection is a member of.
+    /// Groups the connection is a member of, or kept out of.
     pub fn groups_of(&self, connection: u64) -> Vec<String> {
         let groups = self.groups.read();
         groups
             .iter()
-            .filter(|(_, group)| group.members.contains_key(&connection))
+            .filter(|(_, group)| {
+                group.members.contains_key(&connection) || group.refused.contains_key(&connection)
+            })
             .map(|(name, _)| name.clone())
             .collect()
     }

@@ -88,6 +88,15 @@ pub enum BrokerRole {
     SyncMaster,
 }
 
+/// What becomes of members of one group that subscribe differently (`subscriptionConflict`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscriptionConflict {
+    /// All are served, as in Java, and it is said.
+    Warn,
+    /// Who comes later is kept out.
+    Refuse,
+}
+
 /// Delays of the levels from 1 on (`messageDelayLevel`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DelayTable(String, Vec<i64>);
@@ -224,6 +233,9 @@ settings! {
     transaction_check_max: u32 = "transactionCheckMax" [live], 15;
     /// Bytes of a record of decided transactions; it is written twice a second in any case.
     transaction_op_msg_max_size: usize = "transactionOpMsgMaxSize" [live] if COUNT, 4096;
+    /// What becomes of members of one group that subscribe differently: `WARN` says so and serves them as
+    /// Java does, `REFUSE` keeps out who comes later (ours).
+    subscription_conflict: SubscriptionConflict = "subscriptionConflict" [live], SubscriptionConflict::Warn;
     /// Lite pull consumers are served.
     lite_pull_message_enable: bool = "litePullMessageEnable" [live], true;
     /// Pulls that find nothing wait as long as they ask to.

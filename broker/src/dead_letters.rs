@@ -1,4 +1,13 @@
 //! Messages that a group can't have go to its dead letters, `%DLQ%<group>`, and say why.
+//!
+//! An operator looks at them ([`look`]), sends them again or drops them ([`resend`]), which is written
+//! down ([`marks`]).
+
+mod look;
+mod marks;
+mod resend;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
@@ -10,8 +19,12 @@ use sluice_protocol::message::{MessageId, Record, properties, sys_flag};
 use sluice_protocol::topic::{self, perm};
 use sluice_store::{AppendError, Appended};
 
+pub(crate) use self::look::{Letter, OfGroup, Page, Selection};
+pub(crate) use self::marks::Marks;
+pub(crate) use self::resend::{AT_ONCE_MAX, Outcome, Resending};
 use crate::Broker;
-use crate::copies::Copy;
+use crate::copies::{self, Copy};
+use crate::pop::names;
 
 /// Messages that are remembered as buried lately.
 const REMEMBERED_MAX: usize = 10_000;
@@ -26,9 +39,22 @@ pub(crate) const REASON: &str = "DLQ_REASON";
 
 /// What was buried lately, by group and place in the log: a pull that is asked again because its answer
 /// was lost makes no second letter. In doubt there are two.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DeadLetters {
     lately: Mutex<Lately>,
+    marks: Marks,
+    /// Held while letters are sent again: of two who send one, the second is to know.
+    resending: Mutex<()>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(marks: Marks) -> DeadLetters {
+        DeadLetters {
+            lately: Mutex::default(),
+            marks,
+            resending: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +152,7 @@ impl Broker {
         reason: Reason<'_>,
     ) -> Result<Appended, AppendError> {
         let name = self.letters_of(group);
-        let text = self.letter_properties(record, reason);
+        let text = self.letter_properties(group, record, reason);
         let copy = Copy {
             topic: &name,
             queue_id: 0,
@@ -146,30 +172,34 @@ impl Broker {
         name
     }
 
-    fn letter_properties<'a>(&self, record: &Record<'a>, reason: Reason<'_>) -> Cow<'a, [u8]> {
-        let own_id = MessageId {
-            store_host: record.store_host(),
-            physical_offset: record.physical_offset(),
-        };
+    fn letter_properties<'a>(
+        &self,
+        group: &str,
+        record: &Record<'a>,
+        reason: Reason<'_>,
+    ) -> Cow<'a, [u8]> {
         let first = self.first_stored(record);
         let first = first.as_deref().and_then(|bytes| Record::parse(bytes).ok());
         let first = first.as_ref().unwrap_or(record);
-        let topic = record
-            .property(properties::RETRY_TOPIC)
-            .unwrap_or(record.topic());
-        let own_id = own_id.to_string();
+        // A retry of a pop says where it was by the name of its topic alone.
+        let topic = names::normal_topic(record.topic(), group);
+        let topic = record.property(properties::RETRY_TOPIC).unwrap_or(topic);
+        let first_id = first.message_id().to_string();
         let id = record
             .property(properties::ORIGIN_MESSAGE_ID)
-            .unwrap_or(&own_id);
-        let given = [
-            (properties::RETRY_TOPIC, topic),
-            (properties::ORIGIN_MESSAGE_ID, id),
-            (ORIGIN_TOPIC, topic),
-            (ORIGIN_MESSAGE_ID, id),
-            (ORIGIN_QUEUE_ID, &first.queue_id().to_string()),
-            (ORIGIN_OFFSET, &first.queue_offset().to_string()),
-            (REASON, &reason.to_string()),
+            .unwrap_or(&first_id);
+        let mut given = vec![
+            (properties::RETRY_TOPIC, topic.to_owned()),
+            (properties::ORIGIN_MESSAGE_ID, id.to_owned()),
+            (ORIGIN_TOPIC, topic.to_owned()),
+            (ORIGIN_MESSAGE_ID, id.to_owned()),
+            (REASON, reason.to_string()),
         ];
+        // If it is no longer kept, nobody knows where in its topic it was.
+        if first.topic() == topic {
+            given.push((ORIGIN_QUEUE_ID, first.queue_id().to_string()));
+            given.push((ORIGIN_OFFSET, first.queue_offset().to_string()));
+        }
         let dropped = [
             properties::WAIT,
             properties::DELAY,
@@ -178,7 +208,7 @@ impl Broker {
         ];
         let replaced: Vec<&str> = given.iter().map(|(name, _)| *name).chain(dropped).collect();
         let mut text = properties::without(record.properties(), &replaced);
-        for (name, value) in given {
+        for (name, value) in &given {
             properties::put(&mut text, name, value);
         }
         if text.len() > PROPERTIES_SIZE_MAX {
@@ -188,12 +218,28 @@ impl Broker {
         Cow::Owned(text)
     }
 
-    /// The message as it was stored at first, while this broker still has it.
+    /// The message as it was stored at first, as far as this broker still has it: by the id that retries
+    /// carry, or from copy to source.
     fn first_stored(&self, record: &Record<'_>) -> Option<Bytes> {
-        let id: MessageId = record
-            .property(properties::ORIGIN_MESSAGE_ID)?
-            .parse()
-            .ok()?;
-        (id.store_host == self.store_host()).then(|| self.store.record_at(id.physical_offset))?
+        if let Some(id) = record.property(properties::ORIGIN_MESSAGE_ID) {
+            let id: MessageId = id.parse().ok()?;
+            return (id.store_host == self.store_host())
+                .then(|| self.store.record_at(id.physical_offset))?;
+        }
+        let mut first = None;
+        let mut source = retried_from(record);
+        // A source lies before its copy, so this ends.
+        while let Some(bytes) = source.and_then(|source| self.store.record_at(source)) {
+            source = retried_from(&Record::parse(&bytes).ok()?);
+            first = Some(bytes);
+        }
+        first
     }
+}
+
+/// Of what a retry is a copy.
+fn retried_from(record: &Record<'_>) -> Option<i64> {
+    let source = copies::source_of(record)?;
+    let is_retry = record.topic().starts_with(topic::RETRY_PREFIX);
+    (is_retry && source < record.physical_offset()).then_some(source)
 }

@@ -208,6 +208,23 @@ impl Broker {
         });
     }
 
+    /// As [`Broker::passing`], for a thread that may wait for plugins.
+    ///
+    /// # Errors
+    /// It can't be compiled.
+    pub(crate) fn expression(
+        &self,
+        topic: &str,
+        group: &str,
+        language: Option<&str>,
+        text: &str,
+    ) -> Result<Arc<dyn MessageFilter>, Refusal> {
+        match self.passing(topic, group, language, text)? {
+            Passing::Filter(filter) => Ok(filter),
+            Passing::Uncompiled(expression) => as_answer(self.compiled(expression)),
+        }
+    }
+
     fn compiled(&self, expression: Expression) -> Compiled {
         let at = self.moment();
         let Expression {

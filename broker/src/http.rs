@@ -1,9 +1,13 @@
-//! The HTTP side: administration of plugins and transactions, and metrics.
+//! The HTTP side: administration of plugins, transactions, dead letters, messages and groups, and metrics.
 //!
 //! Open to this machine alone by default (`httpAddress`). Who comes from elsewhere, if it listens
 //! there, must show the token that lies in the broker's `plugins/token`.
 
+pub(crate) mod content;
+mod dead_letters;
+mod groups;
 mod guard;
+mod messages;
 mod metrics;
 mod plugins;
 mod transactions;
@@ -11,16 +15,20 @@ mod transactions;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::http::header;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
+use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use self::plugins::Refused;
 use crate::Broker;
-use crate::error::BrokerError;
+use crate::error::{BrokerError, Refusal};
+
+type Broke = State<Arc<Broker>>;
 
 /// A path, and what may be done there.
 type Route = (&'static str, fn() -> MethodRouter<Arc<Broker>>);
@@ -41,10 +49,44 @@ pub(crate) fn routes(broker: &Arc<Broker>) -> Result<Router, BrokerError> {
     Ok(Router::new()
         .merge(plugins::routes())
         .merge(transactions::routes())
+        .merge(dead_letters::routes())
+        .merge(messages::routes())
+        .merge(groups::routes())
         .route(METRICS, get(metrics::metrics))
         .route(DESCRIPTION, get(description))
         .with_state(broker.clone())
         .layer(axum::middleware::from_fn_with_state(guard, guard::check)))
+}
+
+/// Does what reads the log, on a thread that may wait.
+async fn aside<T: Send + 'static>(
+    broker: Arc<Broker>,
+    work: impl FnOnce(&Broker) -> Result<T, Refused> + Send + 'static,
+) -> Result<Json<T>, Refused> {
+    match tokio::task::spawn_blocking(move || work(&broker)).await {
+        Ok(result) => result.map(Json),
+        Err(cause) => {
+            tracing::error!(%cause, "administration panicked");
+            let text = "it failed for a reason that the broker's log tells";
+            Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned()))
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::InvalidParameter(_) => StatusCode::BAD_REQUEST,
+            Refusal::NotFound(_)
+            | Refusal::TopicNotExist(_)
+            | Refusal::NoSuchTopic(_)
+            | Refusal::GroupNotExist(_)
+            | Refusal::NoSuchGroup(_) => StatusCode::NOT_FOUND,
+            Refusal::NoPermission(_) | Refusal::Busy(_) => StatusCode::CONFLICT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refused(status, refusal.to_string())
+    }
 }
 
 /// A listener and the task that serves it.
@@ -122,7 +164,12 @@ mod tests {
         let described: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let described = described["paths"].as_object().unwrap().keys();
         let described: BTreeSet<&str> = described.map(String::as_str).collect();
-        let served = plugins::ROUTES.into_iter().chain(transactions::ROUTES);
+        let served = plugins::ROUTES
+            .into_iter()
+            .chain(transactions::ROUTES)
+            .chain(dead_letters::ROUTES)
+            .chain(messages::ROUTES)
+            .chain(groups::ROUTES);
         let served = served.map(|(path, _)| path);
         let served: BTreeSet<&str> = served.chain([METRICS, DESCRIPTION]).collect();
         assert_eq!(described, served);

@@ -18,14 +18,17 @@ pub mod dispatch;
 pub mod error;
 mod expressions;
 mod filtering;
+mod group_view;
 pub mod groups;
 pub mod handlers;
 mod http;
 pub mod locks;
 pub mod long_poll;
+mod message_life;
 pub mod offsets;
 mod plugin_strategy;
 mod pop;
+mod pullers;
 mod registration;
 pub mod request_modes;
 mod retries;
@@ -69,6 +72,7 @@ use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
 use crate::pop::Pop;
+use crate::pullers::Pullers;
 use crate::registration::Registration;
 use crate::request_modes::RequestModes;
 use crate::routes::Routes;
@@ -91,6 +95,7 @@ pub struct Broker {
     pub(crate) consumers: Consumers,
     pub(crate) producers: Producers,
     pub(crate) locks: QueueLocks,
+    pub(crate) pullers: Pullers,
     pub(crate) long_poll: LongPoll,
     pub(crate) pop: Pop,
     pub(crate) aside: Aside,

@@ -81,6 +81,13 @@ impl QueueLocks {
             .is_some_and(|locks| locks.values().any(held))
     }
 
+    /// The client that holds a queue now.
+    pub fn holder(&self, group: &str, queue: &MessageQueue, now_ms: i64) -> Option<String> {
+        let groups = self.groups.lock();
+        let lock = groups.get(group)?.get(queue)?;
+        (now_ms - lock.renewed_ms <= LOCK_LIVE_MS).then(|| lock.client_id.clone())
+    }
+
     /// Frees the queues that are this client's; answers who was refused one of them meanwhile.
     pub fn unlock(&self, group: &str, client_id: &str, queues: &[MessageQueue]) -> Refused {
         let mut groups = self.groups.lock();

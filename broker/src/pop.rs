@@ -275,6 +275,11 @@ impl Broker {
         self.pop.lag_ms.store(lag_ms, Ordering::Relaxed);
     }
 
+    /// What a group has popped and not acked, as of the last round.
+    pub(crate) fn in_flight(&self, group: &str) -> Vec<revive::InFlight> {
+        self.pop.revival.lock().in_flight(group)
+    }
+
     /// Gauges of pops: name, meaning, value.
     pub(crate) fn pop_gauges(&self) -> [(&'static str, &'static str, u64); 3] {
         [

@@ -16,7 +16,7 @@ use crate::aside::Aside;
 use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
 use crate::config_file::ConfigFile;
-use crate::dead_letters::DeadLetters;
+use crate::dead_letters::{DeadLetters, Marks};
 use crate::delay_levels::DelayLevels;
 use crate::dispatch::Dispatch;
 use crate::expressions::Expressions;
@@ -26,6 +26,7 @@ use crate::locks::QueueLocks;
 use crate::long_poll::LongPoll;
 use crate::offsets::Offsets;
 use crate::pop::Pop;
+use crate::pullers::Pullers;
 use crate::registration::Registration;
 use crate::request_modes::RequestModes;
 use crate::routes::Routes;
@@ -159,6 +160,7 @@ impl Broker {
                 .map_or(0, |bounds| bounds.max)
         });
         let delay_levels = DelayLevels::new(file("delayOffset.json"));
+        let marks = Marks::load(file("deadLetters.json"))?;
         let pop = Pop::load(file, store.files().clone())?;
         let host = store_host(&config, port)?;
         let registration = Registration::new(&config, port)?;
@@ -177,6 +179,7 @@ impl Broker {
             consumers: Consumers::default(),
             producers: Producers::default(),
             locks: QueueLocks::default(),
+            pullers: Pullers::default(),
             long_poll,
             pop,
             aside: Aside::for_disks(),
@@ -184,7 +187,7 @@ impl Broker {
             aside_for_uploads: Aside::for_uploads(),
             plugins,
             expressions: Expressions::default(),
-            dead_letters: DeadLetters::default(),
+            dead_letters: DeadLetters::new(marks),
             delay_levels,
             transactions: Transactions::default(),
             changes: Changes::new(),

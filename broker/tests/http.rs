@@ -43,7 +43,12 @@ async fn each_path_allows_the_methods_that_are_described() {
             // No path takes PATCH: the refusal names what it takes.
             let (head, _) = ask(
                 &address,
-                &format!("PATCH {}", path.replace("{name}", "x").replace("{id}", "x")),
+                &format!(
+                    "PATCH {}",
+                    path.replace("{name}", "x")
+                        .replace("{id}", "x")
+                        .replace("{group}", "x")
+                ),
             );
             let allowed = head.lines().find_map(|line| line.strip_prefix("allow: "));
             let allowed = allowed.unwrap_or_else(|| panic!("{path}: {head}"));
@@ -71,6 +76,21 @@ async fn refusals_have_the_statuses_that_are_described() {
             (404, "GET /v1/transactions/x".to_owned()),
             (404, "POST /v1/transactions/x/commit".to_owned()),
             (404, "POST /v1/transactions/x/rollback".to_owned()),
+            (404, "GET /v1/dead-letters/x".to_owned()),
+            (
+                404,
+                "POST /v1/dead-letters/drop\n{\"ids\":[\"x\"]}".to_owned(),
+            ),
+            (
+                404,
+                "POST /v1/dead-letters/resend\n{\"ids\":[\"x\"]}".to_owned(),
+            ),
+            (
+                400,
+                "POST /v1/dead-letters/resend\n{\"ids\":[],\"set\":{\"DELAY\":\"3\"}}".to_owned(),
+            ),
+            (404, "GET /v1/messages/x".to_owned()),
+            (404, "GET /v1/groups/x".to_owned()),
             (400, "PUT /v1/plugins/x\nno module".to_owned()),
             (400, "PUT /v1/plugins/9\nno module".to_owned()),
         ];

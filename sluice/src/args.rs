@@ -37,6 +37,12 @@ pub enum Command {
     Plugin(sluice_admin::args::Plugin),
     /// Show and decide transactions whose producers have not decided
     Tx(sluice_admin::args::Tx),
+    /// Show dead letters, send them again, drop them
+    Dlq(sluice_admin::args::Dlq),
+    /// Show a message's way through a broker
+    Message(sluice_admin::args::Message),
+    /// Show consumer groups, their members and queues
+    Group(sluice_admin::args::Group),
     /// Check, dump or repair the store directory of a broker that is not running
     Store(Store),
 }

@@ -2,11 +2,11 @@
 
 mod args;
 mod demo;
+mod operate;
 mod plugin;
 mod plugin_compile;
 mod run;
 mod store;
-mod tx;
 
 use std::process::ExitCode;
 
@@ -23,7 +23,11 @@ fn main() -> ExitCode {
     run::raise_open_file_limit();
     run::log_to_stderr(match args.command {
         // What a plugin does wrong is in the answer.
-        args::Command::Plugin(_) | args::Command::Tx(_) => "off",
+        args::Command::Plugin(_)
+        | args::Command::Tx(_)
+        | args::Command::Dlq(_)
+        | args::Command::Message(_)
+        | args::Command::Group(_) => "off",
         _ => "info",
     });
     let runtime = match tokio::runtime::Builder::new_multi_thread()

@@ -9,13 +9,13 @@ use sluice_admin::{AdminError, Outcome};
 
 use crate::plugin_compile;
 
-/// A plugin does not do what it should; it has been told.
+/// Something is not as it should be; it has been told.
 #[derive(Debug)]
 pub struct Wrong;
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the plugin does not do what is expected")
+        f.write_str("not all is as it should be")
     }
 }
 
@@ -25,6 +25,11 @@ impl std::error::Error for Wrong {}
 pub fn run(plugin: Plugin) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let done = sluice_admin::plugin(plugin, plugin_compile::in_child(), &mut out);
+    end(done)
+}
+
+/// How a command ended, as an exit code tells it.
+pub fn end(done: Result<Outcome, AdminError>) -> Result<()> {
     match unless_nobody_reads(done, Outcome::Well)? {
         Outcome::Well => Ok(()),
         Outcome::Wrong => Err(Wrong.into()),

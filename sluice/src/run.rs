@@ -15,10 +15,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Broker, Command, Dev, Namesrv, Sluice};
 use crate::demo;
+use crate::operate;
 use crate::plugin;
 use crate::plugin_compile;
 use crate::store;
-use crate::tx;
 
 /// Carries out a command; servers run until SIGTERM or SIGINT.
 pub async fn run(args: Sluice) -> Result<()> {
@@ -27,7 +27,10 @@ pub async fn run(args: Sluice) -> Result<()> {
         Command::Namesrv(namesrv) => run_namesrv(namesrv).await,
         Command::Broker(broker) => run_broker(broker).await,
         Command::Plugin(plugin) => plugin::run(plugin),
-        Command::Tx(asked) => tx::run(asked),
+        Command::Tx(asked) => operate::tx(asked),
+        Command::Dlq(asked) => operate::dlq(asked),
+        Command::Message(asked) => operate::message(asked),
+        Command::Group(asked) => operate::group(asked),
         Command::Store(store) => store::run(store),
         Command::Send(send) => {
             demo::send(&send.namesrv_addr, &send.topic, send.body, send.tag).await

@@ -1,6 +1,7 @@
 //! What README and docs tell a newcomer to type is typed here, as it stands there.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use sluice_tests::cluster::sluice_binary;
 use sluice_tests::java::JavaPeer;
 use sluice_tests::ports::{free_broker_port, free_port};
-use sluice_tests::process::{Running, example};
+use sluice_tests::process::{Running, example, wait_until};
 
 const BOOT: Duration = Duration::from_secs(30);
 /// Clients start, make a topic and consume from it; the JVM on a busy machine needs most of it.
@@ -122,29 +123,12 @@ fn the_plugin_pages_work_as_typed() {
         .lines()
         .find_map(|line| line.strip_prefix("Plugins are administered at "))
         .expect("the HTTP address");
-    let run = |command: &str| {
-        let path = format!(
-            "{}:{}",
-            dir.path().display(),
-            std::env::var("PATH").unwrap()
-        );
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", command])
-            .current_dir(dir.path())
-            .env("PATH", path)
-            .env("SLUICE_BROKER", http)
-            .env("NAMESRV_ADDR", &name_server)
-            .envs(toolchain.lines().filter_map(|line| line.split_once('=')));
-        let done = shell.output().expect("sh");
-        assert!(
-            done.status.success(),
-            "{command}\n{}{}",
-            String::from_utf8_lossy(&done.stdout),
-            String::from_utf8_lossy(&done.stderr)
-        );
-        String::from_utf8_lossy(&done.stdout).into_owned()
-    };
+    let more: Vec<(&str, &str)> = toolchain
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .chain([("SLUICE_BROKER", http), ("NAMESRV_ADDR", &*name_server)])
+        .collect();
+    let run = |command: &str| shell(dir.path(), command, &more);
     // Something to be explained, and a second version for the page to try.
     run("sluice send Orders first");
     for page in [
@@ -174,6 +158,78 @@ fn the_plugin_pages_work_as_typed() {
         }
     }
     assert!(run("sluice plugin bindings").contains("require-fields"));
+}
+
+/// What a command prints that is typed in `dir`, where `sluice` lies.
+fn shell(dir: &Path, command: &str, environment: &[(&str, &str)]) -> String {
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", command])
+        .current_dir(dir)
+        .env("PATH", path)
+        .envs(environment.iter().copied());
+    let done = shell.output().expect("sh");
+    assert!(
+        done.status.success(),
+        "{command}\n{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// With a dead letter of the group and topic that the pages speak of.
+#[test]
+fn the_operator_s_pages_work_as_typed() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let binary = sluice_binary().canonicalize().unwrap();
+    std::os::unix::fs::symlink(binary, dir.path().join("sluice")).unwrap();
+    let (running, name_server) = dev(dir.path(), &["--http-port", "0"]);
+    let output = running.output();
+    let http = output
+        .lines()
+        .find_map(|line| line.strip_prefix("Plugins are administered at "))
+        .expect("the HTTP address");
+    let trial = |name: &str, arguments: &[&str]| {
+        let mut command = JavaPeer::client("5.3.3").program("sluice.interop.Trial", dir.path());
+        command.args([name, &name_server, "orders"]).args(arguments);
+        Running::start(name, dir.path(), &mut command)
+    };
+    let mut producer = trial("produce", &[]);
+    let mut input = producer.input();
+    writeln!(input, "an order\tkeys=order-7\tcolour=blue\tfate=die").unwrap();
+    producer.wait_for("SENT orders", FLOW);
+    let mut consumer = trial("consume", &["billing"]);
+    consumer.wait_for("GOT an order", FLOW);
+    let environment = [("SLUICE_BROKER", http)];
+    let listed = wait_until("the letter", FLOW, || {
+        let command = "sluice dlq list --group billing --json";
+        let listed = shell(dir.path(), command, &environment);
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+        listed["letters"][0].is_object().then_some(listed)
+    });
+    let letter = &listed["letters"][0];
+    let text = |name: &str| letter[name].as_str().expect("a text").to_owned();
+    let (id, unique_key, message_id) = (text("id"), text("uniqueKey"), text("originId"));
+    let environment = [
+        ("SLUICE_BROKER", http),
+        ("ID", &*id),
+        ("UNIQUE_KEY", &*unique_key),
+        ("MESSAGE_ID", &*message_id),
+    ];
+    for page in [
+        "docs/delivery/dead-letters.md",
+        "docs/delivery/messages.md",
+        "docs/delivery/subscriptions.md",
+    ] {
+        let commands = commands(page);
+        assert!(!commands.is_empty(), "{page}");
+        for command in commands {
+            let told = shell(dir.path(), &command, &environment);
+            assert!(!told.trim().is_empty(), "{command}");
+        }
+    }
 }
 
 /// `sluice dev` on free ports: the process and the name server's address.

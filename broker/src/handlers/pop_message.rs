@@ -179,6 +179,7 @@ fn check(
     check_invisible(header.invisible_time)?;
     let (topic, group) = (&*header.topic, &*header.consumer_group);
     broker.popped_topic(topic, group, header.queue_id, responder.connection().peer())?;
+    broker.check_member(group, responder.connection().id())?;
     let text = header.exp.as_deref().unwrap_or_default();
     let (language, text) = match text {
         "" => (None, "*"),

@@ -22,7 +22,7 @@ use crate::consume_hooks;
 use crate::error::Refusal;
 use crate::expressions::Passing;
 use crate::filtering::{self, Filtering};
-use crate::handlers::{class_filters, pop_message};
+use crate::handlers::{class_filters, pop_message, sessions};
 use crate::long_poll::Woken;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
@@ -145,7 +145,14 @@ fn admit(
             responder.connection().peer()
         )));
     }
-    let passing = passing(broker, &header, group.consume_broadcast_enable)?;
+    let connection = responder.connection().id();
+    let passing = passing(broker, &header, group.consume_broadcast_enable, connection)?;
+    broker.pullers.note(
+        &header.consumer_group,
+        &header.topic,
+        header.queue_id,
+        connection,
+    );
     Ok((header, passing))
 }
 
@@ -153,8 +160,10 @@ fn passing(
     broker: &Broker,
     header: &PullMessageRequestHeader,
     broadcast_enabled: bool,
+    connection: u64,
 ) -> Result<Passing, Refusal> {
     if header.sys_flag & sys_flag::PULL_SUBSCRIPTION != 0 {
+        broker.check_member(&header.consumer_group, connection)?;
         return broker.passing(
             &header.topic,
             &header.consumer_group,
@@ -174,6 +183,9 @@ fn passing(
             return Err(Refusal::NoPermission(format!(
                 "the consumer group[{group}] can not consume by broadcast way"
             )));
+        }
+        if let Some(unequal) = consumers.refusal(connection) {
+            return Err(sessions::conflicting(group, &unequal.to_string()));
         }
         let subscription = consumers.subscriptions.get(&*header.topic);
         let subscription = subscription.ok_or_else(|| {

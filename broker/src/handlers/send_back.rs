@@ -107,7 +107,11 @@ fn store(
     Ok(Some(end))
 }
 
-fn writable_retry_topic(
+/// The group's retry topic, made if need be.
+///
+/// # Errors
+/// It can't be written to.
+pub(crate) fn writable_retry_topic(
     broker: &Broker,
     group: &SubscriptionGroupConfig,
     unit_mode: bool,
@@ -139,9 +143,9 @@ fn writable_retry_topic(
 }
 
 /// A group's retry topic.
-struct Retries {
-    name: String,
-    queues: i32,
+pub(crate) struct Retries {
+    pub(crate) name: String,
+    pub(crate) queues: i32,
 }
 
 /// Stores the message for its next delivery, which waits a level's delay.

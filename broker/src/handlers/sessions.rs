@@ -17,7 +17,8 @@ use sluice_protocol::header::{
 use sluice_protocol::topic::{self, perm};
 use sluice_remoting::{Connection, Responder};
 
-use crate::clients::{ConsumerGroup, Member};
+use crate::clients::{ConsumerGroup, Member, wishes};
+use crate::config::SubscriptionConflict;
 use crate::error::Refusal;
 use crate::expressions::Passing;
 use crate::topics;
@@ -36,15 +37,22 @@ pub fn heart_beat(broker: &Arc<Broker>, request: RemotingCommand, responder: Res
         language: request.language,
         version: request.version,
         last_update_ms: broker.now_ms(),
+        wishes: Arc::default(),
     };
-    let mut created = false;
+    let (mut created, mut refused) = (false, None);
     for consumer in &heartbeat.consumer_data_set {
-        created |= register_consumer(broker, consumer, &member);
+        match register_consumer(broker, consumer, &member) {
+            Ok(topic) => created |= topic,
+            Err(refusal) => refused = Some(refusal),
+        }
     }
     for producer in &heartbeat.producer_data_set {
         broker
             .producers
             .register(&producer.group_name, member.clone());
+    }
+    if let Some(refusal) = refused {
+        return broker.refuse(responder, refusal);
     }
     let answer = responder.response(response::SUCCESS);
     if !created {
@@ -60,14 +68,21 @@ pub fn heart_beat(broker: &Arc<Broker>, request: RemotingCommand, responder: Res
 }
 
 /// Registers one group's member. True if the group's retry topic had to be made.
-fn register_consumer(broker: &Arc<Broker>, data: &ConsumerData, member: &Member) -> bool {
+///
+/// # Errors
+/// It is kept out, because it subscribes differently than the others.
+fn register_consumer(
+    broker: &Arc<Broker>,
+    data: &ConsumerData,
+    member: &Member,
+) -> Result<bool, Refusal> {
     let Some(group) = broker.group_or_create(&data.group_name) else {
         tracing::warn!(
             group = data.group_name,
             client = member.client_id,
             "heartbeat of an unknown group: auto-creation is off or the name is invalid"
         );
-        return false;
+        return Ok(false);
     };
     let retry = format!("{}{}", topic::RETRY_PREFIX, data.group_name);
     let mut created = false;
@@ -86,10 +101,60 @@ fn register_consumer(broker: &Arc<Broker>, data: &ConsumerData, member: &Member)
             broker.changes.note_topic();
         }
     }
-    if broker.consumers.register(data, member.clone()) {
-        tell_members(broker, &data.group_name);
+    enter(broker, data, member)?;
+    Ok(created)
+}
+
+/// Takes the member into the group. What is wrong between members is said once, when it comes about.
+fn enter(broker: &Broker, data: &ConsumerData, member: &Member) -> Result<(), Refusal> {
+    let group = &data.group_name;
+    let member = Member {
+        wishes: Arc::new(wishes(&data.subscription_data_set)),
+        ..member.clone()
+    };
+    let (id, client, peer) = (
+        member.connection.id(),
+        member.client_id.clone(),
+        member.connection.peer(),
+    );
+    let refuse = broker.config().subscription_conflict == SubscriptionConflict::Refuse;
+    let registered = broker.consumers.register(data, member, refuse);
+    if registered.changed {
+        tell_members(broker, group);
     }
-    created
+    if let Some(other) = registered.twin {
+        tracing::warn!(
+            group, client, %peer, %other,
+            "two connections of the group have one client id: a client that has reconnected, or two that get each other's queues"
+        );
+    }
+    if let Some(unequal) = registered.unequal {
+        tracing::warn!(
+            group, refused = registered.refused, %unequal,
+            "members of one group subscribe differently, each can miss messages"
+        );
+    }
+    broker.check_member(group, id)
+}
+
+impl Broker {
+    /// Whether a group lets a connection consume.
+    ///
+    /// # Errors
+    /// It keeps it out, because it subscribes differently than its members.
+    pub(crate) fn check_member(&self, group: &str, connection: u64) -> Result<(), Refusal> {
+        match self.consumers.refusal(group, connection) {
+            Some(why) => Err(conflicting(group, &why)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a member is told that its group keeps out.
+pub(crate) fn conflicting(group: &str, why: &str) -> Refusal {
+    Refusal::NoPermission(format!(
+        "the consumer group[{group}] refuses this member, which subscribes differently (subscriptionConflict): {why}"
+    ))
 }
 
 /// NOTIFY_CONSUMER_IDS_CHANGED to every member: they rebalance at once.

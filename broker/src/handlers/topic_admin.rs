@@ -219,7 +219,7 @@ pub fn get_system_topic_list(broker: &Arc<Broker>, _: RemotingCommand, responder
 
 impl Broker {
     /// One of this broker's queues.
-    pub(super) fn queue(&self, topic: &str, queue_id: i32) -> MessageQueue {
+    pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> MessageQueue {
         MessageQueue {
             topic: topic.to_owned(),
             broker_name: self.config().broker_name.clone(),

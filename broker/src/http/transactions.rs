@@ -1,6 +1,5 @@
 //! Undecided transactions, JSON over HTTP: looked at, and decided by an operator.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -8,20 +7,17 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use sluice_protocol::message::{Record, properties};
+use sluice_protocol::message::Record;
 
-use super::Route;
+use super::content::Content;
 use super::plugins::Refused;
+use super::{Broke, Route, aside};
 use crate::Broker;
 use crate::transactions::{Decision, Undecided};
 
 /// Transactions listed unless said otherwise, and at most.
 const LISTED: usize = 100;
 const LISTED_MAX: usize = 1000;
-/// Bytes of a body that are shown.
-const BODY_SHOWN: usize = 1024;
-
-type Broke = State<Arc<Broker>>;
 
 pub(super) const ROUTES: [Route; 4] = [
     ("/v1/transactions", || get(list)),
@@ -33,21 +29,6 @@ pub(super) const ROUTES: [Route; 4] = [
 pub(super) fn routes() -> Router<Arc<Broker>> {
     let add = |router: Router<_>, (path, methods): Route| router.route(path, methods());
     ROUTES.into_iter().fold(Router::new(), add)
-}
-
-/// Does what reads the log, on a thread that may wait.
-async fn aside<T: Send + 'static>(
-    broker: Arc<Broker>,
-    work: impl FnOnce(&Broker) -> Result<T, Refused> + Send + 'static,
-) -> Result<Json<T>, Refused> {
-    match tokio::task::spawn_blocking(move || work(&broker)).await {
-        Ok(result) => result.map(Json),
-        Err(cause) => {
-            tracing::error!(%cause, "a look at transactions panicked");
-            let text = "it failed for a reason that the broker's log tells";
-            Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned()))
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -74,9 +55,8 @@ async fn list(
 struct Shown {
     #[serde(flatten)]
     transaction: Undecided,
-    properties: BTreeMap<String, String>,
-    /// The first bytes of it as text.
-    body: String,
+    #[serde(flatten)]
+    content: Content,
 }
 
 fn found(broker: &Broker, id: &str) -> Result<(Undecided, bytes::Bytes), Refused> {
@@ -94,14 +74,9 @@ fn parsed(bytes: &[u8]) -> Result<Record<'_>, Refused> {
 async fn show(State(broker): Broke, Path(id): Path<String>) -> Result<Json<Shown>, Refused> {
     aside(broker, move |broker| {
         let (transaction, bytes) = found(broker, &id)?;
-        let record = parsed(&bytes)?;
-        let body = record.body();
         Ok(Shown {
             transaction,
-            properties: properties::iter(record.properties())
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-            body: String::from_utf8_lossy(&body[..body.len().min(BODY_SHOWN)]).into_owned(),
+            content: Content::of(&parsed(&bytes)?),
         })
     })
     .await

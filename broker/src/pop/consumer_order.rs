@@ -257,6 +257,17 @@ impl ConsumerOrder {
         order.blocked_until(now_ms)
     }
 
+    /// How many messages of a queue block it: popped in order, and not acked.
+    pub(crate) fn in_flight(&self, topic: &str, group: &str, queue_id: i32, now_ms: i64) -> usize {
+        let state = self.state.lock();
+        let order = state.order(topic, group, queue_id);
+        let blocks = order.filter(|order| order.blocked_until(now_ms).is_some());
+        blocks.map_or(0, |order| {
+            let count = order.all_offsets().count();
+            (0..count).filter(|at| !order.is_acked(*at)).count()
+        })
+    }
+
     /// A pop has taken messages; what is to be said of earlier pops of them is added to `counts`.
     pub(crate) fn take(&self, taken: Taken<'_>, now_ms: i64, counts: &mut String) {
         let Taken {

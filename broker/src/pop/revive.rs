@@ -63,6 +63,17 @@ struct Held {
     first_copy: Option<i64>,
 }
 
+/// A message that is popped and not acked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    /// Where it was popped from, perhaps a retry topic.
+    pub(crate) topic: String,
+    pub(crate) queue_id: i32,
+    pub(crate) offset: i64,
+    /// When it comes back.
+    pub(crate) due_ms: i64,
+}
+
 /// Everything passes.
 struct All;
 
@@ -147,6 +158,22 @@ impl Revival {
         let due = held().map(|held| held.point.revive_time.saturating_add(SETTLE_MS));
         let lag = due.min().map_or(0, |due| now.saturating_sub(due));
         (held().count() as u64, lag.max(0) as u64)
+    }
+
+    /// Messages that a group has popped, and that are neither acked nor back, as of the last round.
+    pub(crate) fn in_flight(&self, group: &str) -> Vec<InFlight> {
+        let held = self.lines.iter().flat_map(|line| line.held.values());
+        held.filter(|held| !held.done && held.point.group == group)
+            .flat_map(|held| {
+                let point = &held.point;
+                open(point).map(|at| InFlight {
+                    topic: point.topic.clone(),
+                    queue_id: point.queue_id,
+                    offset: records::offset_at(point, at),
+                    due_ms: point.revive_time,
+                })
+            })
+            .collect()
     }
 
     /// Writes the topics that copies lie in.

@@ -18,7 +18,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::sys_flag;
+use super::{MessageId, properties, sys_flag};
 
 /// `MAGICCODE` of a record whose topic length is one byte.
 pub const MAGIC_V1: u32 = 0xDAA3_20A7;
@@ -371,7 +371,21 @@ impl<'a> Record<'a> {
     }
     /// Value of one property, or `None`; the last of equal names wins, as in Java.
     pub fn property(&self, name: &str) -> Option<&'a str> {
-        super::properties::find(self.properties, name)
+        properties::find(self.properties, name)
+    }
+
+    /// Its offset message id.
+    pub fn message_id(&self) -> MessageId {
+        MessageId {
+            store_host: self.store_host(),
+            physical_offset: self.physical_offset(),
+        }
+    }
+
+    /// Whether it can be found under a key: its unique key, or one of those between blanks.
+    pub fn has_key(&self, key: &str) -> bool {
+        let keys = self.property(properties::KEYS).unwrap_or_default();
+        self.property(properties::UNIQ_KEY) == Some(key) || keys.split(' ').any(|one| one == key)
     }
 
     fn after_store_host(&self) -> usize {

@@ -19,9 +19,11 @@ import org.apache.rocketmq.common.message.MessageExt;
  * A plain program of a stock client, driven line by line.
  *
  * <p>{@code consume <namesrv> <topic> <group> [sql]} prints {@code GOT <body>} and {@code PROPERTY <name>=<value>} for
- * each message until its input ends; {@code class:<file>} in the place of SQL is a class filter's source. {@code STARTED}, or {@code REFUSED <code> <text>} when it can't start.
+ * each message until its input ends; {@code class:<file>} in the place of SQL is a class filter's source, {@code tag:<tags>} are tags. A message whose
+ * property {@code fate} is {@code die} is given up, with {@code retry} it is given back, each time. {@code STARTED}, or {@code REFUSED <code> <text>} when it can't start.
  * {@code -Dtrial.instance=NAME} names the client and leaves its queues to the broker.
- * {@code produce <namesrv> <topic>} sends each line of its input, {@code body[TAB name=value]...}, and prints
+ * {@code produce <namesrv> <topic>} sends each line of its input, {@code body[TAB name=value]...} ({@code keys} and
+ * {@code tags} are such), and prints
  * {@code SENT <topic>} or {@code REFUSED <code> <text>}. {@code transact <namesrv> <topic> <group>} does the same in
  * transactions: the property {@code first} says what becomes of a message at once, {@code asked} when the broker asks
  * (then {@code ASKED <body>} is printed): {@code commit} or {@code rollback}, anything else leaves it open.
@@ -55,6 +57,8 @@ public final class Trial {
         }
         if (args.size() > 3 && args.get(3).startsWith("class:")) {
             subscribeClass(consumer, args.get(1), args.get(3).substring(6));
+        } else if (args.size() > 3 && args.get(3).startsWith("tag:")) {
+            consumer.subscribe(args.get(1), args.get(3).substring(4));
         } else if (args.size() > 3) {
             consumer.subscribe(args.get(1), MessageSelector.bySql(args.get(3)));
         } else {
@@ -68,7 +72,13 @@ public final class Trial {
                 });
                 System.out.flush();
             }
-            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            String fate = messages.get(0).getUserProperty("fate");
+            if (fate == null || "live".equals(fate)) {
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            }
+            // A negative level makes it a dead letter at once.
+            context.setDelayLevelWhenNextConsume("die".equals(fate) ? -1 : 0);
+            return ConsumeConcurrentlyStatus.RECONSUME_LATER;
         });
         try {
             consumer.start();
@@ -120,7 +130,11 @@ public final class Trial {
             var message = new Message(topic, "T", Scene.bytes(parts[0]));
             for (int i = 1; i < parts.length; i++) {
                 String[] property = parts[i].split("=", 2);
-                message.putUserProperty(property[0], property[1]);
+                switch (property[0]) {
+                    case "keys" -> message.setKeys(property[1]);
+                    case "tags" -> message.setTags(property[1]);
+                    default -> message.putUserProperty(property[0], property[1]);
+                }
             }
             try {
                 var result = producer instanceof TransactionMQProducer transactional
