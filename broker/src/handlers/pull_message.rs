@@ -23,6 +23,7 @@ use crate::error::Refusal;
 use crate::filtering::Filtering;
 use crate::handlers::{class_filters, pop_message};
 use crate::long_poll::Woken;
+use crate::stats::GroupCounts;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
 const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
@@ -53,6 +54,9 @@ pub struct ParkedPull {
     may_park: bool,
     /// It has waited, and a message woke it.
     woken: bool,
+    /// When it came or was woken, Unix milliseconds.
+    since_ms: i64,
+    counts: Arc<GroupCounts>,
 }
 
 impl From<ParkedPull> for Responder {
@@ -83,13 +87,15 @@ pub fn pull_message(broker: &Arc<Broker>, request: RemotingCommand, responder: R
 /// has come: nobody can ask them before it is woken.
 pub fn resume(broker: &Arc<Broker>, mut pull: ParkedPull) {
     pull.may_park = false;
-    pull.woken = broker.now_ms() < pull.deadline_ms;
+    pull.since_ms = broker.now_ms();
+    pull.woken = pull.since_ms < pull.deadline_ms;
     read(broker, pull);
 }
 
 struct Admitted {
     header: PullMessageRequestHeader,
     filter: Arc<dyn MessageFilter>,
+    counts: Arc<GroupCounts>,
 }
 
 fn admit(
@@ -142,7 +148,12 @@ fn admit(
         )));
     }
     let filter = filter(broker, &header, group.consume_broadcast_enable)?;
-    Ok(Admitted { header, filter })
+    let counts = topic.counts.of_group(&header.consumer_group);
+    Ok(Admitted {
+        header,
+        filter,
+        counts,
+    })
 }
 
 fn filter(
@@ -223,13 +234,16 @@ impl Admitted {
         } else {
             config.short_polling_time_mills
         };
+        let since_ms = broker.now_ms();
         ParkedPull {
             topic: header.topic.to_string(),
             group: header.consumer_group.to_string(),
             queue_id: header.queue_id,
             offset: header.queue_offset,
-            deadline_ms: broker.now_ms() + hold_ms.clamp(0, HOLD_MS_MAX),
+            deadline_ms: since_ms + hold_ms.clamp(0, HOLD_MS_MAX),
             filter: self.filter,
+            counts: self.counts,
+            since_ms,
             held: false,
             woken: false,
             max_messages: usize::try_from(header.max_msg_nums)
@@ -401,9 +415,11 @@ fn answer(broker: &Broker, pull: ParkedPull, code: i32, result: &ReadResult) {
     header.encode(&mut response.ext);
     if code == response::SUCCESS {
         let size = result.records.iter().map(|record| record.len()).sum();
+        let counts = &pull.counts;
+        broker.stats.delivered(counts, result.records.len(), size);
         broker
             .stats
-            .delivered(&pull.topic, &pull.group, result.records.len(), size);
+            .found_in(counts, broker.now_ms() - pull.since_ms);
     } else {
         broker.stats.missed();
     }
