@@ -41,7 +41,6 @@ var scenarios = []scenario{
 	{"go_transaction", transaction},
 	{"go_delay_levels", delayLevels},
 	{"go_retry", retry},
-	{"go_retry_until_dead", retryUntilDead},
 }
 
 func main() {

@@ -85,7 +85,7 @@ func delayLevels(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// retry sends a message back twice: it comes again with its count, as the same message.
+// retry sends a message back: it comes again with its count, as the same message.
 func retry(ctx context.Context, b *bench) error {
 	p, err := b.producer()
 	if err != nil {
@@ -97,7 +97,7 @@ func retry(ctx context.Context, b *bench) error {
 	}
 	in := newInbox()
 	err = b.handled(func(ctx context.Context, m *primitive.MessageExt) consumer.ConsumeResult {
-		if m.ReconsumeTimes < 2 {
+		if m.ReconsumeTimes < 1 {
 			if c, ok := primitive.GetConcurrentlyCtx(ctx); ok {
 				c.DelayLevelWhenNextConsume = 1
 			}
@@ -113,77 +113,8 @@ func retry(ctx context.Context, b *bench) error {
 		return err
 	}
 	m := in.all()[0]
-	if m.ReconsumeTimes != 2 || m.GetKeys() != "k" || m.MsgId != sent.MsgID {
+	if m.ReconsumeTimes != 1 || m.GetKeys() != "k" || m.MsgId != sent.MsgID {
 		return fmt.Errorf("came as %s with keys %q, sent back %d times", m.MsgId, m.GetKeys(), m.ReconsumeTimes)
 	}
 	return nil
-}
-
-// retryUntilDead never succeeds: after the group's last try the message is handed out no more.
-func retryUntilDead(ctx context.Context, b *bench) error {
-	p, err := b.producer()
-	if err != nil {
-		return err
-	}
-	if err := send(ctx, p, b.topic, []string{"never"}); err != nil {
-		return err
-	}
-	tries := make(chan int32, 16)
-	err = b.handled(func(ctx context.Context, m *primitive.MessageExt) consumer.ConsumeResult {
-		if c, ok := primitive.GetConcurrentlyCtx(ctx); ok {
-			c.DelayLevelWhenNextConsume = 1
-		}
-		tries <- m.ReconsumeTimes
-		return consumer.ConsumeRetryLater
-	}, consumer.WithMaxReconsumeTimes(1))
-	if err != nil {
-		return err
-	}
-	for wanted := int32(0); wanted < 2; wanted++ {
-		select {
-		case times := <-tries:
-			if times != wanted {
-				return fmt.Errorf("try %d came as %d", wanted, times)
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("try %d never came", wanted)
-		}
-	}
-	return b.awaitDeadLetter(ctx, "never")
-}
-
-// awaitDeadLetter pulls the group's dead letters until one with the body is there.
-func (b *bench) awaitDeadLetter(ctx context.Context, body string) error {
-	c, err := rocketmq.NewPullConsumer(
-		consumer.WithNameServer([]string{b.nameServer}),
-		consumer.WithGroupName("dead_"+b.group),
-		consumer.WithInstance(b.instance()),
-	)
-	if err != nil {
-		return err
-	}
-	topic := "%DLQ%" + b.group
-	if err := c.Subscribe(topic, everything); err != nil {
-		return err
-	}
-	if err := c.Start(); err != nil {
-		return err
-	}
-	b.onShutdown(c.Shutdown)
-	queue := &primitive.MessageQueue{Topic: topic, BrokerName: "broker-a", QueueId: 0}
-	for {
-		result, err := c.PullFrom(ctx, queue, 0, 8)
-		if err == nil && result.Status == primitive.PullFound {
-			for _, m := range result.GetMessageExts() {
-				if string(m.Body) == body {
-					return nil
-				}
-			}
-		}
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("no dead letter: %v", err)
-		}
-	}
 }

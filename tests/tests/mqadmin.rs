@@ -14,18 +14,42 @@ const TOPIC: &str = "admin-topic";
 const GROUP: &str = "admin-group";
 
 /// Lines of `brokerStatus` that operators and tools read; Java has more, as far as its features go.
-const STATUS: [&str; 12] = [
+const STATUS: [&str; 36] = [
     "bootTimestamp",
+    "brokerActive",
     "brokerVersion",
     "brokerVersionDesc",
     "commitLogDirCapacity",
     "commitLogDiskRatio",
     "commitLogMaxOffset",
     "commitLogMinOffset",
+    "consumeQueueDiskRatio",
+    "dispatchBehindBytes",
+    "dispatchMaxBuffer",
+    "earliestMessageTimeStamp",
+    "getFoundTps",
+    "getMessageEntireTimeMax",
+    "getMissTps",
     "getTotalTps",
+    "getTransferredTps",
+    "msgGetTotalTodayMorning",
     "msgGetTotalTodayNow",
+    "msgGetTotalYesterdayMorning",
+    "msgPutTotalTodayMorning",
     "msgPutTotalTodayNow",
+    "msgPutTotalYesterdayMorning",
+    "pageCacheLockTimeMills",
+    "putLatency99",
+    "putLatency999",
+    "putMessageAverageSize",
+    "putMessageDistributeTime",
+    "putMessageEntireTimeMax",
+    "putMessageFailedTimes",
+    "putMessageSizeTotal",
+    "putMessageTimesTotal",
     "putTps",
+    "remainHowManyDataToFlush",
+    "remainTransientStoreBufferNumbs",
     "runtime",
 ];
 
@@ -139,6 +163,35 @@ fn transcript(kind: Kind) -> (Vec<(String, String)>, String) {
         "{kind:?}: a changed setting outlives the broker"
     );
     consumer.stop();
+    say(&["brokerConsumeStats", "-n", namesrv, "-b", &broker]);
+    say(&["consumerProgress", "-n", namesrv, "-g", GROUP]);
+    say(&["consumerProgress", "-n", namesrv]);
+    say(&["statsAll", "-n", namesrv, "-t", TOPIC]);
+    let traced = mqadmin(
+        &cluster,
+        &[
+            "sendMessage",
+            "-n",
+            namesrv,
+            "-t",
+            TOPIC,
+            "-p",
+            "traced",
+            "-m",
+            "true",
+        ],
+    );
+    let trace = [
+        "queryMsgTraceById",
+        "-n",
+        namesrv,
+        "-i",
+        message_id(&traced),
+    ];
+    wait_until("the trace of a message", COMMAND, || {
+        mqadmin(&cluster, &trace).contains("success").then_some(())
+    });
+    say(&trace);
     say(&[
         "resetOffsetByTime",
         "-n",
@@ -188,6 +241,14 @@ fn mqadmin(cluster: &Cluster, arguments: &[&str]) -> String {
         "mqadmin {arguments:?} ended with {status}: {output}"
     );
     output
+}
+
+/// The id in what `sendMessage` prints, its last word.
+fn message_id(sent: &str) -> &str {
+    let id = sent.split_whitespace().last().unwrap_or_default();
+    // 32 digits, or 56 with an IPv6 address in it.
+    assert!(id.len() >= 32, "{sent}");
+    id
 }
 
 /// The lines with numbers, ids and white space masked, without order and repetition.
