@@ -45,7 +45,7 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
         every(broker, "pops", config.revive_interval.max(10), revive),
         every(broker, "state of pops", offsets, save_pops),
         every(broker, "sampling", 1_000, |broker| async move {
-            broker.stats.sample()
+            broker.sample_stats()
         }),
         every(
             broker,

@@ -212,6 +212,10 @@ settings! {
     cluster_topic_enable: bool = "clusterTopicEnable", true;
     /// The topic named after the broker can be read and written.
     broker_topic_enable: bool = "brokerTopicEnable", true;
+    /// Topics may be made for messages of mixed types (`message.type=MIXED`).
+    enable_mixed_message_type: bool = "enableMixedMessageType" [live], false;
+    /// Clients that trace messages do so.
+    trace_on: bool = "traceOn" [live], true;
     /// The trace topic exists.
     trace_topic_enable: bool = "traceTopicEnable", false;
     /// Name of the trace topic.

@@ -12,7 +12,7 @@ use crate::handlers::{
     ack_message, administration, broker_admin, change_invisible_time, class_filters,
     consumer_offsets, end_transaction, group_admin, notification, peek_message, pop_message,
     pull_message, query_assignment, query_message, queue_locks, queue_offsets, reply_message,
-    reset_offset, resume_check, send_back, send_message, sessions, topic_admin,
+    reset_offset, resume_check, send_back, send_message, sessions, statistics, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -100,6 +100,9 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::GET_CONSUME_STATS => group_admin::get_consume_stats,
         request::QUERY_TOPICS_BY_CONSUMER => group_admin::query_topics_by_consumer,
         request::GET_CONSUMER_RUNNING_INFO => group_admin::relay_to_consumer,
+
+        request::VIEW_BROKER_STATS_DATA => statistics::view_broker_stats_data,
+        request::GET_BROKER_CONSUME_STATS => statistics::get_broker_consume_stats,
 
         request::SLUICE_ADMINISTRATION => administration::administration,
         request::GET_BROKER_RUNTIME_INFO => broker_admin::get_broker_runtime_info,

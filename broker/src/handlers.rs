@@ -24,4 +24,5 @@ pub mod resume_check;
 pub mod send_back;
 pub mod send_message;
 pub mod sessions;
+pub mod statistics;
 pub mod topic_admin;

@@ -88,7 +88,7 @@ pub struct Broker {
     pub(crate) config_file: Option<PathBuf>,
     store_host: SocketAddr,
     pub(crate) store: Arc<Store>,
-    pub(crate) topics: Topics,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Groups,
     pub(crate) request_modes: RequestModes,
     pub(crate) offsets: Offsets,

@@ -32,6 +32,7 @@ use crate::pop::consumer_order::ConsumerOrder;
 use crate::pop::progress::Progress;
 use crate::pop::queues::Queues;
 use crate::pop::revive::Revival;
+use crate::topics::Topic;
 
 /// Bytes that a start may have to read again although nothing was popped.
 const READ_AGAIN_MAX: i64 = 16 << 20;
@@ -156,7 +157,7 @@ impl Broker {
         group: &str,
         queue_id: i32,
         peer: impl std::fmt::Display,
-    ) -> Result<Arc<TopicConfig>, Refusal> {
+    ) -> Result<Arc<Topic>, Refusal> {
         let config = self
             .topics
             .get(topic)

@@ -147,7 +147,7 @@ impl Broker {
         let file =
             |name: &str| ConfigFile::new(&config.store_path_root_dir, name, store.files().clone());
         let now = store.clock().now_ms();
-        let topics = Topics::load(file("topics.json"), &config, now)?;
+        let topics = Arc::new(Topics::load(file("topics.json"), &config, now)?);
         let groups = Groups::load(
             file("subscriptionGroup.json"),
             config.auto_create_subscription_group,
@@ -172,6 +172,7 @@ impl Broker {
             config_file: config_file.map(|file| std::path::absolute(&file).unwrap_or(file)),
             store_host: host,
             store,
+            stats: Stats::new(topics.clone()),
             topics,
             groups,
             request_modes,
@@ -193,7 +194,6 @@ impl Broker {
             changes: Changes::new(),
             registration,
             routes: Routes::default(),
-            stats: Stats::default(),
             unique_ids: UniqueIds::new(host, now),
         };
         Ok((Arc::new(broker), woken))

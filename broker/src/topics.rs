@@ -1,6 +1,7 @@
 //! The topics of this broker (`topics.json`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -11,6 +12,7 @@ use sluice_protocol::topic::{self, perm};
 use crate::config::BrokerConfig;
 use crate::config_file::ConfigFile;
 use crate::error::BrokerError;
+use crate::stats::TopicCounts;
 
 /// `topicFilterType` of most topics: a message has one tag.
 pub const SINGLE_TAG: &str = "SINGLE_TAG";
@@ -19,11 +21,27 @@ pub const MULTI_TAG: &str = "MULTI_TAG";
 /// Most queues one topic may have: each costs a directory.
 pub const QUEUES_MAX: i32 = 65_536;
 
+/// A topic, and what is counted of it as long as it is there.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    config: TopicConfig,
+    /// The same after each change of the topic.
+    pub counts: Arc<TopicCounts>,
+}
+
+impl Deref for Topic {
+    type Target = TopicConfig;
+
+    fn deref(&self) -> &TopicConfig {
+        &self.config
+    }
+}
+
 /// Topics by name. A change is in force at once; whoever made it then waits until it is on disk
 /// and registered, see [`crate::changes`].
 #[derive(Debug)]
 pub struct Topics {
-    table: RwLock<HashMap<String, Arc<TopicConfig>>>,
+    table: RwLock<HashMap<String, Arc<Topic>>>,
     version: Mutex<DataVersion>,
     /// Names of the topics that this broker made for itself.
     own: HashSet<String>,
@@ -55,19 +73,19 @@ impl Topics {
         let (version, table) = loaded.map_or_else(Default::default, |file| {
             (file.data_version, file.topic_config_table)
         });
-        let mut table: HashMap<_, _> = table
-            .into_iter()
-            .map(|(name, topic)| (name, Arc::new(topic)))
-            .collect();
+        let mut table: HashMap<_, _> = table.into_iter().collect();
         let mut own = HashSet::new();
         for system in system_topics(config) {
             own.insert(system.topic_name.clone());
             // What the file says wins: an operator may have changed it.
-            table
-                .entry(system.topic_name.clone())
-                .or_insert_with(|| Arc::new(system));
+            table.entry(system.topic_name.clone()).or_insert(system);
         }
         set_inheritable(&mut table, config.auto_create_topic_enable);
+        let counted = |(name, config): (String, TopicConfig)| {
+            let counts = Arc::new(TopicCounts::new(is_system(&own, &name)));
+            (name, Arc::new(Topic { config, counts }))
+        };
+        let table = table.into_iter().map(counted).collect();
         let topics = Topics {
             table: RwLock::new(table),
             version: Mutex::new(version),
@@ -80,17 +98,17 @@ impl Topics {
     }
 
     /// The topic, if there is one.
-    pub fn get(&self, name: &str) -> Option<Arc<TopicConfig>> {
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
         self.table.read().get(name).cloned()
     }
 
     /// Whether the topic is the system's own: it can't be created, changed or deleted from outside.
     pub fn is_system(&self, name: &str) -> bool {
-        topic::is_system_topic(name) || self.own.contains(name)
+        is_system(&self.own, name)
     }
 
     /// All topics, by name.
-    pub fn all(&self) -> BTreeMap<String, Arc<TopicConfig>> {
+    pub fn all(&self) -> BTreeMap<String, Arc<Topic>> {
         self.table
             .read()
             .iter()
@@ -100,10 +118,24 @@ impl Topics {
 
     /// Creates or replaces a topic.
     pub fn put(&self, topic: TopicConfig, now_ms: i64) {
-        self.table
-            .write()
-            .insert(topic.topic_name.clone(), Arc::new(topic));
+        let mut table = self.table.write();
+        let counts = match table.get(&topic.topic_name) {
+            Some(known) => known.counts.clone(),
+            None => self.new_counts(&topic),
+        };
+        insert(&mut table, topic, counts);
+        drop(table);
         self.bump(now_ms);
+    }
+
+    fn new_counts(&self, topic: &TopicConfig) -> Arc<TopicCounts> {
+        Arc::new(TopicCounts::new(self.is_system(&topic.topic_name)))
+    }
+
+    /// What is counted of each topic.
+    pub fn counts(&self) -> Vec<Arc<TopicCounts>> {
+        let table = self.table.read();
+        table.values().map(|topic| topic.counts.clone()).collect()
     }
 
     /// Creates a topic unless somebody was faster; true if it is new.
@@ -112,7 +144,8 @@ impl Topics {
         if table.contains_key(&topic.topic_name) {
             return false;
         }
-        table.insert(topic.topic_name.clone(), Arc::new(topic));
+        let counts = self.new_counts(&topic);
+        insert(&mut table, topic, counts);
         drop(table);
         self.bump(now_ms);
         true
@@ -134,7 +167,7 @@ impl Topics {
         for (name, topic) in self.table.write().iter_mut() {
             let order = ordered.contains_key(name);
             if order && !topic.order {
-                Arc::make_mut(topic).order = order;
+                Arc::make_mut(topic).config.order = order;
                 changed = true;
             }
         }
@@ -175,10 +208,18 @@ impl Topics {
     }
 }
 
+fn insert(table: &mut HashMap<String, Arc<Topic>>, config: TopicConfig, counts: Arc<TopicCounts>) {
+    let name = config.topic_name.clone();
+    table.insert(name, Arc::new(Topic { config, counts }));
+}
+
+fn is_system(own: &HashSet<String>, name: &str) -> bool {
+    topic::is_system_topic(name) || own.contains(name)
+}
+
 /// The template may be in the file from a time when `autoCreateTopicEnable` was another.
-fn set_inheritable(table: &mut HashMap<String, Arc<TopicConfig>>, inheritable: bool) {
+fn set_inheritable(table: &mut HashMap<String, TopicConfig>, inheritable: bool) {
     if let Some(template) = table.get_mut(topic::AUTO_CREATE_TOPIC) {
-        let template = Arc::make_mut(template);
         template.perm &= !perm::INHERIT;
         if inheritable {
             template.perm |= perm::INHERIT;

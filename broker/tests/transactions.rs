@@ -1,5 +1,6 @@
 //! Transactions over real sockets: what is answered, who is asked, what is seen.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sluice_protocol::RemotingCommand;
@@ -227,6 +228,27 @@ async fn its_producers_are_asked_and_answer_by_either_place() {
     assert_eq!(end(&sender, &place, COMMIT, &[]).await.0, response::SUCCESS);
     assert_eq!(end(&sender, &other, COMMIT, &[]).await.0, response::SUCCESS);
     assert_eq!(until_seen(&sender, 2).await, ["one", "two"]);
+    served.broker.shutdown().await.unwrap();
+}
+
+/// More bytes than one round asks about.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_large_transactions_is_asked_about_in_several_rounds() {
+    let served = Served::start(|config| config.transaction_time_out = 1).await;
+    let (producer, mut asked) = served.client();
+    let body = vec![b'x'; 3 << 20];
+    let ids = ["one", "two", "three", "four", "five", "six"];
+    for id in ids {
+        let answer = producer.send(&properties(id, ""), &body, false).await;
+        assert_eq!(answer.code, response::SUCCESS);
+    }
+    producer.produces("p@1", PRODUCERS).await;
+    let mut open: BTreeSet<&str> = ids.into();
+    while !open.is_empty() {
+        let question = question(&mut asked).await;
+        let id = question.ext.get("msgId").unwrap();
+        assert!(open.remove(id), "{id} was asked about twice");
+    }
     served.broker.shutdown().await.unwrap();
 }
 

@@ -283,8 +283,12 @@ headers! {
     GetConsumerConnectionListRequestHeader { consumer_group: "consumerGroup" ! ByteString }
     /// GET_PRODUCER_CONNECTION_LIST (204).
     GetProducerConnectionListRequestHeader { producer_group: "producerGroup" ! ByteString }
-    /// GET_CONSUME_STATS (208).
-    GetConsumeStatsRequestHeader { consumer_group: "consumerGroup" ! ByteString, topic: "topic" ? ByteString }
+    /// GET_CONSUME_STATS (208); topics of a list have `;` between them.
+    GetConsumeStatsRequestHeader {
+        consumer_group: "consumerGroup" ! ByteString, topic: "topic" ? ByteString, topic_list: "topicList" ? ByteString,
+    }
+    /// GET_BROKER_CONSUME_STATS (317).
+    GetConsumeStatsInBrokerHeader { is_order: "isOrder" ! bool }
     /// GET_SUBSCRIPTIONGROUP_CONFIG (352), QUERY_TOPICS_BY_CONSUMER (343).
     GroupRequestHeader { group: "group" ! ByteString }
     /// INVOKE_BROKER_TO_RESET_OFFSET (222).

@@ -39,6 +39,8 @@ var scenarios = []scenario{
 	{"go_big_body", bigBody},
 	{"go_offsets_restart", offsetsRestart},
 	{"go_transaction", transaction},
+	{"go_delay_levels", delayLevels},
+	{"go_retry", retry},
 }
 
 func main() {

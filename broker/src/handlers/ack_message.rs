@@ -100,6 +100,7 @@ fn ack(broker: &Broker, request: &RemotingCommand, responder: &Responder) -> Don
         }
         false => append(broker, (topic, group, queue_id), offset, &receipt)?,
     };
+    broker.stats.acked(topic, group, 1);
     observe(broker, (topic, group, queue_id), &[offset]);
     Ok((log_end, Default::default()))
 }
@@ -204,6 +205,7 @@ fn ack_entry(broker: &Broker, entry: &BatchAck, broker_name: &str) -> Result<i64
         for offset in &offsets {
             ack_in_order(broker, queue, *offset, entry.pop_time, "a batch")?;
         }
+        broker.stats.acked(&topic, group, offsets.len());
         observe(broker, queue, &offsets);
         return Ok(0);
     }
@@ -222,6 +224,7 @@ fn ack_entry(broker: &Broker, entry: &BatchAck, broker_name: &str) -> Result<i64
     };
     let due = entry.pop_time.saturating_add(entry.invisible_time);
     let appended = broker.append_ack(&ack, entry.revive_queue_id, due)?;
+    broker.stats.acked(&topic, group, offsets.len());
     observe(broker, queue, &offsets);
     Ok(appended.end_offset)
 }

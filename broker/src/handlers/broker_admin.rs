@@ -96,7 +96,6 @@ fn runtime_info(broker: &Broker) -> BTreeMap<String, String> {
     let mut put = |key: &str, value: String| drop(table.insert(key.to_owned(), value));
     let status = broker.store.status();
     let (messages, bytes) = broker.stats.put_total();
-    let got = broker.stats.got_total();
     put("brokerActive", "true".to_owned());
     put("brokerVersion", version::CURRENT.to_string());
     put("brokerVersionDesc", version::name(version::CURRENT));
@@ -109,20 +108,35 @@ fn runtime_info(broker: &Broker) -> BTreeMap<String, String> {
             .start_accept_send_request_time_stamp
             .to_string(),
     );
-    for (name, total) in [("Put", messages), ("Get", got)] {
-        put(&format!("msg{name}TotalYesterdayMorning"), "0".to_owned());
-        put(&format!("msg{name}TotalTodayMorning"), "0".to_owned());
-        put(&format!("msg{name}TotalTodayNow"), total.to_string());
+    let (now, mornings) = (broker.stats.users_total(), broker.stats.mornings());
+    for (at, name) in ["Put", "Get"].into_iter().enumerate() {
+        for (when, totals) in [
+            ("YesterdayMorning", mornings.yesterday),
+            ("TodayMorning", mornings.today),
+            ("TodayNow", now),
+        ] {
+            put(&format!("msg{name}Total{when}"), totals[at].to_string());
+        }
     }
     put("putMessageTimesTotal", messages.max(1).to_string());
-    put("putMessageFailedTimes", "0".to_owned());
+    put(
+        "putMessageFailedTimes",
+        broker.stats.failed_total().to_string(),
+    );
     put("putMessageSizeTotal", bytes.to_string());
     put(
         "putMessageAverageSize",
         format!("{:?}", bytes as f64 / messages.max(1) as f64),
     );
+    // No clock is read for each message that is stored: as from a Java broker that has just started.
     put("putMessageEntireTimeMax", "0".to_owned());
-    put("getMessageEntireTimeMax", "0".to_owned());
+    put("putMessageDistributeTime", "null".to_owned());
+    put("putLatency99", "0.00".to_owned());
+    put("putLatency999", "0.00".to_owned());
+    put(
+        "getMessageEntireTimeMax",
+        broker.stats.slowest_get_ms().to_string(),
+    );
     for (name, rate) in [
         ("putTps", Rate::Put),
         ("getFoundTps", Rate::Found),
@@ -143,6 +157,7 @@ fn runtime_info(broker: &Broker) -> BTreeMap<String, String> {
         "remainHowManyDataToFlush",
         format!("{} B", status.max_offset - status.flushed_offset),
     );
+    put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
     put(
         "pageCacheLockTimeMills",
         status.put_lock_hold_ms.to_string(),

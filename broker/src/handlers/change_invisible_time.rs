@@ -60,6 +60,9 @@ fn change(
     };
     broker.append_check_point(&point, receipt.revive_queue)?;
     let log_end = ack_message::append(broker, queue, header.offset, &receipt)?;
+    // As Java counts it, this is an ack and a pop of its own.
+    broker.stats.acked(topic, group, 1);
+    broker.stats.check_point(topic, group);
     let answer = ChangeInvisibleTimeResponseHeader {
         pop_time: now,
         invisible_time: header.invisible_time,

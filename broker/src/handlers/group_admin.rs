@@ -1,6 +1,7 @@
 //! Groups and their clients, as administrators see and change them: 200, 201, 203, 204, 207, 208,
 //! 307, 343, 352.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ pub fn delete_subscription_group(
         let header = DeleteSubscriptionGroupRequestHeader::decode(&request.ext)?;
         if broker.groups.remove(&header.group_name, broker.now_ms()) {
             broker.changes.note_group();
+            broker.forget_counts_of_gone_groups();
         }
         if header.clean_offset || header.remove_offset {
             broker.offsets.remove_group(&header.group_name);
@@ -167,18 +169,8 @@ pub fn get_consume_stats(broker: &Arc<Broker>, request: RemotingCommand, respond
     broker.reply_aside(responder, move |broker| {
         let header = GetConsumeStatsRequestHeader::decode(&request.ext)?;
         let group = &*header.consumer_group;
-        let topics = match header.topic.as_deref() {
-            Some(topic) if !topic.is_empty() => std::iter::once(topic.to_owned()).collect(),
-            _ => broker.offsets.topics_of(group),
-        };
-        let subscribed = |topic: &String| {
-            broker
-                .consumers
-                .with(group, |group| group.subscriptions.contains_key(topic))
-                .unwrap_or(true)
-        };
         let mut stats = ConsumeStats::default();
-        for topic in topics.iter().filter(|topic| subscribed(topic)) {
+        for topic in &asked_for(broker, &header) {
             let queues = broker
                 .topics
                 .get(topic)
@@ -189,12 +181,39 @@ pub fn get_consume_stats(broker: &Arc<Broker>, request: RemotingCommand, respond
                     progress(broker, group, topic, queue_id),
                 );
             }
+            stats.consume_tps += broker.stats.group_get_tps(topic, group);
         }
         broker.json(&stats)
     });
 }
 
-fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> OffsetWrapper {
+/// Topics that are named are not compared with the subscription, but for a single one.
+fn asked_for(broker: &Broker, header: &GetConsumeStatsRequestHeader) -> BTreeSet<String> {
+    let named = header.topic_list.as_deref().unwrap_or_default();
+    let named = named.split(';').filter(|topic| !topic.trim().is_empty());
+    let named: BTreeSet<String> = named.map(str::to_owned).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let group = &*header.consumer_group;
+    let mut topics = match header.topic.as_deref() {
+        Some(topic) if !topic.is_empty() => std::iter::once(topic.to_owned()).collect(),
+        _ => broker.offsets.topics_of(group),
+    };
+    topics.retain(|topic| is_subscribed(broker, group, topic));
+    topics
+}
+
+/// Whether the group has subscribed to the topic; of a group that is not connected nobody knows.
+pub(super) fn is_subscribed(broker: &Broker, group: &str, topic: &str) -> bool {
+    broker
+        .consumers
+        .with(group, |group| group.subscriptions.contains_key(topic))
+        .unwrap_or(true)
+}
+
+/// How far a group is on one queue.
+pub(super) fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> OffsetWrapper {
     // What was popped is stored a little later.
     let consumer_offset = broker
         .pop

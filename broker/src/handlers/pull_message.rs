@@ -24,6 +24,7 @@ use crate::expressions::Passing;
 use crate::filtering::{self, Filtering};
 use crate::handlers::{class_filters, pop_message, sessions};
 use crate::long_poll::Woken;
+use crate::stats::GroupCounts;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
 const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
@@ -54,6 +55,9 @@ pub struct ParkedPull {
     may_park: bool,
     /// It has waited, and a message woke it.
     woken: bool,
+    /// When it came or was woken, Unix milliseconds.
+    since_ms: i64,
+    counts: Arc<GroupCounts>,
 }
 
 impl From<ParkedPull> for Responder {
@@ -74,15 +78,15 @@ impl std::fmt::Debug for ParkedPull {
 
 /// Answers with messages, or parks the request until one comes.
 pub fn pull_message(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
-    let (header, passing) = match admit(broker, &request, &responder) {
+    let (admitted, passing) = match admit(broker, &request, &responder) {
         Ok(admitted) => admitted,
         Err(refusal) => return broker.refuse(responder, refusal),
     };
     match passing {
-        Passing::Filter(filter) => read(broker, to_pull(broker, header, filter, responder)),
+        Passing::Filter(filter) => read(broker, admitted.into_pull(broker, filter, responder)),
         Passing::Uncompiled(expression) => {
             broker.compile_aside(expression, responder, |broker, responder, filter| {
-                read(broker, to_pull(broker, header, filter, responder));
+                read(broker, admitted.into_pull(broker, filter, responder));
             });
         }
     }
@@ -92,15 +96,22 @@ pub fn pull_message(broker: &Arc<Broker>, request: RemotingCommand, responder: R
 /// has come: nobody can ask them before it is woken.
 pub fn resume(broker: &Arc<Broker>, mut pull: ParkedPull) {
     pull.may_park = false;
-    pull.woken = broker.now_ms() < pull.deadline_ms;
+    pull.since_ms = broker.now_ms();
+    pull.woken = pull.since_ms < pull.deadline_ms;
     read(broker, pull);
+}
+
+/// A pull whose checks are done but for its expression.
+struct Admitted {
+    header: PullMessageRequestHeader,
+    counts: Arc<GroupCounts>,
 }
 
 fn admit(
     broker: &Broker,
     request: &RemotingCommand,
     responder: &Responder,
-) -> Result<(PullMessageRequestHeader, Passing), Refusal> {
+) -> Result<(Admitted, Passing), Refusal> {
     let header = PullMessageRequestHeader::decode(&request.ext)?;
     let config = broker.config();
     if config.broker_permission & perm::READ == 0 {
@@ -153,7 +164,8 @@ fn admit(
         header.queue_id,
         connection,
     );
-    Ok((header, passing))
+    let counts = topic.counts.of_group(&header.consumer_group);
+    Ok((Admitted { header, counts }, passing))
 }
 
 fn passing(
@@ -223,41 +235,47 @@ fn while_unknown(header: &PullMessageRequestHeader) -> Result<Arc<dyn MessageFil
     }
 }
 
-fn to_pull(
-    broker: &Broker,
-    header: PullMessageRequestHeader,
-    filter: Arc<dyn MessageFilter>,
-    responder: Responder,
-) -> ParkedPull {
-    if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-        broker.offsets.commit_unless_reset(
-            &header.consumer_group,
-            &header.topic,
-            header.queue_id,
-            header.commit_offset,
-        );
-    }
-    let config = broker.config();
-    let hold_ms = if config.long_polling_enable {
-        header.suspend_timeout_millis
-    } else {
-        config.short_polling_time_mills
-    };
-    ParkedPull {
-        topic: header.topic.to_string(),
-        group: header.consumer_group.to_string(),
-        queue_id: header.queue_id,
-        offset: header.queue_offset,
-        deadline_ms: broker.now_ms() + hold_ms.clamp(0, HOLD_MS_MAX),
-        filter,
-        held: false,
-        woken: false,
-        max_messages: usize::try_from(header.max_msg_nums)
-            .unwrap_or(0)
-            .min(config.max_transfer_count_on_message_in_memory)
-            .max(1),
-        may_park: header.sys_flag & sys_flag::PULL_SUSPEND != 0,
-        responder,
+impl Admitted {
+    fn into_pull(
+        self,
+        broker: &Broker,
+        filter: Arc<dyn MessageFilter>,
+        responder: Responder,
+    ) -> ParkedPull {
+        let header = self.header;
+        if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
+            broker.offsets.commit_unless_reset(
+                &header.consumer_group,
+                &header.topic,
+                header.queue_id,
+                header.commit_offset,
+            );
+        }
+        let config = broker.config();
+        let hold_ms = if config.long_polling_enable {
+            header.suspend_timeout_millis
+        } else {
+            config.short_polling_time_mills
+        };
+        let since_ms = broker.now_ms();
+        ParkedPull {
+            topic: header.topic.to_string(),
+            group: header.consumer_group.to_string(),
+            queue_id: header.queue_id,
+            offset: header.queue_offset,
+            deadline_ms: since_ms + hold_ms.clamp(0, HOLD_MS_MAX),
+            filter,
+            counts: self.counts,
+            since_ms,
+            held: false,
+            woken: false,
+            max_messages: usize::try_from(header.max_msg_nums)
+                .unwrap_or(0)
+                .min(config.max_transfer_count_on_message_in_memory)
+                .max(1),
+            may_park: header.sys_flag & sys_flag::PULL_SUSPEND != 0,
+            responder,
+        }
     }
 }
 
@@ -412,9 +430,11 @@ fn answer(broker: &Broker, pull: ParkedPull, code: i32, result: &ReadResult) {
     header.encode(&mut response.ext);
     if code == response::SUCCESS {
         let size = result.records.iter().map(|record| record.len()).sum();
+        let counts = &pull.counts;
+        broker.stats.delivered(counts, result.records.len(), size);
         broker
             .stats
-            .delivered(&pull.topic, &pull.group, result.records.len(), size);
+            .found_in(counts, broker.now_ms() - pull.since_ms);
     } else {
         broker.stats.missed();
     }

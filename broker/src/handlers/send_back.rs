@@ -101,6 +101,9 @@ fn store(
         };
         put_back(broker, &record, &retry_topic, level)?
     };
+    let first_topic = record.property(properties::RETRY_TOPIC);
+    let first_topic = first_topic.unwrap_or(record.topic());
+    broker.stats.sent_back(first_topic, &header.group);
     if broker.plugins.has_any(World::ConsumeHook) {
         consume_hooks::after(broker, &header.group, &record);
     }

@@ -15,10 +15,11 @@ use sluice_protocol::topic;
 use sluice_remoting::Responder;
 use sluice_store::{AppendError, Appended, Durability};
 
-use crate::Broker;
 use crate::deferral::{self, Deferred};
 use crate::error::Refusal;
 use crate::send_hooks::{self, Incoming};
+use crate::topics::Topic;
+use crate::{Broker, BrokerConfig};
 use crate::{retries, topics, transactions};
 
 /// The send hooks that a message has passed.
@@ -27,7 +28,7 @@ type Hooks = Vec<Arc<Bound>>;
 /// A send that has passed all checks of its header.
 struct Send {
     header: SendMessageRequestHeader,
-    topic: Arc<TopicConfig>,
+    topic: Arc<Topic>,
     queue_id: i32,
     body: Bytes,
     born_host: SocketAddr,
@@ -159,7 +160,7 @@ fn wanted_topic(broker: &Broker, header: &SendMessageRequestHeader) -> Option<To
 fn store(
     broker: &Arc<Broker>,
     incoming: Incoming,
-    topic: Arc<TopicConfig>,
+    topic: Arc<Topic>,
     hooks: &[Arc<Bound>],
     responder: Responder,
 ) {
@@ -170,7 +171,12 @@ fn store(
     };
     match append(broker, &send, hooks) {
         Ok(stored) => answer(broker, &send, stored, responder),
-        Err(refusal) => broker.refuse(responder, refusal),
+        Err(refusal) => {
+            if matches!(refusal, Refusal::Append(_)) {
+                broker.stats.not_stored();
+            }
+            broker.refuse(responder, refusal);
+        }
     }
 }
 
@@ -185,22 +191,18 @@ pub(super) fn store_reply(
     let topic = topic.ok_or_else(|| Refusal::TopicNotExist(name.to_string()))?;
     let send = place(incoming, topic, born_host)?;
     let stored = append(broker, &send, &[])?;
-    broker.stats.stored(&send.topic.topic_name, 1, stored.size);
+    broker.stats.stored_in(&send.topic.counts, 1, stored.size);
     Ok((send.queue_id, stored.appended))
 }
 
 /// Checks or chooses the queue.
-fn place(
-    incoming: Incoming,
-    topic: Arc<TopicConfig>,
-    born_host: SocketAddr,
-) -> Result<Send, Refusal> {
+fn place(incoming: Incoming, topic: Arc<Topic>, born_host: SocketAddr) -> Result<Send, Refusal> {
     let Incoming { header, body } = incoming;
     let queues = topic.write_queue_nums.max(topic.read_queue_nums);
     if header.queue_id >= queues {
         return Err(Refusal::InvalidParameter(format!(
-            "request queueId[{}] is illegal, {topic} Producer: {born_host}",
-            header.queue_id
+            "request queueId[{}] is illegal, {} Producer: {born_host}",
+            header.queue_id, **topic
         )));
     }
     let queue_id = match header.queue_id {
@@ -310,18 +312,14 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
     let seen = Seen::in_properties(given)?;
     let mut text = Vec::with_capacity(given.len() + 80);
     if seen.strip {
-        text = properties::without(given, &[properties::WAIT, properties::POP_CK])
+        text = properties::without(given, &STRIPPED)
     } else {
         text.extend_from_slice(given)
     }
     if !seen.unique_key {
         properties::put(&mut text, properties::UNIQ_KEY, &broker.unique_ids.next());
     }
-    properties::put(
-        &mut text,
-        properties::CLUSTER,
-        &broker.config().broker_cluster_name,
-    );
+    put_broker_s(broker, &mut text);
     let mut laid_out = LaidOut {
         waits: !seen.does_not_wait,
         elsewhere: None,
@@ -338,6 +336,29 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
     let message = (send.header.flag, &*send.body, &*text);
     lay_out(broker, send, laid_out.place(send), message, records)?;
     Ok(laid_out)
+}
+
+/// Properties that are not kept as they came.
+const STRIPPED: [&str; 4] = [
+    properties::WAIT,
+    properties::POP_CK,
+    properties::MSG_REGION,
+    properties::TRACE_ON,
+];
+
+/// What the broker says of each message. Consumers of 5.x trace none without a region.
+fn put_broker_s(broker: &Broker, text: &mut Vec<u8>) {
+    let config = broker.config();
+    properties::put(text, properties::MSG_REGION, &config.region_id);
+    properties::put(text, properties::TRACE_ON, trace_on(&config));
+    properties::put(text, properties::CLUSTER, &config.broker_cluster_name);
+}
+
+fn trace_on(config: &BrokerConfig) -> &'static str {
+    match config.trace_on {
+        true => "true",
+        false => "false",
+    }
 }
 
 fn as_half(broker: &Broker, send: &Send, text: &mut Vec<u8>) -> Result<Elsewhere, Refusal> {
@@ -366,14 +387,10 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     refuse_in_batch(&of_all)?;
     let mut waits = !of_all.does_not_wait;
     let mut common = properties::without(
-        whole,
-        &[properties::UNIQ_KEY, properties::WAIT, properties::POP_CK],
+        &properties::without(whole, &STRIPPED),
+        &[properties::UNIQ_KEY],
     );
-    properties::put(
-        &mut common,
-        properties::CLUSTER,
-        &broker.config().broker_cluster_name,
-    );
+    put_broker_s(broker, &mut common);
     let mut text = Vec::new();
     for item in batch::iter(&send.body) {
         let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
@@ -500,7 +517,9 @@ impl Seen {
                     seen.does_not_wait = true;
                     seen.strip = true;
                 }
-                properties::POP_CK => seen.strip = true,
+                properties::POP_CK | properties::MSG_REGION | properties::TRACE_ON => {
+                    seen.strip = true;
+                }
                 properties::DELAY if value.parse::<i32>().is_ok_and(|level| level > 0) => {
                     seen.delayed = true;
                 }
@@ -523,12 +542,11 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
         size,
         waits,
     } = stored;
-    let topic = elsewhere
-        .as_ref()
-        .map_or(&send.topic.topic_name, |elsewhere| &elsewhere.topic);
-    broker
-        .stats
-        .stored(topic, appended.physical_offsets.len(), size);
+    let messages = appended.physical_offsets.len();
+    match &elsewhere {
+        Some(elsewhere) => broker.stats.stored(&elsewhere.topic, messages, size),
+        None => broker.stats.stored_in(&send.topic.counts, messages, size),
+    }
     let mut success = responder.response(response::SUCCESS);
     success.ext.put("msgId", message_ids(broker, &appended));
     success.ext.put("queueId", send.queue_id.to_string());
@@ -538,10 +556,11 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
     if let Some(id) = elsewhere.and_then(|elsewhere| elsewhere.transaction_id) {
         success.ext.put("transactionId", id);
     }
+    let config = broker.config();
     success
         .ext
-        .put("MSG_REGION", broker.config().region_id.clone());
-    success.ext.put("TRACE_ON", "true");
+        .put(properties::MSG_REGION, config.region_id.clone());
+    success.ext.put(properties::TRACE_ON, trace_on(&config));
     if !waits || !broker.flushes_in_sync() {
         return responder.answer(success);
     }

@@ -72,6 +72,7 @@ fn wanted(broker: &Broker, header: CreateTopicRequestHeader) -> Result<TopicConf
     let attributes = topic_attributes::changed(
         known.as_ref().map(|topic| &topic.attributes),
         header.attributes.as_deref().unwrap_or_default(),
+        broker.config().enable_mixed_message_type,
     )?;
     Ok(TopicConfig {
         attributes,
@@ -147,7 +148,7 @@ pub fn get_topic_config(broker: &Arc<Broker>, request: RemotingCommand, responde
         let topic = topic.ok_or_else(|| {
             Refusal::NoSuchTopic(format!("No topic in this broker. topic: {}", header.topic))
         })?;
-        broker.json(&*topic)
+        broker.json(&**topic)
     });
 }
 
@@ -168,7 +169,7 @@ pub fn get_topic_stats_info(broker: &Arc<Broker>, request: RemotingCommand, resp
         });
         broker.json(&TopicStatsTable {
             offset_table: offset_table.collect(),
-            topic_put_tps: 0.0,
+            topic_put_tps: broker.stats.topic_put_tps(&header.topic),
         })
     });
 }

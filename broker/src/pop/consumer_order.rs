@@ -2,9 +2,12 @@
 //!
 //! A queue is blocked while a message of its last pop is neither acked nor due again; then the next
 //! pop begins at the first that is not acked. Between two writes of the file, changes are appended to
-//! a journal, so that a killed process forgets no block.
+//! a journal, so that a killed process forgets no block. Writing the file takes several syncs, during
+//! which changes go on: they are appended to the old journal, and gathered for the new one, which
+//! replaces the old only when it holds them.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,6 +41,14 @@ struct Line {
     key: String,
     queue: i32,
     order: Option<Order>,
+}
+
+impl Line {
+    fn text(&self) -> Vec<u8> {
+        let mut text = fastjson::to_vec(self).expect("numbers and texts have a JSON");
+        text.push(b'\n');
+        text
+    }
 }
 
 /// What a queue's last pop has taken (`OrderInfo`).
@@ -166,6 +177,8 @@ pub(crate) struct ConsumerOrder {
 struct State {
     table: Table,
     journal: Option<Journal>,
+    /// Journal lines since the table was copied for a new journal, while that is being written.
+    since: Option<Vec<u8>>,
     dirty: bool,
 }
 
@@ -185,23 +198,24 @@ impl State {
     }
 
     fn set(&mut self, topic: &str, group: &str, queue: i32, order: Option<Order>) {
-        let key = key(topic, group);
         self.dirty = true;
-        if let Some(journal) = &self.journal {
-            let line = Line {
-                key: key.clone(),
-                queue,
-                order: order.clone(),
-            };
-            let mut text = fastjson::to_vec(&line).expect("numbers and texts have a JSON");
-            text.push(b'\n');
-            if let Err(error) = journal.append(&text) {
-                // It is in memory and in the next file; only a crash before that loses it.
-                tracing::error!(%error, "the journal of ordered pops can't be written");
-                self.journal = None;
-            }
+        let line = Line {
+            key: key(topic, group),
+            queue,
+            order,
+        };
+        let text = line.text();
+        if let Some(since) = &mut self.since {
+            since.extend_from_slice(&text);
         }
-        put(&mut self.table, Line { key, queue, order });
+        if let Some(journal) = &self.journal
+            && let Err(error) = journal.append(&text)
+        {
+            // It is in memory and in the next file; only a crash before that loses it.
+            tracing::error!(%error, "the journal of ordered pops can't be written");
+            self.journal = None;
+        }
+        put(&mut self.table, line);
     }
 }
 
@@ -229,6 +243,7 @@ impl ConsumerOrder {
         let state = State {
             table,
             journal: None,
+            since: None,
             dirty: !journal.is_empty(),
         };
         Ok(ConsumerOrder {
@@ -364,7 +379,7 @@ impl ConsumerOrder {
     }
 
     /// Writes the file if anything has changed, and begins a new journal; forgets what `is_kept`
-    /// denies a topic, group and queue, and what nobody has popped for a day.
+    /// denies a topic, group and queue, and what nobody has popped for a day. Pops need not wait for it.
     ///
     /// # Errors
     /// [`BrokerError::Persist`]; the journal then goes on.
@@ -374,10 +389,25 @@ impl ConsumerOrder {
         is_kept: impl Fn(&str, &str, i32) -> bool,
     ) -> Result<(), BrokerError> {
         let mut on_disk = self.saving.lock();
-        // Orders change while nobody else can: the journal must not miss one.
+        let Some(snapshot) = self.begin_snapshot(now_ms, is_kept) else {
+            return Ok(());
+        };
+        let written = self.write(&snapshot, &mut on_disk);
+        let mut state = self.state.lock();
+        state.since = None;
+        state.dirty |= written.is_err();
+        written
+    }
+
+    /// The orders as they are now, if they have changed; from here on changes are gathered.
+    fn begin_snapshot(
+        &self,
+        now_ms: i64,
+        is_kept: impl Fn(&str, &str, i32) -> bool,
+    ) -> Option<File> {
         let mut state = self.state.lock();
         if !state.dirty && state.journal.is_some() {
-            return Ok(());
+            return None;
         }
         state.table.retain(|key, queues| {
             let Some((topic, group)) = key.split_once('@') else {
@@ -388,49 +418,60 @@ impl ConsumerOrder {
             });
             !queues.is_empty()
         });
-        if state.table.is_empty() && *on_disk == Mark::default() && state.journal.is_none() {
-            state.dirty = false;
-        }
-        let file = File {
+        state.dirty = false;
+        state.since = Some(Vec::new());
+        Some(File {
             table: state.table.clone(),
-        };
-        let text = self.file.text(&file)?;
+        })
+    }
+
+    /// `on_disk` is the mark of the text that the file has, and then of the one it has got.
+    fn write(&self, snapshot: &File, on_disk: &mut Mark) -> Result<(), BrokerError> {
+        let text = self.file.text(snapshot)?;
         let mark = Mark::of(&text);
-        let journal = self.begin_journal(*on_disk, mark, &file.table);
-        state.journal = Some(journal.map_err(|source| BrokerError::Persist {
-            path: journal_path(&self.file),
-            source,
-        })?);
+        // The new journal continues both the file that is there and the one about to replace it.
+        let journal = journal_text(*on_disk, mark, &snapshot.table);
+        self.begin_journal(&journal)
+            .map_err(|source| BrokerError::Persist {
+                path: journal_path(&self.file),
+                source,
+            })?;
         self.file.save_text(&text)?;
-        (*on_disk, state.dirty) = (mark, false);
+        *on_disk = mark;
         Ok(())
     }
 
-    /// A journal that continues both the file that is there and the one about to replace it.
-    fn begin_journal(&self, old: Mark, new: Mark, table: &Table) -> std::io::Result<Journal> {
+    /// Puts a new journal in the place of the old one, with all that has changed meanwhile.
+    fn begin_journal(&self, text: &[u8]) -> io::Result<()> {
         let path = journal_path(&self.file);
         let temporary = path.with_extension("journal.tmp");
         if self.files.exists(&temporary) {
             self.files.remove_file(&temporary)?;
         }
-        let mut text = format!("{old} {new}\n").into_bytes();
-        for (key, queues) in table {
-            for (queue, order) in queues {
-                let line = Line {
-                    key: key.clone(),
-                    queue: *queue,
-                    order: Some(order.clone()),
-                };
-                text.extend(fastjson::to_vec(&line).expect("numbers and texts have a JSON"));
-                text.push(b'\n');
-            }
-        }
         let journal = Journal::open(&*self.files, &temporary)?;
-        journal.append(&text)?;
+        journal.append(text)?;
         journal.sync()?;
+        let mut state = self.state.lock();
+        journal.append(&state.since.take().unwrap_or_default())?;
         self.files.rename(&temporary, &path)?;
-        Ok(journal)
+        state.journal = Some(journal);
+        Ok(())
     }
+}
+
+fn journal_text(old: Mark, new: Mark, table: &Table) -> Vec<u8> {
+    let mut text = format!("{old} {new}\n").into_bytes();
+    for (key, queues) in table {
+        for (queue, order) in queues {
+            let line = Line {
+                key: key.clone(),
+                queue: *queue,
+                order: Some(order.clone()),
+            };
+            text.extend(line.text());
+        }
+    }
+    text
 }
 
 fn journal_path(file: &ConfigFile) -> PathBuf {
@@ -538,5 +579,21 @@ mod tests {
         std::fs::write(root.path().join("config/consumerOrderInfo.json"), java).unwrap();
         let orders = open(root.path());
         assert_eq!(orders.blocked_until(None, "t", "g", 0, 9001), Some(10_000));
+    }
+
+    #[test]
+    fn what_is_popped_while_the_file_is_written_is_in_the_journal_that_follows() {
+        let root = tempfile::tempdir().unwrap();
+        let orders = open(root.path());
+        take(&orders, "a", 100, &[5]);
+        let snapshot = orders.begin_snapshot(200, |_, _, _| true).unwrap();
+        assert_eq!(orders.ack(QUEUE, 5, 100), Acked::Next(6));
+        take(&orders, "b", 300, &[6, 7]);
+        orders.write(&snapshot, &mut orders.saving.lock()).unwrap();
+        orders.ack(QUEUE, 6, 300);
+        drop(orders);
+        let orders = open(root.path());
+        assert_eq!(orders.blocked_until(None, "t", "g", 0, 400), Some(1300));
+        assert_eq!(orders.ack(QUEUE, 7, 300), Acked::Next(8));
     }
 }

@@ -308,11 +308,24 @@ impl<'a> Taking<'a> {
         receipt::put_start(&mut self.taken.start_offsets, topic, queue_id, start);
         receipt::put_offsets(&mut self.taken.message_offsets, topic, queue_id, &offsets);
         let size = size_of(&records);
-        self.broker
-            .stats
-            .delivered(topic, &self.pop.group, records.len(), size);
+        self.count(topic, records.len(), size);
         self.taken.records.extend(records);
         Ok(())
+    }
+
+    fn count(&self, topic: &str, messages: usize, bytes: usize) {
+        let (broker, group) = (self.broker, &*self.pop.group);
+        let Some(counts) = broker.topics.get(topic) else {
+            return;
+        };
+        let counts = counts.counts.of_group(group);
+        broker.stats.delivered(&counts, messages, bytes);
+        broker
+            .stats
+            .found_in(&counts, broker.now_ms() - self.taken.pop_time);
+        if !self.pop.order {
+            broker.stats.check_point(topic, group);
+        }
     }
 
     fn take_in_order(&mut self, topic: &str, queue_id: i32, start: i64, offsets: &[i64]) {

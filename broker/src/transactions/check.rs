@@ -22,6 +22,9 @@ use crate::Broker;
 pub(crate) const ROUND_MS: u64 = 500;
 /// Checks of one group in a round. A client holds 2000 and works on one after the other.
 const CHECKS_MAX: usize = 200;
+/// Bytes of what one group is asked in a round, and of what is gathered before it is asked. A question
+/// has the whole message, and a producer may be slow to read.
+const CHECKS_SIZE_MAX: usize = 8 << 20;
 /// Half messages moved on in a round.
 const MOVES_MAX: usize = 500;
 /// An undecided half message so far behind its queue's end is put there again, so that a start has
@@ -46,13 +49,21 @@ struct Question {
     request: RemotingCommand,
 }
 
+/// Questions that are not asked yet.
+#[derive(Default)]
+struct Questions {
+    all: Vec<Question>,
+    /// Of their messages.
+    size_bytes: usize,
+}
+
 impl Broker {
     /// One round, on a thread that may wait for a disk.
     pub(crate) fn check_transactions(&self) {
         self.write_op(&mut self.transactions.ledger.lock());
         let now = self.now_ms();
         let groups = self.transactions.ledger.lock().due_groups(now);
-        let mut questions = Vec::new();
+        let mut questions = Questions::default();
         for group in groups {
             self.check_group(&group, now, &mut questions);
         }
@@ -65,7 +76,8 @@ impl Broker {
         }
     }
 
-    fn check_group(&self, group: &str, now: i64, questions: &mut Vec<Question>) {
+    fn check_group(&self, group: &str, now: i64, questions: &mut Questions) {
+        let mut size_bytes = 0;
         let due = self.transactions.ledger.lock().due(group, now, CHECKS_MAX);
         let producers = self.producers.get(group).unwrap_or_default();
         let mut alive: Vec<Arc<Connection>> = producers
@@ -80,7 +92,10 @@ impl Broker {
                 members => {
                     let to = &alive[offset as usize % members];
                     let asked = self.check(offset, &half, to, now);
-                    asked.map(|question| questions.extend(question))
+                    asked.map(|question| {
+                        size_bytes +=
+                            question.map_or(0, |question| self.gather(question, questions));
+                    })
                 }
             };
             let done = match done {
@@ -95,7 +110,23 @@ impl Broker {
                 tracing::warn!(%error, group, "a transaction can't be checked now");
                 return;
             }
+            if size_bytes >= CHECKS_SIZE_MAX {
+                // The rest has its turn in the next round.
+                return;
+            }
         }
+    }
+
+    /// Adds a question to those that are asked together, and asks them when they are many bytes; the
+    /// bytes of this one.
+    fn gather(&self, question: Question, questions: &mut Questions) -> usize {
+        let size_bytes = question.request.body.len();
+        questions.size_bytes += size_bytes;
+        questions.all.push(question);
+        if questions.size_bytes >= CHECKS_SIZE_MAX {
+            self.ask(std::mem::take(questions));
+        }
+        size_bytes
     }
 
     /// Nobody to ask: no turn is lost, but what has waited longer than messages are kept is given
@@ -251,11 +282,11 @@ impl Broker {
     }
 
     /// An answer names the new place, so that must be there to be found before anybody is asked.
-    fn ask(&self, questions: Vec<Question>) {
-        if questions.is_empty() || self.flushes_in_sync() && !self.store.flush_once() {
+    fn ask(&self, questions: Questions) {
+        if questions.all.is_empty() || self.flushes_in_sync() && !self.store.flush_once() {
             return;
         }
-        for question in questions {
+        for question in questions.all {
             let ledger = self.transactions.ledger.lock();
             if ledger.get(question.half_offset).is_some() {
                 question.to.one_way(question.request);

@@ -46,3 +46,36 @@ pub struct OffsetWrapper {
     pub last_timestamp: i64,
     pub pull_offset: i64,
 }
+
+/// GET_BROKER_CONSUME_STATS (317): for each group one map with that group alone, as Java has it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ConsumeStatsList {
+    pub broker_addr: String,
+    pub consume_stats_list: Vec<BTreeMap<String, Vec<ConsumeStats>>>,
+    pub total_diff: i64,
+    pub total_inflight_diff: i64,
+}
+
+/// VIEW_BROKER_STATS_DATA (315): one count over the last minute, hour and day.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct BrokerStatsData {
+    pub stats_day: BrokerStatsItem,
+    pub stats_hour: BrokerStatsItem,
+    pub stats_minute: BrokerStatsItem,
+}
+
+/// What was counted in a span of time.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BrokerStatsItem {
+    /// Mean of one call.
+    pub avgpt: f64,
+    /// All of it.
+    pub sum: i64,
+    /// Mean of one second.
+    pub tps: f64,
+}

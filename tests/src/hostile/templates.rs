@@ -202,6 +202,12 @@ fn broker() -> Vec<RemotingCommand> {
             "consumerGroup=g1;clientId=hostile@1;jstackEnable=false",
             "",
         ),
+        template(
+            code::VIEW_BROKER_STATS_DATA,
+            "statsName=GROUP_GET_NUMS;statsKey=orders@g1",
+            "",
+        ),
+        template(code::GET_BROKER_CONSUME_STATS, "isOrder=false", ""),
         template(code::GET_BROKER_RUNTIME_INFO, "", ""),
         template(code::GET_BROKER_CONFIG, "", ""),
         // No beginning of it is another valid setting.

@@ -18,6 +18,8 @@ final class Compat {
     static void register(Map<String, Scenarios.Body> all) {
         AssignmentScenarios.register(all);
         PopScenarios.register(all);
+        TopicTypeScenarios.register(all);
+        NamespaceV2Scenarios.register(all);
     }
 
     static void broadcast(DefaultMQPushConsumer consumer) {

@@ -47,6 +47,9 @@ public final class Scenarios {
         QueryScenarios.register(all);
         AdminScenarios.register(all);
         TransactionScenarios.register(all);
+        StatsScenarios.register(all);
+        TraceScenarios.register(all);
+        NamespaceScenarios.register(all);
         return all;
     }
 

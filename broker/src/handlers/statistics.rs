@@ -1,0 +1,77 @@
+//! What is counted, as administrators see it: 315, 317.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sluice_protocol::RemotingCommand;
+use sluice_protocol::body::{ConsumeStats, ConsumeStatsList};
+use sluice_protocol::header::{GetConsumeStatsInBrokerHeader, ViewBrokerStatsDataRequestHeader};
+use sluice_remoting::Responder;
+
+use super::group_admin::{is_subscribed, progress};
+use crate::Broker;
+use crate::error::Refusal;
+
+/// One count over the last minute, hour and day.
+pub fn view_broker_stats_data(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply(responder, || {
+        let header = ViewBrokerStatsDataRequestHeader::decode(&request.ext)?;
+        let (name, key) = (&*header.stats_name, &*header.stats_key);
+        let cluster = &broker.config().broker_cluster_name;
+        let read = broker.stats.read(name, key, cluster);
+        let read =
+            read.ok_or_else(|| Refusal::System(format!("The stats <{name}> <{key}> not exist")))?;
+        broker.json(&read)
+    });
+}
+
+/// How far every group is, on all topics or on ordered ones.
+pub fn get_broker_consume_stats(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply_aside(responder, move |broker| {
+        let header = GetConsumeStatsInBrokerHeader::decode(&request.ext)?;
+        let mut list = ConsumeStatsList {
+            broker_addr: broker.registration.broker_address().to_owned(),
+            ..ConsumeStatsList::default()
+        };
+        for group in broker.groups.all().into_keys() {
+            let of_group = of_group(broker, &group, header.is_order);
+            list.total_diff += of_group.iter().map(behind).sum::<i64>();
+            list.consume_stats_list
+                .push(BTreeMap::from([(group, of_group)]));
+        }
+        broker.json(&list)
+    });
+}
+
+/// One entry for each topic that the group has offsets for.
+fn of_group(broker: &Broker, group: &str, ordered_only: bool) -> Vec<ConsumeStats> {
+    let topics = broker.offsets.topics_of(group);
+    let wanted = topics.iter().filter_map(|name| {
+        let topic = broker.topics.get(name)?;
+        let wanted = is_subscribed(broker, group, name) && (topic.order || !ordered_only);
+        wanted.then_some((name, topic))
+    });
+    wanted
+        .map(|(name, topic)| ConsumeStats {
+            consume_tps: broker.stats.group_get_tps(name, group),
+            offset_table: (0..topic.write_queue_nums)
+                .map(|id| (broker.queue(name, id), progress(broker, group, name, id)))
+                .collect(),
+        })
+        .collect()
+}
+
+fn behind(stats: &ConsumeStats) -> i64 {
+    let queues = stats.offset_table.values();
+    queues
+        .map(|queue| queue.broker_offset - queue.consumer_offset)
+        .sum()
+}
