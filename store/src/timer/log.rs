@@ -142,6 +142,12 @@ impl TimerLog {
             let Some(start) = file_start(&entry.name) else {
                 continue;
             };
+            if entry.size == 0 {
+                // Its making was cut off; nothing in it was ever synced.
+                let path = dir.join(entry.name);
+                files.remove_file(&path).at("remove", &path)?;
+                continue;
+            }
             if entry.size != file_size {
                 return Err(StoreError::FileSize {
                     path: dir.join(entry.name),
@@ -184,6 +190,11 @@ impl TimerLog {
     /// Start of the file that a position lies in.
     pub fn file_start(&self, position: i64) -> i64 {
         position.div_euclid(self.file_size) * self.file_size
+    }
+
+    /// Start of the file before the one that starts at a position, if there could be one.
+    pub fn file_before(&self, start: i64) -> i64 {
+        (start - self.file_size).max(0)
     }
 
     fn path(&self, start: i64) -> PathBuf {

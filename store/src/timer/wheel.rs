@@ -156,6 +156,15 @@ impl Wheel {
         Ok(Some(slot).filter(|slot| slot.time_ms == self.tick(time_ms) && slot.time_ms != 0))
     }
 
+    /// What stands where the slot of a time would, of whichever round of the wheel.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn occupant(&self, time_ms: i64) -> Result<Option<Slot>, StoreError> {
+        let slot = self.raw(self.index(time_ms))?;
+        Ok(Some(slot).filter(|slot| slot.time_ms != 0))
+    }
+
     /// Replaces the slot of its time, and whatever another round of the wheel left there.
     pub fn put(&self, slot: Slot) {
         let mut bytes = [0; SLOT_SIZE];
@@ -249,7 +258,11 @@ impl Wheel {
         })
     }
 
-    fn all_used(&self) -> Result<Vec<Slot>, StoreError> {
+    /// The slots of all times, in no order.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn all_used(&self) -> Result<Vec<Slot>, StoreError> {
         let mut slots = Vec::new();
         let mut at = 0;
         while let Some(index) = self.used_from(0, at) {

@@ -18,6 +18,7 @@ final class Compat {
     static void register(Map<String, Scenarios.Body> all) {
         AssignmentScenarios.register(all);
         PopScenarios.register(all);
+        RecallScenarios.register(all);
     }
 
     static void broadcast(DefaultMQPushConsumer consumer) {

@@ -47,6 +47,7 @@ public final class Scenarios {
         QueryScenarios.register(all);
         AdminScenarios.register(all);
         TransactionScenarios.register(all);
+        TimerScenarios.register(all);
         return all;
     }
 
