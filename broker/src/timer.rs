@@ -9,7 +9,8 @@
 //! - Nothing is delivered early: an entry's time is its message's, to the millisecond.
 //! - Nothing is delivered twice, whenever the process ends. Slots before `read_ms` are done; what
 //!   was delivered of later ones lies in the log behind `copies_from` ([`recovery`]).
-//! - What was recalled is not delivered: a round that delivers has filed all recalls before it.
+//! - What was recalled is not delivered: a round that delivers has filed all recalls before it, and
+//!   no slot is delivered before what has rolled in earlier ones is filed again.
 //! - Nothing is synced ahead of what it speaks of: messages, timer log, wheel, checkpoint.
 
 mod defer;
@@ -19,6 +20,9 @@ mod look;
 mod pending;
 mod recall;
 mod recovery;
+mod set_back;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
@@ -42,6 +46,8 @@ pub(crate) use recall::Handle;
 
 /// The one queue of [`TIMER_TOPIC`] that is used.
 const QUEUE: i32 = 0;
+/// Tests turn a smaller wheel, often.
+const WHEEL_SLOTS: i64 = if cfg!(test) { 256 } else { SLOTS };
 /// The store keeps the log for the timer under this name.
 const KEPT_FOR: &str = "timer";
 /// Slots changed in memory from which they are written ahead of time.
@@ -79,16 +85,17 @@ struct State {
     read_ms: i64,
     /// Messages of the queue before this offset are filed.
     queue_offset: i64,
-    /// All recalls that end in the log before this physical offset are filed.
+    /// Recalls and rolled messages that end in the log before this physical offset are filed.
     filed_to: i64,
+    /// End of the newest rolled message in the log.
+    rolled_to: i64,
     /// Copies of what stands in slots from `read_ms` on lie in the log from here on.
     copies_from: i64,
     /// Entries of the timer log before this position are done.
     head: i64,
     /// The slot of `read_ms` while it is delivered.
     open: Option<OpenSlot>,
-    /// Sources of copies that were made before the start, or before the clock was set back, in slots
-    /// up to `done_up_to_ms`.
+    /// Sources of copies that were made before the start, in slots up to `done_up_to_ms`.
     done: HashSet<i64>,
     done_up_to_ms: i64,
     saved: TimerMarks,
@@ -126,7 +133,7 @@ impl Timer {
                 saved.precision_ms
             )));
         }
-        let wheel = Wheel::open(&**files, root.join("timerwheel"), precision_ms)?;
+        let wheel = Wheel::open(&**files, root.join("timerwheel"), WHEEL_SLOTS, precision_ms)?;
         let log = TimerLog::open(
             files.clone(),
             root.join("timerlog"),
@@ -139,6 +146,7 @@ impl Timer {
             read_ms: saved.read_ms,
             queue_offset: saved.queue_offset,
             filed_to: 0,
+            rolled_to: 0,
             copies_from: saved.copies_from,
             head: saved.head,
             open: None,
@@ -164,7 +172,7 @@ impl Timer {
 
 /// The roll window; a delay within it fits a timer log entry's `int`.
 fn window_ms(config: &BrokerConfig) -> i64 {
-    let longest = SLOTS / 2 - BLANK_SLOTS;
+    let longest = WHEEL_SLOTS / 2 - BLANK_SLOTS;
     let slots = i64::try_from(config.timer_roll_window_slot)
         .ok()
         .filter(|slots| (2..=longest).contains(slots))
@@ -262,17 +270,17 @@ impl Timer {
             (broker.now_ms(), *recalled_to)
         };
         if now_ms < state.read_ms {
-            self.turn_back(state, now_ms);
+            self.turn_back(broker, state, now_ms)?;
         }
-        if state.filed_to < recalled_to {
+        let needed = recalled_to.max(state.rolled_to);
+        if state.filed_to < needed {
             make_visible(broker)?;
         }
         let filed = self.file_arrivals(broker, state, now_ms)?;
         if filed == Filed::All {
-            state.filed_to = state.filed_to.max(recalled_to);
+            state.filed_to = state.filed_to.max(needed);
         }
-        let may_deliver = state.filed_to >= recalled_to || filed == Filed::Blocked;
-        let next_ms = match may_deliver {
+        let next_ms = match state.filed_to >= needed {
             true => self.deliver_due(broker, state, now_ms)?,
             false => now_ms,
         };
@@ -357,6 +365,6 @@ fn make_visible(broker: &Broker) -> Result<(), StoreError> {
     let flushed = !broker.flushes_in_sync() || broker.store.flush_once();
     match flushed && broker.store.catch_up() {
         true => Ok(()),
-        false => Err(StoreError::Unflushed("recalls in the log".to_owned())),
+        false => Err(StoreError::Unflushed("the end of the log".to_owned())),
     }
 }

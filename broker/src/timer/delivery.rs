@@ -21,6 +21,14 @@ const WAITING_MAX: usize = 200_000;
 /// When an entry is due, and where it lies in the timer log: the order of delivery.
 type Key = (i64, i64);
 
+/// Recalls of one message.
+#[derive(Debug, Default)]
+struct Recalls {
+    count: i64,
+    /// Messages that they kept from being delivered.
+    kept: i64,
+}
+
 /// The slot that is being delivered.
 #[derive(Debug)]
 pub(super) struct OpenSlot {
@@ -28,10 +36,9 @@ pub(super) struct OpenSlot {
     waiting: BTreeMap<Key, TimerEntry>,
     /// Entries behind this key are not held.
     cut: Option<Key>,
-    /// Keys of recalls, and whether their message was there.
-    recalls: HashMap<String, bool>,
+    recalls: HashMap<String, Recalls>,
     /// Where in the log the messages lie that have been delivered.
-    delivered: Vec<i64>,
+    pub(super) delivered: Vec<i64>,
 }
 
 impl OpenSlot {
@@ -48,7 +55,7 @@ impl OpenSlot {
     /// Takes one more in that has just been filed.
     pub(super) fn add(&mut self, position: i64, entry: TimerEntry, recalls: Option<String>) {
         if let Some(key) = recalls.filter(|_| entry.magic & magic::ROLL == 0) {
-            self.recalls.entry(key).or_default();
+            self.recalls.entry(key).or_default().count += 1;
             return;
         }
         self.hold((entry.time_ms() + 1, position), entry);
@@ -92,6 +99,9 @@ impl Timer {
             if let Some(next_ms) = self.deliver_open(broker, state, now_ms, &mut left)? {
                 return Ok(next_ms);
             }
+            if state.filed_to < state.rolled_to {
+                return Ok(now_ms);
+            }
         }
     }
 
@@ -129,7 +139,7 @@ impl Timer {
             };
             if entry.magic & (magic::DELETE | magic::ROLL) == magic::DELETE {
                 if after.is_none() && let Some(key) = recalled_key(broker, entry.physical)? {
-                    open.recalls.insert(key, false);
+                    open.recalls.entry(key).or_default().count += 1;
                 }
             } else {
                 let due_ms = match entry.exact {
@@ -175,9 +185,9 @@ impl Timer {
             state.open = Some(open);
             return Ok(Some(next_ms.unwrap_or(end_ms)));
         }
-        for (key, _) in open.recalls.iter().filter(|(_, found)| !**found) {
+        for (key, recalls) in &open.recalls {
             let topic = key.rsplit_once('+').map_or(&**key, |(topic, _)| topic);
-            self.pending.add(topic, 1);
+            self.pending.add(topic, recalls.count - recalls.kept);
         }
         self.wheel.clear(open.time_ms);
         self.move_on(state, end_ms);
@@ -208,7 +218,7 @@ impl Timer {
             }
             *left -= 1;
             if !state.done.contains(&entry.physical) {
-                self.deliver(broker, open, &entry, now_ms)?;
+                self.deliver(broker, state, open, &entry, now_ms)?;
                 open.delivered.push(entry.physical);
             }
             open.waiting.pop_first();
@@ -220,6 +230,7 @@ impl Timer {
     fn deliver(
         &self,
         broker: &Broker,
+        state: &mut State,
         open: &mut OpenSlot,
         entry: &TimerEntry,
         now_ms: i64,
@@ -263,7 +274,10 @@ impl Timer {
             properties: &text,
         };
         match broker.append_copy(&record, copy) {
-            Ok(_) => {
+            Ok(appended) => {
+                if rolls {
+                    state.rolled_to = appended.end_offset;
+                }
                 broker.stats.stored(to, 1, record.size());
                 Ok(())
             }
@@ -276,23 +290,6 @@ impl Timer {
                 Err(BrokerError::Config(error.to_string()))
             }
         }
-    }
-
-    /// The clock has been set back: slots from now on have to be waited for again. Those that are
-    /// done are empty, and of the open one is remembered what was delivered.
-    pub(super) fn turn_back(&self, state: &mut State, now_ms: i64) {
-        if state.read_ms - now_ms > self.wheel.precision_ms() {
-            tracing::warn!(
-                from = state.read_ms,
-                to = now_ms,
-                "the clock has been set back, delayed messages wait for it"
-            );
-        }
-        if let Some(open) = state.open.take() {
-            state.done.extend(open.delivered);
-            state.done_up_to_ms = state.done_up_to_ms.max(open.time_ms);
-        }
-        state.read_ms = self.wheel.tick(now_ms);
     }
 
     /// Leaves of the open slot only what is still to be delivered: Java knows no other way to tell.
@@ -373,8 +370,8 @@ fn is_recalled(open: &mut OpenSlot, topic: &str, record: &Record<'_>) -> bool {
     }
     let key = record.property(properties::UNIQ_KEY);
     let recall = key.and_then(|key| open.recalls.get_mut(&format!("{topic}+{key}")));
-    recall.is_some_and(|found| {
-        *found = true;
+    recall.is_some_and(|recalls| {
+        recalls.kept += 1;
         true
     })
 }

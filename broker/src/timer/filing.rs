@@ -18,18 +18,24 @@ pub(super) enum Filed {
     All,
     /// More waits.
     Some,
-    /// Where the next would go, something older than a round of the wheel waits to be delivered.
-    Blocked,
 }
 
 /// What the timer has to know of a message.
-struct Wanted {
-    topic: String,
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) topic: String,
     /// Its entry's time: the millisecond before it is due.
-    time_ms: i64,
+    pub(super) time_ms: i64,
     physical: i64,
     size: i32,
-    deletes: Option<String>,
+    recalls: Option<String>,
+}
+
+impl Wanted {
+    /// What it adds to the messages that wait.
+    pub(super) fn counts(&self) -> i64 {
+        if self.recalls.is_some() { -1 } else { 1 }
+    }
 }
 
 /// Reads a message of the timer's queue; `None` when it is gone for good or makes no sense.
@@ -62,10 +68,11 @@ impl Timer {
         let end = bounds.max.min(state.queue_offset + FILED_MAX);
         while state.queue_offset < end {
             let wanted = self.wanted(broker, state.queue_offset)?;
+            // After a crash, what was filed and delivered may come by again.
             if let Some(wanted) = wanted
-                && !self.file(state, wanted, now_ms)?
+                && !state.done.contains(&wanted.physical)
             {
-                return Ok(Filed::Blocked);
+                self.file(state, wanted, now_ms)?;
             }
             state.queue_offset += 1;
         }
@@ -92,7 +99,7 @@ impl Timer {
         Ok(wanted)
     }
 
-    fn wanted_by(&self, record: &Record<'_>) -> Option<Wanted> {
+    pub(super) fn wanted_by(&self, record: &Record<'_>) -> Option<Wanted> {
         let out_ms: i64 = record.property(properties::TIMER_OUT_MS)?.parse().ok()?;
         let due_ms = defer::due_ms(out_ms, self.wheel.precision_ms());
         Some(Wanted {
@@ -100,27 +107,30 @@ impl Timer {
             time_ms: due_ms - 1,
             physical: record.physical_offset(),
             size: record.size() as i32,
-            deletes: record
+            recalls: record
                 .property(properties::TIMER_DEL_UNIQKEY)
                 .map(str::to_owned),
         })
     }
 
-    /// Enters a message; false if its place is taken by what has waited for a whole round.
-    fn file(&self, state: &mut State, wanted: Wanted, now_ms: i64) -> Result<bool, BrokerError> {
+    /// Enters a message.
+    pub(super) fn file(
+        &self,
+        state: &mut State,
+        wanted: Wanted,
+        now_ms: i64,
+    ) -> Result<(), BrokerError> {
         // What is late goes into the slot that is delivered next.
         let time_ms = wanted.time_ms.max(state.read_ms);
         let now_tick = self.wheel.tick(now_ms);
         let written_ms = now_tick.min(self.wheel.tick(time_ms));
         let (time_ms, rolls) = self.step(time_ms, written_ms);
+        let (time_ms, nearer) = self.free(state, time_ms, now_tick)?;
+        let rolls = rolls || nearer;
         let tick = self.wheel.tick(time_ms);
-        let chained = match self.wheel.occupant(time_ms)? {
-            Some(slot) if slot.time_ms == tick => Some(slot),
-            Some(slot) if slot.time_ms >= state.read_ms => return Ok(false),
-            _ => None,
-        };
+        let chained = self.wheel.slot(time_ms)?;
         let position = state.log.make_room()?;
-        let delete = if wanted.deletes.is_some() { magic::DELETE } else { 0 };
+        let delete = if wanted.recalls.is_some() { magic::DELETE } else { 0 };
         let roll = if rolls { magic::ROLL } else { 0 };
         let entry = TimerEntry {
             previous: chained.map_or(-1, |slot| slot.last),
@@ -133,18 +143,49 @@ impl Timer {
             exact: true,
         };
         state.log.append(&entry);
-        let counts = if wanted.deletes.is_some() { -1 } else { 1 };
         self.wheel.put(Slot {
             time_ms: tick,
             first: chained.map_or(position, |slot| slot.first),
             last: position,
-            count: chained.map_or(0, |slot| slot.count) + counts,
+            count: chained.map_or(0, |slot| slot.count) + wanted.counts() as i32,
         });
-        self.pending.add(&wanted.topic, i64::from(counts));
+        self.pending.add(&wanted.topic, wanted.counts());
         if let Some(open) = state.open.as_mut().filter(|open| open.time_ms == tick) {
-            open.add(position, entry, wanted.deletes);
+            open.add(position, entry, wanted.recalls);
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// A time of which the slot is not taken by another round of the wheel, and whether it is nearer
+    /// than what was asked for. While the timer is behind by a large part of a round, or the clock has
+    /// been set back so far, a message comes nearer by rolling.
+    fn free(
+        &self,
+        state: &State,
+        wanted_ms: i64,
+        now_tick: i64,
+    ) -> Result<(i64, bool), BrokerError> {
+        let precision_ms = self.wheel.precision_ms();
+        let last_ms = state.read_ms + self.wheel.span_ms() - precision_ms;
+        let mut time_ms = match wanted_ms >= last_ms + precision_ms {
+            true => last_ms.min(now_tick),
+            false => wanted_ms,
+        };
+        loop {
+            let occupant = self.wheel.occupant(time_ms)?;
+            let taken = occupant.is_some_and(|slot| {
+                slot.time_ms != self.wheel.tick(time_ms) && slot.time_ms >= state.read_ms
+            });
+            if !taken {
+                return Ok((time_ms, time_ms != wanted_ms));
+            }
+            time_ms = self.wheel.tick(time_ms) - precision_ms;
+            if time_ms <= state.read_ms {
+                return Err(BrokerError::Config(
+                    "the wheel has no free slot: the clock has been set back too far".to_owned(),
+                ));
+            }
+        }
     }
 
     /// The time of the entry, and whether the message is stored again then: one that lies too far

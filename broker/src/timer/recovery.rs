@@ -180,7 +180,11 @@ impl Timer {
         let mut at = state.head.max(state.log.start());
         while let Some((entry, next)) = state.log.entry(at)? {
             at = next;
-            if entry.time_ms() < state.read_ms || state.done.contains(&entry.physical) {
+            let position = next - ENTRY_SIZE as i64;
+            let slot = self.wheel.slot(entry.time_ms())?;
+            // A slot that is done, and used again since the clock was set back, starts behind it.
+            let waits = slot.is_some_and(|slot| (slot.first..=slot.last).contains(&position));
+            if !waits || state.done.contains(&entry.physical) {
                 continue;
             }
             let topic = || {

@@ -54,35 +54,39 @@ pub struct Wheel {
     path: PathBuf,
     file: Arc<dyn File>,
     precision_ms: i64,
+    slots: i64,
     changes: Mutex<Changes>,
 }
 
 impl Wheel {
-    /// Opens or makes it, with ticks of `precision_ms` milliseconds.
+    /// Opens or makes it, with so many slots (Java: [`SLOTS`]) and ticks of `precision_ms`
+    /// milliseconds.
     ///
     /// # Errors
     /// The file can't be read, or has another length than every wheel.
     pub fn open(
         files: &dyn FileSystem,
         path: PathBuf,
+        slots: i64,
         precision_ms: i64,
     ) -> Result<Wheel, StoreError> {
-        const SIZE: u64 = SLOTS as u64 * SLOT_SIZE as u64;
-        let file = files.open(&path, Open::Sparse(SIZE)).at("open", &path)?;
+        let expected = slots as u64 * SLOT_SIZE as u64;
+        let file = files.open(&path, Open::Sparse(expected)).at("open", &path)?;
         let size = file.len().at("measure", &path)?;
         if size == 0 {
-            file.write_at(SIZE - 1, &[0]).at("write", &path)?;
-        } else if size != SIZE {
+            file.write_at(expected - 1, &[0]).at("write", &path)?;
+        } else if size != expected {
             return Err(StoreError::FileSize {
                 path,
                 size,
-                expected: SIZE,
+                expected,
             });
         }
         let wheel = Wheel {
             path,
             file,
             precision_ms: precision_ms.max(1),
+            slots,
             changes: Mutex::default(),
         };
         let used = wheel.read_used()?;
@@ -91,10 +95,10 @@ impl Wheel {
     }
 
     fn read_used(&self) -> Result<Vec<u64>, StoreError> {
-        let mut used = vec![0_u64; (SLOTS as usize).div_ceil(64)];
+        let mut used = vec![0_u64; (self.slots as usize).div_ceil(64)];
         let mut bytes = vec![0; READ_SLOTS as usize * SLOT_SIZE];
-        for start in (0..SLOTS).step_by(READ_SLOTS as usize) {
-            let count = READ_SLOTS.min(SLOTS - start) as usize;
+        for start in (0..self.slots).step_by(READ_SLOTS as usize) {
+            let count = READ_SLOTS.min(self.slots - start) as usize;
             let bytes = &mut bytes[..count * SLOT_SIZE];
             self.file
                 .read_at(start as u64 * SLOT_SIZE as u64, bytes)
@@ -115,7 +119,7 @@ impl Wheel {
 
     /// Milliseconds after which a slot is used again.
     pub fn span_ms(&self) -> i64 {
-        SLOTS * self.precision_ms
+        self.slots * self.precision_ms
     }
 
     /// Start of the tick that a time lies in.
@@ -124,7 +128,7 @@ impl Wheel {
     }
 
     fn index(&self, time_ms: i64) -> i64 {
-        time_ms.div_euclid(self.precision_ms).rem_euclid(SLOTS)
+        time_ms.div_euclid(self.precision_ms).rem_euclid(self.slots)
     }
 
     fn raw(&self, index: i64) -> Result<Slot, StoreError> {
@@ -194,7 +198,7 @@ impl Wheel {
         let (from, first) = (self.tick(from_ms), self.index(from_ms));
         let mut at = 0;
         while let Some(found) = self.used_from(first, at) {
-            let slot = self.raw((first + found) % SLOTS)?;
+            let slot = self.raw((first + found) % self.slots)?;
             if slot.time_ms == from + found * self.precision_ms {
                 return Ok(Some(slot));
             }
@@ -206,15 +210,15 @@ impl Wheel {
     /// How far behind index `first` the next used slot lies, `at` or more and less than a round.
     fn used_from(&self, first: i64, mut at: i64) -> Option<i64> {
         let changes = self.changes.lock();
-        while at < SLOTS {
-            let index = ((first + at) % SLOTS) as usize;
+        while at < self.slots {
+            let index = ((first + at) % self.slots) as usize;
             let word = changes.used[index / 64] >> (index % 64);
             if word != 0 {
                 let found = at + i64::from(word.trailing_zeros());
-                return (found < SLOTS).then_some(found);
+                return (found < self.slots).then_some(found);
             }
             let to_next_word = 64 - (index % 64) as i64;
-            at += to_next_word.min(SLOTS - index as i64);
+            at += to_next_word.min(self.slots - index as i64);
         }
         None
     }
@@ -339,7 +343,7 @@ mod tests {
     }
 
     fn open(files: &SimulatedFiles) -> Wheel {
-        Wheel::open(files, PathBuf::from("/s/timerwheel"), 1000).unwrap()
+        Wheel::open(files, PathBuf::from("/s/timerwheel"), SLOTS, 1000).unwrap()
     }
 
     #[test]
