@@ -211,6 +211,9 @@ impl Run {
             return;
         }
         let name = &names[self.rng.random_range(0..names.len())];
+        // Whether it was delivered before a clock was set back is seen when it is flushed.
+        self.broker.store.flush_once();
+        self.note_delivered();
         let handle = self.sent[name].handle.clone().unwrap();
         let host = self.broker.store_host();
         let recalled = self.broker.recall(&handle, "g", host).is_ok();
