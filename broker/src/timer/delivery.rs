@@ -218,15 +218,15 @@ impl Timer {
             }
             *left -= 1;
             if !state.done.contains(&entry.physical) {
-                self.deliver(broker, state, open, &entry, now_ms)?;
-                open.delivered.push(entry.physical);
+                let delivered = self.deliver(broker, state, open, &entry, now_ms)?;
+                open.delivered.extend(delivered.then_some(entry.physical));
             }
             open.waiting.pop_first();
         }
     }
 
     /// Stores a message under its own topic, or again in the timer's. What can't be delivered at all
-    /// is left where it lies.
+    /// is left where it lies. Answers whether anything was stored.
     fn deliver(
         &self,
         broker: &Broker,
@@ -234,17 +234,17 @@ impl Timer {
         open: &mut OpenSlot,
         entry: &TimerEntry,
         now_ms: i64,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<bool, BrokerError> {
         let at = entry.physical;
         let Some(bytes) = message(broker, at)? else {
-            return Ok(());
+            return Ok(false);
         };
         let record = Record::parse(&bytes)
             .ok()
             .filter(|record| record.topic() == TIMER_TOPIC);
         let Some(record) = record else {
             tracing::error!(at, "no delayed message lies where the timer log says");
-            return Ok(());
+            return Ok(false);
         };
         let place = record.property(properties::REAL_TOPIC).zip(
             record
@@ -253,11 +253,11 @@ impl Timer {
         );
         let Some((topic, queue_id)) = place.filter(|(topic, _)| !is_kept_from(topic)) else {
             tracing::error!(at, "a delayed message does not say where it goes");
-            return Ok(());
+            return Ok(false);
         };
         let rolls = entry.magic & magic::ROLL != 0;
         if !rolls && is_recalled(open, topic, &record) {
-            return Ok(());
+            return Ok(false);
         }
         let counts = if entry.magic & magic::DELETE != 0 { 1 } else { -1 };
         self.pending.add(topic, counts);
@@ -279,11 +279,11 @@ impl Timer {
                     state.rolled_to = appended.end_offset;
                 }
                 broker.stats.stored(to, 1, record.size());
-                Ok(())
+                Ok(true)
             }
             Err(error) if copies::is_hopeless(&error) => {
                 tracing::error!(at, topic = to, %error, "a delayed message can't be stored under its topic");
-                Ok(())
+                Ok(false)
             }
             Err(error) => {
                 self.pending.add(topic, -counts);
