@@ -1,6 +1,7 @@
-//! The options of `sluice plugin` and `sluice tx`.
+//! The options of `sluice plugin`, `sluice tx` and `sluice timer`.
 
 mod offline;
+mod timer;
 mod transactions;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Subcommand};
 use sluice_plugins::Policy;
 
 pub use offline::{Bench, Build, Local, New, Source, Test};
+pub use timer::{ListTimer, Timer, TimerTask};
 pub use transactions::{ListTx, OneTx, Tx, TxTask};
 
 /// Options of `sluice plugin`.

@@ -1,4 +1,4 @@
-//! The command line of administration: `sluice plugin ...` and `sluice tx ...`.
+//! The command line of administration: `sluice plugin ...`, `sluice tx ...` and `sluice timer ...`.
 //!
 //! A plugin is made of a template, built and tried offline, in the host that a broker has, under its
 //! limits; then it is put and bound, watched, promoted or rolled back over the broker's HTTP side,
@@ -20,6 +20,7 @@ mod strategy;
 mod subject;
 mod table;
 mod test;
+mod timer;
 mod transactions;
 mod trial;
 mod versions;
@@ -31,7 +32,7 @@ use sluice_plugins::Compile;
 
 pub use error::AdminError;
 
-use args::{Plugin, Task, Tx, TxTask};
+use args::{Plugin, Task, Timer, TimerTask, Tx, TxTask};
 
 /// How a command ended that did its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,5 +86,15 @@ pub fn tx(tx: Tx, out: &mut dyn Write) -> Result<(), AdminError> {
         TxTask::Show(asked) => asked.show(out, transactions::show),
         TxTask::Commit(asked) => asked.show(out, transactions::commit),
         TxTask::Rollback(asked) => asked.show(out, transactions::rollback),
+    }
+}
+
+/// Carries out `sluice timer ...`.
+///
+/// # Errors
+/// The broker's refusals in its own words.
+pub fn timer(timer: Timer, out: &mut dyn Write) -> Result<(), AdminError> {
+    match timer.task {
+        TimerTask::List(asked) => asked.show(out, crate::timer::list),
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP side: administration of plugins and transactions, and metrics.
+//! The HTTP side: administration of plugins and transactions, the timer, and metrics.
 //!
 //! Open to this machine alone by default (`httpAddress`). Who comes from elsewhere, if it listens
 //! there, must show the token that lies in the broker's `plugins/token`.
@@ -6,6 +6,7 @@
 mod guard;
 mod metrics;
 mod plugins;
+mod timer;
 mod transactions;
 
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ pub(crate) fn routes(broker: &Arc<Broker>) -> Result<Router, BrokerError> {
     Ok(Router::new()
         .merge(plugins::routes())
         .merge(transactions::routes())
+        .merge(timer::routes())
         .route(METRICS, get(metrics::metrics))
         .route(DESCRIPTION, get(description))
         .with_state(broker.clone())
@@ -122,7 +124,10 @@ mod tests {
         let described: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let described = described["paths"].as_object().unwrap().keys();
         let described: BTreeSet<&str> = described.map(String::as_str).collect();
-        let served = plugins::ROUTES.into_iter().chain(transactions::ROUTES);
+        let served = plugins::ROUTES
+            .into_iter()
+            .chain(transactions::ROUTES)
+            .chain(timer::ROUTES);
         let served = served.map(|(path, _)| path);
         let served: BTreeSet<&str> = served.chain([METRICS, DESCRIPTION]).collect();
         assert_eq!(described, served);

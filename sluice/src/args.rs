@@ -37,6 +37,8 @@ pub enum Command {
     Plugin(sluice_admin::args::Plugin),
     /// Show and decide transactions whose producers have not decided
     Tx(sluice_admin::args::Tx),
+    /// Show what waits for its delivery time
+    Timer(sluice_admin::args::Timer),
     /// Check, dump or repair the store directory of a broker that is not running
     Store(Store),
 }

@@ -6,6 +6,7 @@ mod plugin;
 mod plugin_compile;
 mod run;
 mod store;
+mod timer;
 mod tx;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use crate::demo;
 use crate::plugin;
 use crate::plugin_compile;
 use crate::store;
+use crate::timer;
 use crate::tx;
 
 /// Carries out a command; servers run until SIGTERM or SIGINT.
@@ -28,6 +29,7 @@ pub async fn run(args: Sluice) -> Result<()> {
         Command::Broker(broker) => run_broker(broker).await,
         Command::Plugin(plugin) => plugin::run(plugin),
         Command::Tx(asked) => tx::run(asked),
+        Command::Timer(asked) => timer::run(asked),
         Command::Store(store) => store::run(store),
         Command::Send(send) => {
             demo::send(&send.namesrv_addr, &send.topic, send.body, send.tag).await

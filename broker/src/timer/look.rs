@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+use sluice_protocol::message::java_hash;
+use sluice_protocol::topic::TIMER_TOPIC;
 use sluice_store::timer::magic;
 
-use super::Timer;
+use super::{QUEUE, Timer};
 use crate::{Broker, BrokerError};
 
 /// Entries that are looked at for the next delivery of each topic.
@@ -12,8 +15,19 @@ const LOOKED_AT_MAX: usize = 20_000;
 /// Topics of one answer.
 const TOPICS_MAX: usize = 1_000;
 
+/// Messages that wait for one topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Waiting {
+    pub(crate) topic: String,
+    pub(crate) pending: i64,
+    /// When the next is delivered, Unix milliseconds, unless that is later than what was looked at.
+    pub(crate) next_ms: Option<i64>,
+}
+
 /// The timer at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Look {
     /// Messages that wait.
     pub(crate) pending: i64,
@@ -23,9 +37,8 @@ pub(crate) struct Look {
     pub(crate) lag_ms: i64,
     /// What keeps it from going on, if something does.
     pub(crate) stuck: Option<String>,
-    /// Topics that messages wait for: how many, and when the next is delivered, unless that is
-    /// later than what has been looked at.
-    pub(crate) topics: Vec<(String, i64, Option<i64>)>,
+    /// By topic.
+    pub(crate) topics: Vec<Waiting>,
     /// There are more topics.
     pub(crate) more: bool,
 }
@@ -40,6 +53,24 @@ impl Broker {
         (pending, timer.lag_ms(self))
     }
 
+    /// For the metrics: name, meaning and number.
+    pub(crate) fn timer_gauges(&self) -> [(&'static str, &'static str, u64); 2] {
+        let (pending, lag_ms) = self.timer_backlog();
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
+        [
+            (
+                "pending",
+                "Messages that wait for their delivery time.",
+                number(pending),
+            ),
+            (
+                "lag_milliseconds",
+                "How late the timer is.",
+                number(lag_ms),
+            ),
+        ]
+    }
+
     /// What waits; `None` when the timer is off. Reads a disk.
     ///
     /// # Errors
@@ -51,10 +82,13 @@ impl Broker {
         let next = timer.next_by_hash()?;
         let counts = timer.pending.by_topic();
         let topics = counts.iter().take(TOPICS_MAX).map(|(topic, count)| {
-            let hash = sluice_protocol::message::java_hash(topic);
-            (topic.clone(), *count, next.get(&hash).copied())
+            Waiting {
+                topic: topic.clone(),
+                pending: *count,
+                next_ms: next.get(&java_hash(topic)).copied(),
+            }
         });
-        let bounds = self.bounds(sluice_protocol::topic::TIMER_TOPIC, super::QUEUE);
+        let bounds = self.bounds(TIMER_TOPIC, QUEUE);
         let (unfiled, stuck) = {
             let state = timer.state.lock();
             (bounds.max - state.queue_offset, state.stuck.clone())
