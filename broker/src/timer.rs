@@ -232,6 +232,17 @@ impl Broker {
         }
     }
 
+    /// Whether all that was due up to a time, Unix milliseconds, has been delivered.
+    pub(crate) fn has_timer_passed(&self, time_ms: i64) -> bool {
+        let Some(timer) = &self.timer else {
+            return true;
+        };
+        let state = timer.state.lock();
+        let filed = state.queue_offset >= self.bounds(TIMER_TOPIC, QUEUE).max;
+        let next = timer.wheel.next(state.read_ms);
+        filed && next.is_ok_and(|next| next.is_none_or(|slot| slot.time_ms > time_ms))
+    }
+
     /// Makes durable what the timer has done, for the last time: no round does anything any more.
     ///
     /// # Errors

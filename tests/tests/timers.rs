@@ -3,13 +3,16 @@
 //! before its time.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::message::{sys_flag, view};
-use sluice_tests::cluster::{Cluster, Kind, More};
+use serde_json::{Value, json};
+use sluice_tests::cluster::{Cluster, Kind, More, sluice_binary};
+use sluice_tests::plugins::delay_guest;
 use sluice_tests::process::wait_until;
 use sluice_tests::wire::{Wire, command, send};
 
@@ -213,4 +216,50 @@ fn a_directory_moves_between_java_and_sluice_with_messages_that_wait() {
     drop(java);
     let all = each_came_once(&cluster.broker.address(), &wanted);
     assert_eq!(all.len(), wanted.len());
+}
+
+/// What a send hook delays waits like any other message, and can be seen.
+#[test]
+fn a_send_hook_delays_and_an_operator_sees_what_waits() {
+    let cluster = Cluster::start(Kind::Sluice);
+    let plugins = cluster.broker.plugins();
+    let guest = std::fs::read(delay_guest()).expect("the test guest");
+    plugins.put("delay", &guest);
+    plugins.bind("delay", TOPIC, "", json!({}));
+    let address = cluster.broker.address();
+    let mut wire = Wire::connect(&address).expect("the broker");
+    let mut wanted = HashMap::new();
+    let sent_ms = now_ms();
+    for body in ["a", "b"] {
+        let answer = wire.ask(&send(TOPIC, "", body.as_bytes())).expect("an answer");
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+        assert!(answer.ext.get("recallHandle").is_some());
+        wanted.insert(body.to_owned(), sent_ms + 3_000);
+    }
+    let listed = wait_until("both in the list", DELIVERED, || {
+        let listed = timer_list(&cluster, &["--json"]);
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        (listed["pending"] == 2).then_some(listed)
+    });
+    let topic = &listed["topics"][0];
+    assert_eq!((&topic["topic"], &topic["pending"]), (&json!(TOPIC), &json!(2)));
+    let next_ms = topic["nextMs"].as_i64().expect("a time");
+    assert!((sent_ms + 3_000..=now_ms() + 3_000).contains(&next_ms));
+    let all = each_came_once(&address, &wanted);
+    assert_eq!(all.len(), 2);
+    assert!(timer_list(&cluster, &[]).starts_with("0 messages wait, 0 more"));
+    let (_, metrics) = plugins.ask("GET", "/metrics", "text/plain", b"");
+    let metrics = metrics.as_str().expect("text");
+    assert!(metrics.contains("sluice_timer_pending 0\n"), "{metrics}");
+}
+
+fn timer_list(cluster: &Cluster, more: &[&str]) -> String {
+    let output = Command::new(sluice_binary())
+        .args(["timer", "list"])
+        .args(more)
+        .env("SLUICE_BROKER", cluster.broker.http())
+        .output()
+        .expect("sluice");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
