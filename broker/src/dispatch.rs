@@ -12,8 +12,7 @@ use crate::handlers::{
     ack_message, administration, broker_admin, change_invisible_time, class_filters,
     consumer_offsets, end_transaction, group_admin, notification, peek_message, pop_message,
     pull_message, query_assignment, query_message, queue_locks, queue_offsets, recall_message,
-    reply_message,
-    reset_offset, resume_check, send_back, send_message, sessions, topic_admin,
+    reply_message, reset_offset, resume_check, send_back, send_message, sessions, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.

@@ -364,9 +364,7 @@ impl Timer {
         if let Some((entry, _)) = state.log.entry(state.head)? {
             return Ok(entry.physical);
         }
-        let unit = broker
-            .store
-            .unit_at(TIMER_TOPIC, QUEUE, state.queue_offset);
+        let unit = broker.store.unit_at(TIMER_TOPIC, QUEUE, state.queue_offset);
         Ok(unit.map_or(i64::MAX, |unit| unit.physical_offset))
     }
 }

@@ -7,10 +7,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::{Value, json};
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::message::{sys_flag, view};
-use serde_json::{Value, json};
 use sluice_tests::cluster::{Cluster, Kind, More, sluice_binary};
 use sluice_tests::plugins::delay_guest;
 use sluice_tests::process::wait_until;
@@ -157,7 +157,11 @@ impl Sender<'_> {
                 let answer = self.wire.ask(&timed(&body, deliver_ms)).expect("an answer");
                 assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
                 wanted.insert(body, deliver_ms);
-                answer.ext.get("recallHandle").expect("a handle").to_string()
+                answer
+                    .ext
+                    .get("recallHandle")
+                    .expect("a handle")
+                    .to_string()
             })
             .collect()
     }
@@ -231,7 +235,9 @@ fn a_send_hook_delays_and_an_operator_sees_what_waits() {
     let mut wanted = HashMap::new();
     let sent_ms = now_ms();
     for body in ["a", "b"] {
-        let answer = wire.ask(&send(TOPIC, "", body.as_bytes())).expect("an answer");
+        let answer = wire
+            .ask(&send(TOPIC, "", body.as_bytes()))
+            .expect("an answer");
         assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
         assert!(answer.ext.get("recallHandle").is_some());
         wanted.insert(body.to_owned(), sent_ms + 3_000);
@@ -242,7 +248,10 @@ fn a_send_hook_delays_and_an_operator_sees_what_waits() {
         (listed["pending"] == 2).then_some(listed)
     });
     let topic = &listed["topics"][0];
-    assert_eq!((&topic["topic"], &topic["pending"]), (&json!(TOPIC), &json!(2)));
+    assert_eq!(
+        (&topic["topic"], &topic["pending"]),
+        (&json!(TOPIC), &json!(2))
+    );
     let next_ms = topic["nextMs"].as_i64().expect("a time");
     assert!((sent_ms + 3_000..=now_ms() + 3_000).contains(&next_ms));
     let all = each_came_once(&address, &wanted);

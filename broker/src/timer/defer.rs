@@ -17,7 +17,9 @@ const ASKING: [&str; 3] = [
 
 /// Whether a message is to be delivered at a time of its own. One that has waited already is not.
 fn is_asked_for(text: &[u8]) -> bool {
-    let asks = ASKING.iter().any(|name| properties::find(text, name).is_some());
+    let asks = ASKING
+        .iter()
+        .any(|name| properties::find(text, name).is_some());
     asks && properties::find(text, properties::TIMER_OUT_MS).is_none()
 }
 
@@ -89,9 +91,15 @@ pub(crate) fn defer(
     if is_congested(broker, out_ms) {
         return Err(Refusal::System(format!(
             "timer message is under flow control, max num limit is {} or the current value is greater than {} and less than {}, trigger random flow control",
-            broker.config().timer_congest_num_each_slot.saturating_mul(2),
+            broker
+                .config()
+                .timer_congest_num_each_slot
+                .saturating_mul(2),
             broker.config().timer_congest_num_each_slot,
-            broker.config().timer_congest_num_each_slot.saturating_mul(2),
+            broker
+                .config()
+                .timer_congest_num_each_slot
+                .saturating_mul(2),
         )));
     }
     properties::put(text, properties::TIMER_OUT_MS, &out_ms.to_string());

@@ -134,11 +134,17 @@ impl Timer {
         let mut position = last;
         while position >= 0 {
             let Some((entry, _)) = state.log.entry(position)? else {
-                tracing::error!(position, slot = open.time_ms, "the timer log has no entry here");
+                tracing::error!(
+                    position,
+                    slot = open.time_ms,
+                    "the timer log has no entry here"
+                );
                 break;
             };
             if entry.magic & (magic::DELETE | magic::ROLL) == magic::DELETE {
-                if after.is_none() && let Some(key) = recalled_key(broker, entry.physical)? {
+                if after.is_none()
+                    && let Some(key) = recalled_key(broker, entry.physical)?
+                {
                     open.recalls.entry(key).or_default().count += 1;
                 }
             } else {
@@ -259,7 +265,11 @@ impl Timer {
         if !rolls && is_recalled(open, topic, &record) {
             return Ok(false);
         }
-        let counts = if entry.magic & magic::DELETE != 0 { 1 } else { -1 };
+        let counts = if entry.magic & magic::DELETE != 0 {
+            1
+        } else {
+            -1
+        };
         self.pending.add(topic, counts);
         let (to, queue_id) = match rolls {
             true => (TIMER_TOPIC, QUEUE),
@@ -379,12 +389,7 @@ fn is_recalled(open: &mut OpenSlot, topic: &str, record: &Record<'_>) -> bool {
 /// The properties of a message that leaves the timer.
 ///
 /// Source: `TimerMessageStore.convert`.
-fn passed<'a>(
-    record: &Record<'a>,
-    entry: &TimerEntry,
-    rolls: bool,
-    now_ms: i64,
-) -> Cow<'a, [u8]> {
+fn passed<'a>(record: &Record<'a>, entry: &TimerEntry, rolls: bool, now_ms: i64) -> Cow<'a, [u8]> {
     let rolled: u64 = record
         .property(properties::TIMER_ROLL_TIMES)
         .and_then(|times| times.parse().ok())

@@ -94,7 +94,10 @@ impl Timer {
             .ok()
             .and_then(|record| self.wanted_by(&record));
         if wanted.is_none() {
-            tracing::error!(offset, "a message of the timer's queue does not say when and where it goes");
+            tracing::error!(
+                offset,
+                "a message of the timer's queue does not say when and where it goes"
+            );
         }
         Ok(wanted)
     }
@@ -130,7 +133,11 @@ impl Timer {
         let tick = self.wheel.tick(time_ms);
         let chained = self.wheel.slot(time_ms)?;
         let position = state.log.make_room()?;
-        let delete = if wanted.recalls.is_some() { magic::DELETE } else { 0 };
+        let delete = if wanted.recalls.is_some() {
+            magic::DELETE
+        } else {
+            0
+        };
         let roll = if rolls { magic::ROLL } else { 0 };
         let entry = TimerEntry {
             previous: chained.map_or(-1, |slot| slot.last),

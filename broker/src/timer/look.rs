@@ -63,11 +63,7 @@ impl Broker {
                 "Messages that wait for their delivery time.",
                 number(pending),
             ),
-            (
-                "lag_milliseconds",
-                "How late the timer is.",
-                number(lag_ms),
-            ),
+            ("lag_milliseconds", "How late the timer is.", number(lag_ms)),
         ]
     }
 
@@ -81,13 +77,14 @@ impl Broker {
         };
         let next = timer.next_by_hash()?;
         let counts = timer.pending.by_topic();
-        let topics = counts.iter().take(TOPICS_MAX).map(|(topic, count)| {
-            Waiting {
+        let topics = counts
+            .iter()
+            .take(TOPICS_MAX)
+            .map(|(topic, count)| Waiting {
                 topic: topic.clone(),
                 pending: *count,
                 next_ms: next.get(&java_hash(topic)).copied(),
-            }
-        });
+            });
         let bounds = self.bounds(TIMER_TOPIC, QUEUE);
         let (unfiled, stuck) = {
             let state = timer.state.lock();

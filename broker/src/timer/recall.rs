@@ -51,7 +51,9 @@ impl Handle {
             deliver_ms,
             unique_key,
         } = self;
-        URL_SAFE.encode(format!("{VERSION} {topic} {broker} {deliver_ms} {unique_key}"))
+        URL_SAFE.encode(format!(
+            "{VERSION} {topic} {broker} {deliver_ms} {unique_key}"
+        ))
     }
 
     /// Reads one; `None` if it is none.
@@ -90,11 +92,14 @@ impl Broker {
         let left_ms = handle.deliver_ms.saturating_sub(now_ms);
         let max_ms = (self.config().timer_max_delay_sec as i64).saturating_mul(1000);
         if left_ms <= 0 || left_ms > max_ms {
-            return Err(Refusal::IllegalOperation("recall failed, timestamp invalid".to_owned()));
+            return Err(Refusal::IllegalOperation(
+                "recall failed, timestamp invalid".to_owned(),
+            ));
         }
         let mut text = recall_properties(handle, group, now_ms);
-        let place = defer(self, &handle.topic, 0, &mut text)?
-            .ok_or_else(|| Refusal::IllegalOperation("recall failed, timestamp invalid".to_owned()))?;
+        let place = defer(self, &handle.topic, 0, &mut text)?.ok_or_else(|| {
+            Refusal::IllegalOperation("recall failed, timestamp invalid".to_owned())
+        })?;
         let fields = RecordFields {
             topic: &place.topic,
             queue_id: place.queue_id,

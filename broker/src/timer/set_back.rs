@@ -50,7 +50,9 @@ impl Timer {
         slot_ms: i64,
     ) -> Result<Vec<Wanted>, BrokerError> {
         let open = state.open.iter();
-        let mut over: HashSet<i64> = open.flat_map(|open| open.delivered.iter().copied()).collect();
+        let mut over: HashSet<i64> = open
+            .flat_map(|open| open.delivered.iter().copied())
+            .collect();
         over.extend(&state.done);
         let mut left = Vec::new();
         let slot = self.wheel.slot(slot_ms)?;

@@ -191,7 +191,11 @@ impl Run {
         let deliver_ms = self.broker.now_ms() + delay;
         let mut text = Vec::new();
         properties::put(&mut text, properties::UNIQ_KEY, &name);
-        properties::put(&mut text, properties::TIMER_DELIVER_MS, &deliver_ms.to_string());
+        properties::put(
+            &mut text,
+            properties::TIMER_DELIVER_MS,
+            &deliver_ms.to_string(),
+        );
         let place = deferral::defer(&self.broker, TOPIC, 3, &mut text)
             .unwrap()
             .unwrap();
@@ -260,9 +264,18 @@ impl Run {
         }
         for (name, sent) in &mut self.sent {
             let (there, recalled, delivered) = there.get(name).copied().unwrap_or_default();
-            assert!(there || power && !sent.synced || sent.lost, "{name} is gone");
-            assert!(delivered || power && !sent.delivery_synced || !sent.delivered, "{name}: its delivery is gone");
-            assert!(recalled || power && !sent.recall_synced || !sent.recalled, "{name}: its recall is gone");
+            assert!(
+                there || power && !sent.synced || sent.lost,
+                "{name} is gone"
+            );
+            assert!(
+                delivered || power && !sent.delivery_synced || !sent.delivered,
+                "{name}: its delivery is gone"
+            );
+            assert!(
+                recalled || power && !sent.recall_synced || !sent.recalled,
+                "{name}: its recall is gone"
+            );
             sent.lost |= !there;
             sent.recalled &= recalled;
             sent.delivered = delivered;

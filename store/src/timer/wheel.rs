@@ -71,7 +71,9 @@ impl Wheel {
         precision_ms: i64,
     ) -> Result<Wheel, StoreError> {
         let expected = slots as u64 * SLOT_SIZE as u64;
-        let file = files.open(&path, Open::Sparse(expected)).at("open", &path)?;
+        let file = files
+            .open(&path, Open::Sparse(expected))
+            .at("open", &path)?;
         let size = file.len().at("measure", &path)?;
         if size == 0 {
             file.write_at(expected - 1, &[0]).at("write", &path)?;

@@ -45,7 +45,8 @@ const SEND_HALF: &str = "a=pg;b=orders;c=TBW102;d=4;e=0;f=4;g=1700000000000;h=0;
 /// Of no half message that is there: where one would lie depends on what came before.
 const END: &str = "topic=orders;producerGroup=pg;tranStateTableOffset=0;commitLogOffset=0;commitOrRollback=8;fromTransactionCheck=false;msgId=u1;transactionId=u1;bname=broker-a";
 /// Of a message whose time is over.
-const RECALL: &str = "producerGroup=pg;topic=orders;recallHandle=djEgb3JkZXJzIGJyb2tlci1hIDE3NTAwMDAwMDAwMDEgdTE=";
+const RECALL: &str =
+    "producerGroup=pg;topic=orders;recallHandle=djEgb3JkZXJzIGJyb2tlci1hIDE3NTAwMDAwMDAwMDEgdTE=";
 const SEND_BATCH: &str =
     "a=pg;b=orders;c=TBW102;d=4;e=0;f=0;g=1700000000000;h=0;i=;j=0;k=false;m=true";
 /// Finds messages.
