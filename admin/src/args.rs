@@ -1,7 +1,8 @@
-//! The options of `sluice plugin`, `tx`, `dlq`, `message` and `group`.
+//! The options of `sluice plugin`, `tx`, `timer`, `dlq`, `message` and `group`.
 
 mod offline;
 mod operating;
+mod timer;
 mod transactions;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use operating::{
     Dlq, DlqTask, DropDlq, Group, GroupTask, Letters, ListDlq, ListGroups, Message, MessageTask,
     Narrow, OneDlq, OneGroup, OneMessage, ResendDlq,
 };
+pub use timer::{ListTimer, Timer, TimerTask};
 pub use transactions::{ListTx, OneTx, Tx, TxTask};
 
 /// Options of `sluice plugin`.

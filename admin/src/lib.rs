@@ -1,4 +1,4 @@
-//! The command line of administration: `sluice plugin ...`, `tx`, `dlq`, `message` and `group`.
+//! The command line of administration: `sluice plugin ...`, `tx`, `timer`, `dlq`, `message` and `group`.
 //!
 //! A plugin is made of a template, built and tried offline, in the host that a broker has, under its
 //! limits; then it is put and bound, watched, promoted or rolled back over the broker's HTTP side,
@@ -24,6 +24,7 @@ mod strategy;
 mod subject;
 mod table;
 mod test;
+mod timer;
 mod transactions;
 mod trial;
 mod versions;
@@ -35,7 +36,10 @@ use sluice_plugins::Compile;
 
 pub use error::AdminError;
 
-use args::{Dlq, DlqTask, Group, GroupTask, Message, MessageTask, Plugin, Task, Tx, TxTask};
+use args::{
+    Dlq, DlqTask, Group, GroupTask, Message, MessageTask, Plugin, Task, Timer, TimerTask, Tx,
+    TxTask,
+};
 
 /// How a command ended that did its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,5 +136,15 @@ pub fn group(group: Group, out: &mut dyn Write) -> Result<(), AdminError> {
     match group.task {
         GroupTask::List(asked) => asked.show(out, groups::list),
         GroupTask::Show(asked) => asked.show(out, groups::show),
+    }
+}
+
+/// Carries out `sluice timer ...`.
+///
+/// # Errors
+/// The broker's refusals in its own words.
+pub fn timer(timer: Timer, out: &mut dyn Write) -> Result<(), AdminError> {
+    match timer.task {
+        TimerTask::List(asked) => asked.show(out, crate::timer::list),
     }
 }

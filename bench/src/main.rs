@@ -1,5 +1,5 @@
 //! `sluice-bench`: a load, a comparison with the Java broker, start-up time and memory,
-//! the cost of plugins.
+//! the cost of plugins, messages that wait.
 
 mod compare;
 mod disk;
@@ -10,6 +10,7 @@ mod process;
 mod pulls;
 mod ready;
 mod sql92;
+mod timers;
 
 use std::path::PathBuf;
 
@@ -42,6 +43,8 @@ enum Task {
     Plugins(plugins::Plugins),
     /// Pulls of one backlog: unfiltered, by SQL92, through WASM filters
     Pulls(pulls::Pulls),
+    /// Memory of a million messages that wait for their time, and how late those of one second are
+    Timers(timers::Timers),
     /// Time of one fdatasync of 4 KiB in a directory
     Disk {
         /// A directory on the disk to measure
@@ -58,6 +61,7 @@ fn main() -> Result<()> {
         Task::Sql92(evaluation) => sql92::run(&evaluation),
         Task::Plugins(plugins) => plugins::run(&plugins),
         Task::Pulls(pulls) => pulls::run(&pulls),
+        Task::Timers(wanted) => timers::run(&wanted),
         Task::Disk { dir } => {
             println!(
                 "fdatasync of 4 KiB in {}: {}",

@@ -101,12 +101,12 @@ fn restarts(binary: &Path, directory: &Path) -> Result<f64> {
 }
 
 /// Where the broker at an address administers plugins, see [`start`].
-fn http_port(address: &str) -> Result<u16> {
+pub(crate) fn http_port(address: &str) -> Result<u16> {
     let port = address.rsplit(':').next().unwrap_or_default();
     Ok(port.parse::<u16>()? + HTTP_BEHIND)
 }
 
-fn start(binary: &Path, directory: &Path) -> Result<(Instant, Child, String)> {
+pub(crate) fn start(binary: &Path, directory: &Path) -> Result<(Instant, Child, String)> {
     let (namesrv, broker) = (free_port(), free_broker_port());
     let mut command = Command::new(binary);
     command
@@ -131,7 +131,7 @@ fn start(binary: &Path, directory: &Path) -> Result<(Instant, Child, String)> {
 }
 
 /// The topic named after the cluster exists from the start.
-fn first_send(address: &str) -> Result<()> {
+pub(crate) fn first_send(address: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(address).is_err() {
         if Instant::now() > deadline {
@@ -161,7 +161,7 @@ fn first_send(address: &str) -> Result<()> {
     }
 }
 
-fn stop(child: &mut Child) -> Result<()> {
+pub(crate) fn stop(child: &mut Child) -> Result<()> {
     child.kill()?;
     child.wait()?;
     Ok(())

@@ -1,5 +1,5 @@
 //! The closed set of the broker's background tasks: changes of topics, groups and request modes,
-//! registration, routes, consumer offsets, delayed messages, pops that come back, woken pulls,
+//! registration, routes, consumer offsets, delayed messages, the timer, pops that come back, woken pulls,
 //! transactions, sampling, silent clients. The store has its own threads.
 //!
 //! A round that panics is logged and costs that round: the task goes on.
@@ -16,7 +16,7 @@ use crate::changes::Burst;
 use crate::delay_levels;
 use crate::handlers::{pull_message, sessions};
 use crate::long_poll::Woken;
-use crate::{Broker, BrokerError, transactions};
+use crate::{Broker, BrokerError, timer, transactions};
 
 /// A client that has sent no heartbeat for this long is gone (`channelExpiredTimeout`).
 const CLIENT_SILENCE_MAX_MS: i64 = 120_000;
@@ -33,6 +33,7 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
     vec![
         tokio::spawn(pull_message::wake_parked(Arc::downgrade(broker), woken)),
         tokio::spawn(delay_levels::run(Arc::downgrade(broker))),
+        tokio::spawn(timer::run(Arc::downgrade(broker))),
         settle_changes(broker),
         every(broker, "registration", registration, |broker| async move {
             broker.register().await

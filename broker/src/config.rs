@@ -19,7 +19,7 @@ use crate::topics;
 
 use self::setting::{
     ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IP, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
-    PERMISSION, PORT, POSITIVE, QUEUE_FILE, QUEUES, Setting,
+    PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
 };
 
 /// A value that can't be what its key says, or a file that can't be read.
@@ -277,6 +277,22 @@ settings! {
     message_delay_level: DelayTable = "messageDelayLevel", DelayTable::default();
     /// Milliseconds between writes of how far each delay level is delivered.
     flush_delay_offset_interval: u64 = "flushDelayOffsetInterval" if POSITIVE, 10_000;
+    /// Messages with a delay or a delivery time of their own are taken.
+    timer_wheel_enable: bool = "timerWheelEnable", true;
+    /// Milliseconds of one slot of the wheel; the delivery time itself is exact to the millisecond.
+    timer_precision_ms: u64 = "timerPrecisionMs" if PRECISION, 1000;
+    /// Seconds that a message can wait at most (Java: 3 days).
+    timer_max_delay_sec: u64 = "timerMaxDelaySec" [live], 400 * 24 * 3600;
+    /// Slots after which a message that waits longer is stored again.
+    timer_roll_window_slot: u64 = "timerRollWindowSlot", 2 * 24 * 3600;
+    /// Messages of one slot from which more are refused, some at first, all from twice as many on.
+    timer_congest_num_each_slot: u64 = "timerCongestNumEachSlot" [live], i32::MAX as u64;
+    /// Bytes of a file of the timer's log.
+    mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog" if LOG_FILE, 100 << 20;
+    /// Milliseconds between writes of how far the timer is.
+    timer_flush_interval_ms: u64 = "timerFlushIntervalMs" [live] if POSITIVE, 1000;
+    /// Delayed messages can be recalled (Java: false).
+    recall_message_enable: bool = "recallMessageEnable" [live], true;
     /// Replies to requests are stored too, in the cluster's reply topic.
     store_reply_message_enable: bool = "storeReplyMessageEnable" [live], true;
     /// Milliseconds between writes of consumer offsets.

@@ -5,7 +5,8 @@
 
 use sluice_protocol::message::properties;
 
-use crate::Broker;
+use crate::error::Refusal;
+use crate::{Broker, delay_levels, timer};
 
 /// A queue of the broker's own, where a message waits for its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,13 +18,19 @@ pub(crate) struct Deferred {
 /// Where a message waits for its time, if it is to wait; its properties then tell where it goes after.
 ///
 /// Source: `HookUtils.handleScheduleMessage`.
+///
+/// # Errors
+/// It asks for a time that it can't have.
 pub(crate) fn defer(
     broker: &Broker,
     topic: &str,
     queue_id: i32,
     text: &mut Vec<u8>,
-) -> Option<Deferred> {
-    crate::delay_levels::defer(broker, topic, queue_id, text)
+) -> Result<Option<Deferred>, Refusal> {
+    match delay_levels::defer(broker, topic, queue_id, text) {
+        Some(deferred) => Ok(Some(deferred)),
+        None => timer::defer(broker, topic, queue_id, text),
+    }
 }
 
 /// Writes down where a message goes when its time has come.

@@ -11,8 +11,9 @@ use crate::error::Refusal;
 use crate::handlers::{
     ack_message, administration, broker_admin, change_invisible_time, class_filters,
     consumer_offsets, end_transaction, group_admin, notification, peek_message, pop_message,
-    pull_message, query_assignment, query_message, queue_locks, queue_offsets, reply_message,
-    reset_offset, resume_check, send_back, send_message, sessions, statistics, topic_admin,
+    pull_message, query_assignment, query_message, queue_locks, queue_offsets, recall_message,
+    reply_message, reset_offset, resume_check, send_back, send_message, sessions, statistics,
+    topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -45,6 +46,7 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
             reply_message::send_reply_message
         }
         request::CONSUMER_SEND_MSG_BACK => send_back::consumer_send_msg_back,
+        request::RECALL_MESSAGE => recall_message::recall_message,
         request::END_TRANSACTION => end_transaction::end_transaction,
         request::RESUME_CHECK_HALF_MESSAGE => resume_check::resume_check_half_message,
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull_message::pull_message,

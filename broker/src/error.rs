@@ -96,6 +96,12 @@ pub enum Refusal {
         "the transaction's CHECK_IMMUNITY_TIME_IN_SECONDS is over, its producer is asked instead"
     )]
     TooLateToDecide,
+    /// What was asked for can't be done, or no longer; the text says why.
+    #[error("{0}")]
+    IllegalOperation(String),
+    /// Not now; the text says what is not.
+    #[error("{0}")]
+    Unavailable(String),
     /// Too much of the same is under way; the text names it.
     #[error("{0}")]
     Busy(String),
@@ -138,7 +144,7 @@ impl Refusal {
             Refusal::Header(_) | Refusal::Body(_) | Refusal::System(_) | Refusal::Unsettled(_) => {
                 response::SYSTEM_ERROR
             }
-            Refusal::TooLateToDecide => response::ILLEGAL_OPERATION,
+            Refusal::TooLateToDecide | Refusal::IllegalOperation(_) => response::ILLEGAL_OPERATION,
             Refusal::Busy(_) => response::SYSTEM_BUSY,
             Refusal::Rejected { code, .. } => *code,
             Refusal::InvalidParameter(_) => response::INVALID_PARAMETER,
@@ -157,7 +163,7 @@ impl Refusal {
                 | AppendError::Place { .. },
             ) => response::MESSAGE_ILLEGAL,
             Refusal::Append(AppendError::CreateFile { .. }) => response::SYSTEM_ERROR,
-            Refusal::Append(_) => response::SERVICE_NOT_AVAILABLE,
+            Refusal::Append(_) | Refusal::Unavailable(_) => response::SERVICE_NOT_AVAILABLE,
             Refusal::NotFound(_) => response::QUERY_NOT_FOUND,
             Refusal::NoMessage(_) => response::NO_MESSAGE,
             Refusal::PollingTimeout(_) => response::POLLING_TIMEOUT,

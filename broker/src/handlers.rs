@@ -18,6 +18,7 @@ pub mod query_assignment;
 pub mod query_message;
 pub mod queue_locks;
 pub mod queue_offsets;
+pub mod recall_message;
 pub mod reply_message;
 pub mod reset_offset;
 pub mod resume_check;

@@ -1,4 +1,5 @@
-//! The HTTP side: administration of plugins, transactions, dead letters, messages and groups, and metrics.
+//! The HTTP side: administration of plugins, transactions, the timer, dead letters, messages and groups, and
+//! metrics.
 //!
 //! Open to this machine alone by default (`httpAddress`). Who comes from elsewhere, if it listens
 //! there, must show the token that lies in the broker's `plugins/token`.
@@ -10,6 +11,7 @@ mod guard;
 mod messages;
 mod metrics;
 mod plugins;
+mod timer;
 mod transactions;
 
 use std::net::SocketAddr;
@@ -52,6 +54,7 @@ pub(crate) fn routes(broker: &Arc<Broker>) -> Result<Router, BrokerError> {
         .merge(dead_letters::routes())
         .merge(messages::routes())
         .merge(groups::routes())
+        .merge(timer::routes())
         .route(METRICS, get(metrics::metrics))
         .route(DESCRIPTION, get(description))
         .with_state(broker.clone())
@@ -169,7 +172,8 @@ mod tests {
             .chain(transactions::ROUTES)
             .chain(dead_letters::ROUTES)
             .chain(messages::ROUTES)
-            .chain(groups::ROUTES);
+            .chain(groups::ROUTES)
+            .chain(timer::ROUTES);
         let served = served.map(|(path, _)| path);
         let served: BTreeSet<&str> = served.chain([METRICS, DESCRIPTION]).collect();
         assert_eq!(described, served);

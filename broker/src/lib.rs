@@ -36,6 +36,7 @@ mod routes;
 mod send_hooks;
 pub mod start;
 pub mod stats;
+mod timer;
 mod topic_attributes;
 pub mod topics;
 mod transactions;
@@ -77,6 +78,7 @@ use crate::registration::Registration;
 use crate::request_modes::RequestModes;
 use crate::routes::Routes;
 use crate::stats::Stats;
+use crate::timer::Timer;
 use crate::topics::Topics;
 use crate::transactions::Transactions;
 use crate::unique_id::UniqueIds;
@@ -106,6 +108,8 @@ pub struct Broker {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) delay_levels: DelayLevels,
     pub(crate) transactions: Transactions,
+    /// `None` when it is off.
+    pub(crate) timer: Option<Timer>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) registration: Registration,
     pub(crate) routes: Routes,

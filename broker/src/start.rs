@@ -31,6 +31,7 @@ use crate::registration::Registration;
 use crate::request_modes::RequestModes;
 use crate::routes::Routes;
 use crate::stats::Stats;
+use crate::timer::Timer;
 use crate::topics::Topics;
 use crate::transactions::Transactions;
 use crate::unique_id::UniqueIds;
@@ -100,6 +101,7 @@ impl Broker {
         let recovered = tokio::task::spawn_blocking(move || {
             recovering.find_delivered()?;
             recovering.recover_pops()?;
+            recovering.recover_timer()?;
             // From here on the log tells what the files do not.
             recovering.save_delay_levels()?;
             recovering.save_pops()
@@ -161,6 +163,7 @@ impl Broker {
         });
         let delay_levels = DelayLevels::new(file("delayOffset.json"));
         let marks = Marks::load(file("deadLetters.json"))?;
+        let timer = Timer::open(&config, &store, file("timermetrics"))?;
         let pop = Pop::load(file, store.files().clone())?;
         let host = store_host(&config, port)?;
         let registration = Registration::new(&config, port)?;
@@ -191,6 +194,7 @@ impl Broker {
             dead_letters: DeadLetters::new(marks),
             delay_levels,
             transactions: Transactions::default(),
+            timer,
             changes: Changes::new(),
             registration,
             routes: Routes::default(),
@@ -253,6 +257,7 @@ impl RunningBroker {
                 broker.save_pops(),
                 broker.offsets.close(broker.now_ms()),
                 broker.save_delay_levels(),
+                broker.close_timer(),
                 broker.plugins.save_state().map_err(BrokerError::from),
                 broker.store.shutdown().map_err(BrokerError::from),
             ];
@@ -317,6 +322,7 @@ impl ArrivalListener for Arrivals {
                 broker.delay_levels.arrived(arrival.tags_code);
             }
             broker.note_half(arrival);
+            broker.wake_timer(arrival);
             if arrival.topic.starts_with(RETRY_PREFIX)
                 && let Some((topic, group)) = broker.pop.waiting_for(arrival.topic)
             {

@@ -215,6 +215,10 @@ headers! {
         origin_msg_id: "originMsgId" ? ByteString, origin_topic: "originTopic" ? ByteString,
         unit_mode: "unitMode" ~ bool = false, max_reconsume_times: "maxReconsumeTimes" ? i32,
     }
+    /// RECALL_MESSAGE (370).
+    RecallMessageRequestHeader {
+        producer_group: "producerGroup" ? ByteString, topic: "topic" ! ByteString, recall_handle: "recallHandle" ! ByteString,
+    }
     /// QUERY_CONSUMER_OFFSET (14).
     QueryConsumerOffsetRequestHeader {
         consumer_group: "consumerGroup" ! ByteString, topic: "topic" ! ByteString, queue_id: "queueId" ! i32,

@@ -43,6 +43,8 @@ pub enum Command {
     Message(sluice_admin::args::Message),
     /// Show consumer groups, their members and queues
     Group(sluice_admin::args::Group),
+    /// Show what waits for its delivery time
+    Timer(sluice_admin::args::Timer),
     /// Check, dump or repair the store directory of a broker that is not running
     Store(Store),
 }

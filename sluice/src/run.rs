@@ -31,6 +31,7 @@ pub async fn run(args: Sluice) -> Result<()> {
         Command::Dlq(asked) => operate::dlq(asked),
         Command::Message(asked) => operate::message(asked),
         Command::Group(asked) => operate::group(asked),
+        Command::Timer(asked) => operate::timer(asked),
         Command::Store(store) => store::run(store),
         Command::Send(send) => {
             demo::send(&send.namesrv_addr, &send.topic, send.body, send.tag).await

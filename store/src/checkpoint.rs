@@ -129,9 +129,9 @@ fn head(marks: &Marks) -> [u8; HEAD] {
 }
 
 /// Whether `found` is one of ours, or one written over another when the power failed half-way.
-fn is_ours(found: &[u8], heads: &[[u8; HEAD]]) -> bool {
-    let mixed = |new: &[u8; HEAD], old: &[u8; HEAD]| {
-        (0..=HEAD).any(|at| found[..at] == new[..at] && found[at..] == old[at..])
+pub(crate) fn is_ours<const N: usize>(found: &[u8], heads: &[[u8; N]]) -> bool {
+    let mixed = |new: &[u8; N], old: &[u8; N]| {
+        (0..=N).any(|at| found[..at] == new[..at] && found[at..] == old[at..])
     };
     heads
         .iter()

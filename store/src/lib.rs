@@ -19,6 +19,7 @@ mod removed_queues;
 mod retention;
 mod store;
 mod threads;
+pub mod timer;
 mod vouched;
 mod waiters;
 

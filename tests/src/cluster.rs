@@ -163,7 +163,7 @@ impl Broker {
         format!(
             "httpAddress=127.0.0.1:{http}\nbrokerName=broker-a\nbrokerClusterName=DefaultCluster\nbrokerId=0\nlistenPort={port}\nhaListenPort={ha}\n\
              brokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nautoCreateTopicEnable=true\nmappedFileSizeCommitLog=67108864\n\
-             waitTimeMillsInSendQueue=5000\nenablePropertyFilter=true\n\
+             waitTimeMillsInSendQueue=5000\nenablePropertyFilter=true\nrecallMessageEnable=true\n\
              transactionOpBatchInterval=1000\ntransactionCheckInterval=5000\ntransactionCheckMax=3\n\
              storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n{more}",
             more = self.more,

@@ -29,6 +29,11 @@ pub fn redact_guest() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/host/tests/guests/redact.wat")
 }
 
+/// The test hook that delays every message by 3 s.
+pub fn delay_guest() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/host/tests/guests/delay.wat")
+}
+
 impl Plugins {
     /// On this port of 127.0.0.1.
     pub fn at(port: u16) -> Self {

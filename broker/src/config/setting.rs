@@ -184,6 +184,12 @@ pub(super) const POSITIVE: Check<u64> = Check {
     holds: |value| *value >= 1,
 };
 
+/// A slot of the timer: a wheel of longer ones would not fit its delays into an `int`.
+pub(super) const PRECISION: Check<u64> = Check {
+    expected: "milliseconds from 1 to 3600000",
+    holds: |ms| (1..=3_600_000).contains(ms),
+};
+
 /// Counts that can't be nothing.
 pub(super) const COUNT: Check<usize> = Check {
     expected: "a number not below 1",

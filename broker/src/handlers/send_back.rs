@@ -161,7 +161,7 @@ fn put_back(
     let mut text = retried_properties(record);
     properties::put(&mut text, properties::DELAY, &level.to_string());
     let queue_id = rand::random_range(0..retries.queues);
-    let deferred = deferral::defer(broker, &retries.name, queue_id, &mut text);
+    let deferred = deferral::defer(broker, &retries.name, queue_id, &mut text)?;
     let place = deferred.unwrap_or(Deferred {
         topic: retries.name.clone(),
         queue_id,

@@ -20,7 +20,7 @@ use crate::error::Refusal;
 use crate::send_hooks::{self, Incoming};
 use crate::topics::Topic;
 use crate::{Broker, BrokerConfig};
-use crate::{retries, topics, transactions};
+use crate::{retries, timer, topics, transactions};
 
 /// The send hooks that a message has passed.
 type Hooks = Vec<Arc<Bound>>;
@@ -92,7 +92,8 @@ pub(super) fn check(broker: &Broker, header: &SendMessageRequestHeader) -> Resul
         )));
     }
     topic::validate(&header.topic).map_err(|error| Refusal::InvalidParameter(error.to_string()))?;
-    if topic::is_send_forbidden(&header.topic) {
+    // Java takes what clients put into the timer's own topic, and its timer then stops at it for ever.
+    if topic::is_send_forbidden(&header.topic) || header.topic == topic::TIMER_TOPIC {
         return Err(Refusal::NoPermission(format!(
             "Sending message to topic[{}] is forbidden.",
             header.topic
@@ -233,6 +234,7 @@ const BATCH_RECORDS_MAX: usize = 32 << 20;
 struct Stored {
     appended: Appended,
     elsewhere: Option<Elsewhere>,
+    recall_handle: Option<String>,
     /// Bytes of its records.
     size: usize,
     /// Its producer waits for durability.
@@ -271,6 +273,7 @@ fn lay_out_and_append(
         size: records.len(),
         waits: laid_out.waits,
         elsewhere: laid_out.elsewhere,
+        recall_handle: laid_out.recall_handle,
     })
 }
 
@@ -279,6 +282,7 @@ struct LaidOut {
     waits: bool,
     /// Where they go for now, if not where they were sent to.
     elsewhere: Option<Elsewhere>,
+    recall_handle: Option<String>,
 }
 
 struct Elsewhere {
@@ -309,7 +313,7 @@ impl LaidOut {
 
 fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<LaidOut, Refusal> {
     let given = send.header.properties.as_bytes();
-    let seen = Seen::in_properties(given)?;
+    let seen = Seen::in_properties(given);
     let mut text = Vec::with_capacity(given.len() + 80);
     if seen.strip {
         text = properties::without(given, &STRIPPED)
@@ -323,14 +327,18 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
     let mut laid_out = LaidOut {
         waits: !seen.does_not_wait,
         elsewhere: None,
+        recall_handle: None,
     };
     // Clients before 4.6.1 leave the mark on what they send back.
     let comes_back = send.header.reconsume_times > 0 && seen.delayed;
     if seen.half && !comes_back {
+        // What could never be committed is refused now.
+        timer::check(broker, &text)?;
         laid_out.elsewhere = Some(as_half(broker, send, &mut text)?);
-    } else if seen.delayed {
+    } else if seen.delayed || seen.timed {
         let topic = &send.topic.topic_name;
-        let deferred = deferral::defer(broker, topic, send.queue_id, &mut text);
+        let deferred = deferral::defer(broker, topic, send.queue_id, &mut text)?;
+        laid_out.recall_handle = recall_handle(broker, topic, deferred.as_ref(), &text);
         laid_out.elsewhere = deferred.map(Elsewhere::from);
     }
     let message = (send.header.flag, &*send.body, &*text);
@@ -361,6 +369,19 @@ fn trace_on(config: &BrokerConfig) -> &'static str {
     }
 }
 
+/// What the producer can recall the message by, if it waits in the timer.
+fn recall_handle(
+    broker: &Broker,
+    topic: &str,
+    deferred: Option<&Deferred>,
+    text: &[u8],
+) -> Option<String> {
+    let in_timer = deferred.is_some_and(|deferred| deferred.topic == topic::TIMER_TOPIC);
+    let recallable = in_timer && !topic.starts_with(topic::RETRY_PREFIX);
+    let handle = recallable.then(|| timer::Handle::of(broker, topic, text))??;
+    Some(handle.encode())
+}
+
 fn as_half(broker: &Broker, send: &Send, text: &mut Vec<u8>) -> Result<Elsewhere, Refusal> {
     broker.check_half()?;
     transactions::prepare(text, &send.topic.topic_name, send.queue_id);
@@ -383,7 +404,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     }
     // Properties of the whole batch belong to each message, but for the joined unique keys.
     let whole = send.header.properties.as_bytes();
-    let of_all = Seen::in_properties(whole)?;
+    let of_all = Seen::in_properties(whole);
     refuse_in_batch(&of_all)?;
     let mut waits = !of_all.does_not_wait;
     let mut common = properties::without(
@@ -394,7 +415,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     let mut text = Vec::new();
     for item in batch::iter(&send.body) {
         let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
-        let seen = Seen::in_properties(item.properties)?;
+        let seen = Seen::in_properties(item.properties);
         refuse_in_batch(&seen)?;
         waits &= !seen.does_not_wait;
         text.clear();
@@ -420,6 +441,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     Ok(LaidOut {
         waits,
         elsewhere: None,
+        recall_handle: None,
     })
 }
 
@@ -433,6 +455,7 @@ fn refuse_in_batch(seen: &Seen) -> Result<(), Refusal> {
     match seen {
         Seen { half: true, .. } => illegal("transactional"),
         Seen { delayed: true, .. } => illegal("delayed (DELAY)"),
+        Seen { timed: true, .. } => illegal("delayed (TIMER_*)"),
         _ => Ok(()),
     }
 }
@@ -495,21 +518,14 @@ struct Seen {
     unique_key: bool,
     does_not_wait: bool,
     delayed: bool,
+    timed: bool,
     strip: bool,
     half: bool,
 }
 
 impl Seen {
-    /// # Errors
-    /// The message asks for a delivery that this broker can't give yet: better refused by name than
-    /// stored where nobody would ever deliver it.
-    fn in_properties(text: &[u8]) -> Result<Self, Refusal> {
+    fn in_properties(text: &[u8]) -> Self {
         let mut seen = Seen::default();
-        let not_yet = |what: &str| {
-            Err(Refusal::MessageIllegal(format!(
-                "{what} messages are not served by this broker yet"
-            )))
-        };
         for (name, value) in properties::iter(text) {
             match name {
                 properties::UNIQ_KEY => seen.unique_key = true,
@@ -525,12 +541,12 @@ impl Seen {
                 }
                 properties::TIMER_DELAY_SEC
                 | properties::TIMER_DELAY_MS
-                | properties::TIMER_DELIVER_MS => return not_yet("timer (TIMER_*)"),
+                | properties::TIMER_DELIVER_MS => seen.timed = true,
                 properties::TRAN_MSG => seen.half = value.eq_ignore_ascii_case("true"),
                 _ => {}
             }
         }
-        Ok(seen)
+        seen
     }
 }
 
@@ -539,6 +555,7 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
     let Stored {
         appended,
         elsewhere,
+        recall_handle,
         size,
         waits,
     } = stored;
@@ -557,6 +574,9 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
         success.ext.put("transactionId", id);
     }
     let config = broker.config();
+    if let Some(handle) = recall_handle {
+        success.ext.put("recallHandle", handle);
+    }
     success
         .ext
         .put(properties::MSG_REGION, config.region_id.clone());

@@ -107,7 +107,10 @@ pub(super) async fn metrics(State(broker): State<Arc<Broker>>) -> impl IntoRespo
     }
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        text(&all) + &transactions(&broker) + &gauges("pop", &broker.pop_gauges()),
+        text(&all)
+            + &transactions(&broker)
+            + &gauges("pop", &broker.pop_gauges())
+            + &gauges("timer", &broker.timer_gauges()),
     )
 }
 

@@ -128,7 +128,8 @@ impl Revival {
         let topic = names::revive_topic(&broker.config().broker_cluster_name);
         // With acks unread, what looks due may be acked.
         let now = broker.now_ms();
-        let caught_up = broker.store.catch_up();
+        // Java's acks may still wait in the timer.
+        let caught_up = broker.has_timer_passed(now - SETTLE_MS) && broker.store.catch_up();
         for line in &mut self.lines {
             let before = line.next;
             let read = line.read(broker, &topic) && caught_up;

@@ -71,16 +71,6 @@ pub(super) fn remembered(half: &Record<'_>, config: &BrokerConfig) -> Half {
     }
 }
 
-/// Whether a message is to be delivered at a time of its own.
-fn asks_for_timer(half: &Record<'_>) -> bool {
-    let timers = [
-        properties::TIMER_DELAY_SEC,
-        properties::TIMER_DELAY_MS,
-        properties::TIMER_DELIVER_MS,
-    ];
-    timers.iter().any(|timer| half.property(timer).is_some())
-}
-
 /// The properties of a half message after so many checks.
 pub(super) fn after_checks(half: &Record<'_>, checks: u32) -> Vec<u8> {
     let mut text = properties::without(half.properties(), &[CHECK_TIMES]);
@@ -94,15 +84,11 @@ impl Broker {
     /// The message that a half message was for; its properties stay all there, as Java leaves them.
     ///
     /// # Errors
-    /// It could not be stored, or asks for a timer, which this broker does not have yet: better
-    /// undecided than delivered early.
+    /// It could not be stored, or asks for a time that it can't have.
     pub(super) fn append_committed(&self, half: &Record<'_>) -> Result<Appended, Refusal> {
         let (topic, queue_id) = destination(half);
         let mut text = half.properties().to_vec();
-        let deferred = deferral::defer(self, topic, queue_id, &mut text);
-        if deferred.is_none() && asks_for_timer(half) {
-            return Err(Refusal::NotServed("a transactional message with a timer"));
-        }
+        let deferred = deferral::defer(self, topic, queue_id, &mut text)?;
         let place = deferred.as_ref();
         let (topic, queue_id) =
             place.map_or((topic, queue_id), |place| (&*place.topic, place.queue_id));

@@ -56,6 +56,16 @@ pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
 pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
 /// Absolute delivery time, Unix milliseconds.
 pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+/// The time up to which the timer keeps a message, Unix milliseconds.
+pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+/// When the timer took it, Unix milliseconds.
+pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+/// When the timer gave it away, Unix milliseconds.
+pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+/// How often the timer has stored it again on its way to a far time.
+pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+/// Topic and unique key of the message that this one recalls, `+` between them.
+pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
 
 /// All properties in order, duplicates included. Text that is not UTF-8 is passed over.
 pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {

@@ -44,6 +44,9 @@ const SEND_V2: &str = "a=pg;b=orders;c=TBW102;d=4;e=0;f=0;g=1700000000000;h=7;i=
 const SEND_HALF: &str = "a=pg;b=orders;c=TBW102;d=4;e=0;f=4;g=1700000000000;h=0;i=TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pg\u{2}UNIQ_KEY\u{1}u1\u{2};j=0;k=false;m=false";
 /// Of no half message that is there: where one would lie depends on what came before.
 const END: &str = "topic=orders;producerGroup=pg;tranStateTableOffset=0;commitLogOffset=0;commitOrRollback=8;fromTransactionCheck=false;msgId=u1;transactionId=u1;bname=broker-a";
+/// Of a message whose time is over.
+const RECALL: &str =
+    "producerGroup=pg;topic=orders;recallHandle=djEgb3JkZXJzIGJyb2tlci1hIDE3NTAwMDAwMDAwMDEgdTE=";
 const SEND_BATCH: &str =
     "a=pg;b=orders;c=TBW102;d=4;e=0;f=0;g=1700000000000;h=0;i=;j=0;k=false;m=true";
 /// Finds messages.
@@ -96,6 +99,7 @@ fn broker() -> Vec<RemotingCommand> {
         template(code::SEND_BATCH_MESSAGE, SEND_BATCH, batch_body()),
         template(code::SEND_MESSAGE_V2, SEND_HALF, "hello"),
         template(code::END_TRANSACTION, END, ""),
+        template(code::RECALL_MESSAGE, RECALL, ""),
         template(
             code::RESUME_CHECK_HALF_MESSAGE,
             "topic=TRANS_CHECK_MAX_TIME_TOPIC;msgId=7F00000100002A9F0000000000000000",

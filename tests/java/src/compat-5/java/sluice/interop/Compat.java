@@ -20,6 +20,7 @@ final class Compat {
         PopScenarios.register(all);
         TopicTypeScenarios.register(all);
         NamespaceV2Scenarios.register(all);
+        RecallScenarios.register(all);
     }
 
     static void broadcast(DefaultMQPushConsumer consumer) {

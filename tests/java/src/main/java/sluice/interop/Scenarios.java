@@ -50,6 +50,7 @@ public final class Scenarios {
         StatsScenarios.register(all);
         TraceScenarios.register(all);
         NamespaceScenarios.register(all);
+        TimerScenarios.register(all);
         return all;
     }
 
