@@ -24,6 +24,14 @@ const MEAN_STORED: [i32; 4] = [
     response::FLUSH_SLAVE_TIMEOUT,
 ];
 
+/// Each asks for a delivery later than now.
+const DELAYS: [&str; 4] = [
+    properties::DELAY,
+    properties::TIMER_DELAY_SEC,
+    properties::TIMER_DELAY_MS,
+    properties::TIMER_DELIVER_MS,
+];
+
 /// A message on its way in, or all messages of a batch.
 pub(crate) struct Incoming {
     pub(crate) header: SendMessageRequestHeader,
@@ -177,8 +185,9 @@ fn apply(
             }
             Edit::SetBody(body) => message.body = packed(body, &mut incoming.header.sys_flag),
             Edit::SetDelay(ms) => {
+                // The producer's own wish would win over it.
+                message.properties = properties::without(&message.properties, &DELAYS);
                 let name = properties::TIMER_DELAY_MS;
-                message.properties = properties::without(&message.properties, &[name]);
                 properties::put(&mut message.properties, name, &ms.to_string());
             }
             Edit::SetTopic(_) | Edit::SetQueue(_) if incoming.header.batch => {
