@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{GROUP, Served, TOPIC};
+use common::{Asker, GROUP, Served, TOPIC};
 use sluice_protocol::body::{GetConsumerListByGroupResponseBody, LockBatchResponseBody};
 use sluice_protocol::code::{request, response};
 use sluice_protocol::language::Language;
@@ -34,6 +34,16 @@ async fn told(asked: &mut mpsc::UnboundedReceiver<RemotingCommand>, code: i32) -
         .unwrap_or_else(|_| panic!("request {code} did not come"))
 }
 
+/// An acknowledged message is in its queue a moment later.
+async fn until_dispatched(consumer: &Asker) {
+    let there = async {
+        while consumer.pull(0, 0, &[]).await.code == response::PULL_NOT_FOUND {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(WAKE, there).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_pull_is_woken_by_its_message() {
     let served = Served::start(|_| {}).await;
@@ -43,6 +53,7 @@ async fn a_parked_pull_is_woken_by_its_message() {
         response::SUCCESS
     );
     consumer.heartbeat("c", "TagA", Language::Java).await;
+    until_dispatched(&consumer).await;
     let pulling = tokio::spawn(async move {
         let answer = consumer.pull(1, sys_flag::PULL_SUSPEND, &[]).await;
         // On a busy machine the unwanted message may come before the pull waits.
@@ -71,6 +82,7 @@ async fn a_reset_reaches_a_parked_pull_and_is_not_undone_by_it() {
     let ((producer, _), (consumer, _asked)) = (served.client(), served.client());
     producer.send("", b"one", false).await;
     consumer.heartbeat("c", "*", Language::Java).await;
+    until_dispatched(&consumer).await;
     let flags = sys_flag::PULL_SUSPEND | sys_flag::PULL_COMMIT_OFFSET;
     let pulling = tokio::spawn(async move { consumer.pull(1, flags, &[]).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
