@@ -25,6 +25,7 @@ mod set_back;
 mod tests;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -43,6 +44,11 @@ use crate::{Broker, BrokerConfig, BrokerError};
 pub(crate) use defer::{check, defer};
 pub(crate) use look::Look;
 pub(crate) use recall::Handle;
+
+/// When a message of the timer's queue with this `TIMER_OUT_MS` is delivered, Unix milliseconds.
+pub(crate) fn due_ms(broker: &Broker, out_ms: i64) -> i64 {
+    defer::due_ms(out_ms, broker.config().timer_precision_ms as i64)
+}
 
 /// The one queue of [`TIMER_TOPIC`] that is used.
 const QUEUE: i32 = 0;
@@ -73,6 +79,10 @@ pub(crate) struct Timer {
     /// End of the newest recall in the log. Held while one is checked and appended, and while a
     /// round learns what time it is.
     recalled_to: Mutex<i64>,
+    /// [`State::read_ms`] after the last round, for who asks while one syncs files.
+    reached_ms: AtomicI64,
+    /// The message that could not be read, and how often.
+    unreadable: Mutex<(i64, u32)>,
     wake: Arc<Notify>,
 }
 
@@ -101,6 +111,8 @@ struct State {
     saved: TimerMarks,
     saved_ms: i64,
     metrics_saved_ms: i64,
+    /// End of the queue at the start.
+    started_at: i64,
     /// What keeps the timer from going on, if something does.
     stuck: Option<String>,
     /// A sync failed: nobody knows what of the files is on disk. The next start takes up from the
@@ -155,6 +167,7 @@ impl Timer {
             saved,
             saved_ms: 0,
             metrics_saved_ms: 0,
+            started_at: 0,
             stuck: None,
             unsynced: false,
             closed: false,
@@ -165,6 +178,8 @@ impl Timer {
             state: Mutex::new(state),
             pending: Pending::new(metrics),
             recalled_to: Mutex::new(0),
+            reached_ms: AtomicI64::new(saved.read_ms),
+            unreadable: Mutex::new((-1, 0)),
             wake: Arc::new(Notify::new()),
         }))
     }
@@ -218,9 +233,12 @@ impl Broker {
         if state.closed {
             return SLEEP_MAX_MS;
         }
-        match timer.round(self, &mut state) {
+        let round = timer.round(self, &mut state);
+        timer.reached_ms.store(state.read_ms, Ordering::Relaxed);
+        match round {
             Ok(sleep_ms) => {
-                if state.stuck.take().is_some() {
+                // Nothing is written down any more after a failed sync: an operator has to know.
+                if !state.unsynced && state.stuck.take().is_some() {
                     tracing::info!("the timer goes on");
                 }
                 sleep_ms.min(SLEEP_MAX_MS)
@@ -232,13 +250,14 @@ impl Broker {
         }
     }
 
-    /// Whether all that was due up to a time, Unix milliseconds, has been delivered.
+    /// Whether all that was due up to a time, Unix milliseconds, has been delivered, of what the queue
+    /// had when the broker started.
     pub(crate) fn has_timer_passed(&self, time_ms: i64) -> bool {
         let Some(timer) = &self.timer else {
             return true;
         };
         let state = timer.state.lock();
-        let filed = state.queue_offset >= self.bounds(TIMER_TOPIC, QUEUE).max;
+        let filed = state.queue_offset >= state.started_at;
         let next = timer.wheel.next(state.read_ms);
         filed && next.is_ok_and(|next| next.is_none_or(|slot| slot.time_ms > time_ms))
     }
@@ -346,23 +365,48 @@ impl Timer {
         }
         (state.saved, state.saved_ms) = (marks, broker.now_ms());
         broker.store.keep_from(KEPT_FOR, kept_from);
-        Ok(state.log.remove_before(broker.store.log_start())?)
+        let log_start = broker.store.log_start();
+        Ok(state.log.remove_before(log_start, state.head)?)
+    }
+
+    /// Makes entries durable that take the place of others, before a slot leads to them: a start cuts
+    /// the timer log where the checkpoint ends it. All that was done before has to be saved.
+    fn keep_entries(&self, state: &mut State) -> Result<(), BrokerError> {
+        if state.unsynced {
+            return Ok(());
+        }
+        state.log.sync()?;
+        let marks = TimerMarks {
+            log_end: state.log.end(),
+            ..state.saved
+        };
+        if marks != state.saved {
+            state.checkpoint.write(&marks)?;
+            state.saved = marks;
+        }
+        Ok(())
     }
 
     /// Moves `head` over entries that are done; answers from where on the commit log is needed.
     fn move_head(&self, broker: &Broker, state: &mut State) -> Result<i64, StoreError> {
         state.head = state.head.max(state.log.start());
         for _ in 0..HEAD_STEPS_MAX {
-            let Some((entry, next)) = state.log.entry(state.head)? else {
-                break;
-            };
-            if entry.time_ms() >= state.read_ms {
-                return Ok(entry.physical);
+            match state.log.entry(state.head)? {
+                Some((entry, _)) if entry.time_ms() >= state.read_ms => return Ok(entry.physical),
+                Some((_, next)) => state.head = next,
+                None if state.head >= state.log.end() => break,
+                None => {
+                    tracing::error!(
+                        position = state.head,
+                        "an entry of the timer log is damaged"
+                    );
+                    state.head = state.log.after(state.head);
+                }
             }
-            state.head = next;
         }
-        if let Some((entry, _)) = state.log.entry(state.head)? {
-            return Ok(entry.physical);
+        if state.head < state.log.end() {
+            // Not looked at to the end: everything is needed for now.
+            return Ok(broker.store.log_start());
         }
         let unit = broker.store.unit_at(TIMER_TOPIC, QUEUE, state.queue_offset);
         Ok(unit.map_or(i64::MAX, |unit| unit.physical_offset))

@@ -8,10 +8,7 @@ use sluice_protocol::topic::{
     TRANS_HALF_TOPIC,
 };
 
-use crate::{Broker, copies, dead_letters};
-
-/// When a message of the timer is due; Java's.
-const TIMER_OUT: &str = "TIMER_OUT_MS";
+use crate::{Broker, copies, dead_letters, timer};
 
 /// A record of a message.
 #[derive(Debug, Clone, Serialize)]
@@ -96,7 +93,10 @@ impl Broker {
                 let unit = self.store.unit_at(SCHEDULE_TOPIC, queue, offset)?;
                 Some(unit.tags_code)
             }
-            TIMER_TOPIC => record.property(TIMER_OUT)?.parse().ok(),
+            TIMER_TOPIC => {
+                let out_ms = record.property(properties::TIMER_OUT_MS)?.parse().ok()?;
+                Some(timer::due_ms(self, out_ms))
+            }
             _ => None,
         }
     }

@@ -22,8 +22,10 @@ const WAITING_MAX: usize = 200_000;
 type Key = (i64, i64);
 
 /// Recalls of one message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Recalls {
+    /// Under which they are counted as waiting.
+    topic: String,
     count: i64,
     /// Messages that they kept from being delivered.
     kept: i64,
@@ -53,12 +55,26 @@ impl OpenSlot {
     }
 
     /// Takes one more in that has just been filed.
-    pub(super) fn add(&mut self, position: i64, entry: TimerEntry, recalls: Option<String>) {
-        if let Some(key) = recalls.filter(|_| entry.magic & magic::ROLL == 0) {
-            self.recalls.entry(key).or_default().count += 1;
-            return;
+    pub(super) fn add(
+        &mut self,
+        position: i64,
+        entry: TimerEntry,
+        topic: &str,
+        recalls: Option<String>,
+    ) {
+        match recalls.filter(|_| entry.magic & magic::ROLL == 0) {
+            Some(key) => self.recall(key, topic.to_owned()),
+            None => self.hold((entry.time_ms() + 1, position), entry),
         }
-        self.hold((entry.time_ms() + 1, position), entry);
+    }
+
+    fn recall(&mut self, key: String, topic: String) {
+        let none = Recalls {
+            topic,
+            count: 0,
+            kept: 0,
+        };
+        self.recalls.entry(key).or_insert(none).count += 1;
     }
 
     fn hold(&mut self, key: Key, entry: TimerEntry) {
@@ -143,9 +159,9 @@ impl Timer {
             };
             if entry.magic & (magic::DELETE | magic::ROLL) == magic::DELETE {
                 if after.is_none()
-                    && let Some(key) = recalled_key(broker, entry.physical)?
+                    && let Some((key, topic)) = recalled(broker, entry.physical)?
                 {
-                    open.recalls.entry(key).or_default().count += 1;
+                    open.recall(key, topic);
                 }
             } else {
                 let due_ms = match entry.exact {
@@ -191,9 +207,9 @@ impl Timer {
             state.open = Some(open);
             return Ok(Some(next_ms.unwrap_or(end_ms)));
         }
-        for (key, recalls) in &open.recalls {
-            let topic = key.rsplit_once('+').map_or(&**key, |(topic, _)| topic);
-            self.pending.add(topic, recalls.count - recalls.kept);
+        for recalls in open.recalls.values() {
+            self.pending
+                .add(&recalls.topic, recalls.count - recalls.kept);
         }
         self.wheel.clear(open.time_ms);
         self.move_on(state, end_ms);
@@ -211,12 +227,10 @@ impl Timer {
     ) -> Result<Option<i64>, BrokerError> {
         loop {
             let Some((&key, &entry)) = open.waiting.first_key_value() else {
-                let Some(cut) = open.cut.take() else {
+                let Some(cut) = open.cut else {
                     return Ok(None);
                 };
-                if let Some(slot) = self.wheel.slot(open.time_ms)? {
-                    self.read_chain(broker, state, open, slot.last, Some(cut))?;
-                }
+                self.read_behind(broker, state, open, cut)?;
                 continue;
             };
             if key.0 > now_ms || *left == 0 {
@@ -229,6 +243,27 @@ impl Timer {
             }
             open.waiting.pop_first();
         }
+    }
+
+    /// Reads the entries of the open slot behind a key; on an error it stays as it was.
+    fn read_behind(
+        &self,
+        broker: &Broker,
+        state: &mut State,
+        open: &mut OpenSlot,
+        cut: Key,
+    ) -> Result<(), BrokerError> {
+        open.cut = None;
+        let slot = self.wheel.slot(open.time_ms);
+        let read = slot.map_err(BrokerError::from).and_then(|slot| {
+            let last = slot.map_or(-1, |slot| slot.last);
+            self.read_chain(broker, state, open, last, Some(cut))
+        });
+        if read.is_err() {
+            open.waiting.clear();
+            open.cut = Some(cut);
+        }
+        read
     }
 
     /// Stores a message under its own topic, or again in the timer's. What can't be delivered at all
@@ -305,7 +340,11 @@ impl Timer {
     /// Leaves of the open slot only what is still to be delivered: Java knows no other way to tell.
     pub(super) fn shut_slot(&self, broker: &Broker, state: &mut State) -> Result<(), BrokerError> {
         let partly = |open: &OpenSlot| !open.delivered.is_empty() && open.cut.is_none();
-        let Some(mut open) = state.open.take_if(|open| partly(open)) else {
+        if !state.open.as_ref().is_some_and(partly) {
+            return Ok(());
+        }
+        self.save(broker, state)?;
+        let Some(mut open) = state.open.take() else {
             return Ok(());
         };
         let mut slot = Slot {
@@ -326,6 +365,7 @@ impl Timer {
             slot.count += 1;
         }
         if slot.count > 0 {
+            self.keep_entries(state)?;
             self.wheel.put(slot);
         } else {
             self.wheel.clear(open.time_ms);
@@ -362,15 +402,16 @@ fn is_kept_from(topic: &str) -> bool {
     topic == TRANS_HALF_TOPIC || topic == TIMER_TOPIC
 }
 
-fn recalled_key(broker: &Broker, physical: i64) -> Result<Option<String>, BrokerError> {
+/// What a recall recalls, and its own topic.
+fn recalled(broker: &Broker, physical: i64) -> Result<Option<(String, String)>, BrokerError> {
     let Some(bytes) = message(broker, physical)? else {
         return Ok(None);
     };
     let record = Record::parse(&bytes).ok();
     Ok(record.and_then(|record| {
-        record
-            .property(properties::TIMER_DEL_UNIQKEY)
-            .map(str::to_owned)
+        let key = record.property(properties::TIMER_DEL_UNIQKEY)?;
+        let topic = record.property(properties::REAL_TOPIC)?;
+        Some((key.to_owned(), topic.to_owned()))
     }))
 }
 

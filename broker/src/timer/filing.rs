@@ -10,6 +10,8 @@ use crate::{Broker, BrokerError};
 
 /// Messages filed before a round goes on to deliver.
 const FILED_MAX: i64 = 20_000;
+/// Rounds, half a second each, in which a message that can't be read is tried.
+const TRIES_MAX: u32 = 20;
 
 /// How far a round got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +40,37 @@ impl Wanted {
     }
 }
 
-/// Reads a message of the timer's queue; `None` when it is gone for good or makes no sense.
+/// Reads a message of the timer's queue; `None` when it is gone for good or makes no sense. One that
+/// could not be read often enough is gone, or it would keep up all others.
 ///
 /// # Errors
 /// It can't be read, which may pass.
 pub(super) fn message(broker: &Broker, physical: i64) -> Result<Option<Bytes>, BrokerError> {
     let bytes = broker.store.record_at(physical);
-    if bytes.is_none() && physical >= broker.store.log_start() {
+    if bytes.is_some() {
+        return Ok(bytes);
+    }
+    if physical >= broker.store.log_start() && !is_given_up(broker, physical) {
         return Err(BrokerError::Config(format!(
             "the log can't be read at {physical}"
         )));
     }
-    if bytes.is_none() {
-        tracing::error!(physical, "a delayed message is gone from the log");
-    }
-    Ok(bytes)
+    tracing::error!(physical, "a delayed message is gone from the log");
+    Ok(None)
+}
+
+/// Counts the tries in a row to read a message.
+fn is_given_up(broker: &Broker, physical: i64) -> bool {
+    let Some(timer) = &broker.timer else {
+        return true;
+    };
+    let mut unreadable = timer.unreadable.lock();
+    unreadable.1 = match unreadable.0 == physical {
+        true => unreadable.1.saturating_add(1),
+        false => 1,
+    };
+    unreadable.0 = physical;
+    unreadable.1 > TRIES_MAX
 }
 
 impl Timer {
@@ -158,7 +176,7 @@ impl Timer {
         });
         self.pending.add(&wanted.topic, wanted.counts());
         if let Some(open) = state.open.as_mut().filter(|open| open.time_ms == tick) {
-            open.add(position, entry, wanted.recalls);
+            open.add(position, entry, &wanted.topic, wanted.recalls);
         }
         Ok(())
     }

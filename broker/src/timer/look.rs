@@ -1,6 +1,7 @@
 //! What waits in the timer, for operators.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use sluice_protocol::message::java_hash;
@@ -104,8 +105,7 @@ impl Broker {
 impl Timer {
     /// How long the oldest slot that is not done has been over.
     fn lag_ms(&self, broker: &Broker) -> i64 {
-        let state = self.state.lock();
-        let end_ms = state.read_ms + self.wheel.precision_ms();
+        let end_ms = self.reached_ms.load(Ordering::Relaxed) + self.wheel.precision_ms();
         (broker.now_ms() - end_ms).max(0)
     }
 

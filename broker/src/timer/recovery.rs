@@ -8,11 +8,12 @@
 //! they are emptied. What lies between its last entry and its queue offset was delivered without an
 //! entry if it was late; the rest was lost with a power loss, and is filed again.
 
+use std::sync::atomic::Ordering;
+
 use sluice_protocol::message::{Record, properties};
 use sluice_protocol::topic::TIMER_TOPIC;
 use sluice_store::timer::{ENTRY_SIZE, Slot, TimerEntry, magic};
 
-use super::filing::message;
 use super::{QUEUE, State, Timer};
 use crate::{Broker, BrokerError};
 
@@ -27,16 +28,22 @@ impl Broker {
         };
         let mut state = timer.state.lock();
         let state = &mut *state;
+        timer.wheel.sync()?;
         match state.trusted {
-            true => timer.take_up(state)?,
+            true => {
+                state.checkpoint.settle(&state.saved)?;
+                timer.take_up(state)?;
+            }
             false => timer.take_over(self, state)?,
         }
         let bounds = self.bounds(TIMER_TOPIC, QUEUE);
         state.queue_offset = state.queue_offset.clamp(bounds.min, bounds.max);
+        state.started_at = bounds.max;
         timer.find_delivered(self, state);
         // Recalls of before may not be filed yet.
         *timer.recalled_to.lock() = self.store.log_end();
         timer.recount(self, state)?;
+        timer.reached_ms.store(state.read_ms, Ordering::Relaxed);
         timer.save(self, state)
     }
 }
@@ -136,10 +143,9 @@ impl Timer {
         last: Option<TimerEntry>,
         javas: i64,
     ) -> Result<i64, BrokerError> {
-        let bytes = match last {
-            Some(entry) => message(broker, entry.physical)?,
-            None => None,
-        };
+        // A file that lies may say anything; and Java's log may be shorter than its timer's.
+        let javas = javas.min(broker.bounds(TIMER_TOPIC, QUEUE).max);
+        let bytes = last.and_then(|entry| broker.store.record_at(entry.physical));
         let record = bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok());
         let record = record.filter(|record| record.topic() == TIMER_TOPIC);
         let mut next = record.map_or(javas, |record| record.queue_offset() + 1);

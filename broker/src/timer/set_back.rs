@@ -26,6 +26,7 @@ impl Timer {
                 "the clock has been set back, delayed messages wait for it"
             );
         }
+        self.save(broker, state)?;
         let from_ms = state.read_ms;
         let left = self.left_at(broker, state, from_ms)?;
         state.open = None;
@@ -39,7 +40,7 @@ impl Timer {
                 return Err(error);
             }
         }
-        Ok(())
+        self.keep_entries(state)
     }
 
     /// What waits in a slot, in the order of the timer log.

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use sluice_protocol::message::{Record, RecordFields, properties};
 use sluice_protocol::topic::TIMER_TOPIC;
-use sluice_store::{Environment, SimulatedFiles, Space, Store, TestClock};
+use sluice_store::{Environment, Fault, SimulatedFiles, Space, Store, TestClock};
 
 use super::Handle;
 use crate::config::FlushDiskType;
@@ -227,8 +227,26 @@ impl Run {
         sent.recalled |= recalled && !sent.delivered;
     }
 
+    /// The files stop in the middle of what a round, a clock that is set back or a stop does.
+    fn stop_midway(&mut self) {
+        let calls = self.rng.random_range(1..24);
+        self.files.fail_at(calls, Fault::PowerOff);
+        match self.rng.random_range(0..3) {
+            0 => drop(self.broker.close_timer()),
+            1 => {
+                self.clock.advance(-self.rng.random_range(0..3_000));
+                self.broker.timer_round();
+            }
+            _ => drop(self.broker.timer_round()),
+        }
+    }
+
     fn crash(&mut self) {
-        let power = self.rng.random_bool(0.5);
+        let midway = self.rng.random_bool(0.3);
+        if midway {
+            self.stop_midway();
+        }
+        let power = midway || self.rng.random_bool(0.5);
         match power {
             true => self.files.lose_power(self.rng.random()),
             false => self.files.kill_process(),

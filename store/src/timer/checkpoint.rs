@@ -96,6 +96,16 @@ impl TimerCheckpoint {
         }
     }
 
+    /// Makes whole what a process that was killed has left: the marks that were read are on disk, and the
+    /// head says the same, before the other marks are written over.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn settle(&self, marks: &TimerMarks) -> Result<(), StoreError> {
+        self.file.sync().at("sync", &self.path)?;
+        self.write_head(marks)
+    }
+
     /// Writes and syncs the marks. Only call when what they speak of has been synced.
     ///
     /// # Errors

@@ -197,6 +197,16 @@ impl TimerLog {
         (start - self.file_size).max(0)
     }
 
+    /// Where the entry behind one would lie, to pass one that can't be read.
+    pub fn after(&self, position: i64) -> i64 {
+        let start = self.file_start(position);
+        let entries = (self.file_size - BLANK_SIZE) / ENTRY;
+        match position + ENTRY {
+            next if next < start + entries * ENTRY => next,
+            _ => start + self.file_size,
+        }
+    }
+
     fn path(&self, start: i64) -> PathBuf {
         self.dir.join(file_name(start))
     }
@@ -364,15 +374,18 @@ impl TimerLog {
         Ok(())
     }
 
-    /// Removes files whose messages all lie before a physical offset, as Java does, and never the
-    /// last.
+    /// Removes files that end before `head`, where the first entry that waits lies, and whose messages
+    /// all lie before a physical offset, as Java does; never the last.
     ///
     /// # Errors
     /// A file can't be read or removed.
-    pub fn remove_before(&mut self, physical: i64) -> Result<(), StoreError> {
-        while self.start + self.file_size < self.end {
+    pub fn remove_before(&mut self, physical: i64, head: i64) -> Result<(), StoreError> {
+        while self.start + self.file_size < self.end
+            && self.start + self.file_size <= self.file_start(head)
+        {
             let entries = (self.file_size - BLANK_SIZE) / ENTRY;
             let last = self.start + (entries - 1) * ENTRY;
+            // What can't be read is passed by now, or `head` would lie before it.
             let expired = self
                 .entry(last)?
                 .is_none_or(|(entry, _)| entry.physical < physical);
@@ -473,9 +486,14 @@ mod tests {
             add(&mut log, physical);
         }
         log.sync().unwrap();
-        log.remove_before(9).unwrap();
+        log.remove_before(9, i64::MAX).unwrap();
         assert_eq!(log.start(), 0);
-        log.remove_before(1000).unwrap();
+        log.remove_before(1000, log.start()).unwrap();
+        assert!(
+            log.start() < log.file_start(log.end()),
+            "an entry waits in the first"
+        );
+        log.remove_before(1000, i64::MAX).unwrap();
         assert_eq!(scan(&mut log), [20, 21, 22, 23, 24]);
         assert_eq!(scan(&mut open(&files)), [20, 21, 22, 23, 24]);
     }

@@ -283,6 +283,15 @@ impl Wheel {
         self.changes.lock().slots.len()
     }
 
+    /// Syncs the file as it is: a process that was killed may have written without syncing, and what a
+    /// start makes of that must not be taken back by a power loss.
+    ///
+    /// # Errors
+    /// It can't be synced.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync().at("sync", &self.path)
+    }
+
     /// Writes and syncs what changed. Only call when the timer log has been synced.
     ///
     /// # Errors
