@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use sluice_tests::cluster::sluice_binary;
-use sluice_tests::process::Running;
+use sluice_tests::process::{Running, wait_until};
 use tempfile::TempDir;
 
 const BOOT: Duration = Duration::from_secs(60);
@@ -124,11 +124,15 @@ impl Dev {
         (queue.expect("queue").to_owned(), offset.to_owned())
     }
 
-    /// What it says of a stored message.
+    /// What it says of a stored message, which is in its queue a moment after its send was answered.
     fn explain(&self, (queue, offset): &(String, String)) -> String {
-        self.plugin(&format!(
+        let explain = format!(
             "explain --topic {TOPIC} --group {GROUP} --queue {queue} --offset {offset} -n 1"
-        ))
+        );
+        wait_until("the message in its queue", Duration::from_secs(10), || {
+            let explained = self.plugin(&explain);
+            (!explained.contains("no messages there")).then_some(explained)
+        })
     }
 }
 
