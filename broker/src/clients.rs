@@ -85,6 +85,11 @@ impl ConsumerGroup {
         members
     }
 
+    /// Whether a connection is one of its members.
+    pub fn has(&self, connection: u64) -> bool {
+        self.members.contains_key(&connection)
+    }
+
     /// Client ids of its members, unordered; one that has reconnected may be there twice.
     pub fn client_ids(&self) -> Vec<String> {
         self.members

@@ -6,22 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-/// Connections by group, topic and queue id; 0 stands for none.
+type Queues = HashMap<i32, AtomicU64>;
+
+/// Connections by group, topic and queue id.
 #[derive(Debug, Default)]
 pub(crate) struct Pullers {
-    groups: RwLock<HashMap<String, HashMap<String, Vec<AtomicU64>>>>,
+    groups: RwLock<HashMap<String, HashMap<String, Queues>>>,
 }
 
 impl Pullers {
-    /// The connection pulls from the queue, which is one of the topic's.
+    /// A member's connection pulls from the queue, which is one of the topic's.
     pub(crate) fn note(&self, group: &str, topic: &str, queue_id: i32, connection: u64) {
-        let Ok(queue) = usize::try_from(queue_id) else {
-            return;
-        };
         let known = {
             let groups = self.groups.read();
             let queues = groups.get(group).and_then(|topics| topics.get(topic));
-            let last = queues.and_then(|queues| queues.get(queue));
+            let last = queues.and_then(|queues| queues.get(&queue_id));
             last.map(|last| last.store(connection, Ordering::Relaxed))
         };
         if known.is_some() {
@@ -30,18 +29,14 @@ impl Pullers {
         let mut groups = self.groups.write();
         let topics = groups.entry(group.to_owned()).or_default();
         let queues = topics.entry(topic.to_owned()).or_default();
-        if queues.len() <= queue {
-            queues.resize_with(queue + 1, AtomicU64::default);
-        }
-        queues[queue].store(connection, Ordering::Relaxed);
+        queues.insert(queue_id, AtomicU64::new(connection));
     }
 
     /// The connection that pulled from the queue last.
     pub(crate) fn last(&self, group: &str, topic: &str, queue_id: i32) -> Option<u64> {
         let groups = self.groups.read();
-        let queues = groups.get(group)?.get(topic)?;
-        let last = queues.get(usize::try_from(queue_id).ok()?)?;
-        Some(last.load(Ordering::Relaxed)).filter(|connection| *connection != 0)
+        let last = groups.get(group)?.get(topic)?.get(&queue_id)?;
+        Some(last.load(Ordering::Relaxed))
     }
 
     /// Forgets groups and topics that are gone.

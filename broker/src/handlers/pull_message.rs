@@ -158,12 +158,18 @@ fn admit(
     }
     let connection = responder.connection().id();
     let passing = passing(broker, &header, group.consume_broadcast_enable, connection)?;
-    broker.pullers.note(
-        &header.consumer_group,
-        &header.topic,
-        header.queue_id,
-        connection,
-    );
+    // Whoever invents groups is nobody's member, and nothing is kept of it.
+    let member = broker
+        .consumers
+        .with(&header.consumer_group, |group| group.has(connection));
+    if member == Some(true) {
+        broker.pullers.note(
+            &header.consumer_group,
+            &header.topic,
+            header.queue_id,
+            connection,
+        );
+    }
     let counts = topic.counts.of_group(&header.consumer_group);
     Ok((Admitted { header, counts }, passing))
 }
