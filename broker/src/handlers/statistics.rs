@@ -12,6 +12,9 @@ use super::group_admin::{is_subscribed, progress};
 use crate::Broker;
 use crate::error::Refusal;
 
+/// Queues of one answer, over all groups and topics.
+const QUEUES_MAX: usize = 50_000;
+
 /// One count over the last minute, hour and day.
 pub fn view_broker_stats_data(
     broker: &Arc<Broker>,
@@ -41,9 +44,11 @@ pub fn get_broker_consume_stats(
             broker_addr: broker.registration.broker_address().to_owned(),
             ..ConsumeStatsList::default()
         };
+        let mut left = QUEUES_MAX;
         for group in broker.groups.all().into_keys() {
-            let of_group = of_group(broker, &group, header.is_order);
-            list.total_diff += of_group.iter().map(behind).sum::<i64>();
+            let of_group = of_group(broker, &group, header.is_order, &mut left)?;
+            let behind = of_group.iter().map(behind);
+            list.total_diff = behind.fold(list.total_diff, i64::saturating_add);
             list.consume_stats_list
                 .push(BTreeMap::from([(group, of_group)]));
         }
@@ -51,27 +56,43 @@ pub fn get_broker_consume_stats(
     });
 }
 
-/// One entry for each topic that the group has offsets for.
-fn of_group(broker: &Broker, group: &str, ordered_only: bool) -> Vec<ConsumeStats> {
+/// One entry for each topic that the group has offsets for; `left` are queues that may still be listed.
+fn of_group(
+    broker: &Broker,
+    group: &str,
+    ordered_only: bool,
+    left: &mut usize,
+) -> Result<Vec<ConsumeStats>, Refusal> {
     let topics = broker.offsets.topics_of(group);
     let wanted = topics.iter().filter_map(|name| {
         let topic = broker.topics.get(name)?;
         let wanted = is_subscribed(broker, group, name) && (topic.order || !ordered_only);
         wanted.then_some((name, topic))
     });
-    wanted
-        .map(|(name, topic)| ConsumeStats {
+    let mut stats = Vec::new();
+    for (name, topic) in wanted {
+        let queues = usize::try_from(topic.write_queue_nums).unwrap_or(0);
+        *left = left.checked_sub(queues).ok_or_else(too_many)?;
+        stats.push(ConsumeStats {
             consume_tps: broker.stats.group_get_tps(name, group),
             offset_table: (0..topic.write_queue_nums)
                 .map(|id| (broker.queue(name, id), progress(broker, group, name, id)))
                 .collect(),
-        })
-        .collect()
+        });
+    }
+    Ok(stats)
+}
+
+fn too_many() -> Refusal {
+    Refusal::System(format!(
+        "groups and topics have more than {QUEUES_MAX} queues together, too many for one answer; ask group by group"
+    ))
 }
 
 fn behind(stats: &ConsumeStats) -> i64 {
     let queues = stats.offset_table.values();
     queues
-        .map(|queue| queue.broker_offset - queue.consumer_offset)
-        .sum()
+        // Clients may commit any offset.
+        .map(|queue| queue.broker_offset.saturating_sub(queue.consumer_offset))
+        .fold(0, i64::saturating_add)
 }
