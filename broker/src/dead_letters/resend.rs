@@ -7,7 +7,7 @@
 //! mark names that message only when the log is synced past it. So a second resend is noticed, also when
 //! the broker ended during the first; it is then told that nobody knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -156,7 +156,10 @@ impl Broker {
         let _one = self.dead_letters.resending.lock();
         let mut outcome = Outcome::default();
         let mut sendable = Vec::new();
-        for letter in letters.iter().filter_map(|bytes| Record::parse(bytes).ok()) {
+        // One id can be written in several ways; the letter is still one.
+        let mut seen = HashSet::new();
+        let letters = letters.iter().filter_map(|bytes| Record::parse(bytes).ok());
+        for letter in letters.filter(|letter| seen.insert(letter.physical_offset())) {
             match self.sendable(letter, wanted) {
                 Ok(one) => sendable.push(one),
                 Err(why) => outcome.left.push(left(&letter, why)),
@@ -172,7 +175,7 @@ impl Broker {
         let send = |one| (one, self.send_again(one, wanted));
         let sent: Vec<_> = sendable.iter().map(send).collect();
         let synced = self.store.flush_once();
-        self.change_marks(0, |marks| {
+        let marked = self.change_marks(0, |marks| {
             for (one, sent) in &sent {
                 match sent {
                     Ok(sent) if synced => one.end(marks, sent),
@@ -181,7 +184,11 @@ impl Broker {
                     Err(_) => one.take_back(marks),
                 }
             }
-        })?;
+        });
+        if let Err(error) = marked {
+            // They are sent: who asked has to hear which. The marks say that they may have been.
+            tracing::error!(%error, "what became of dead letters that were sent again can't be marked");
+        }
         for (one, sent) in sent {
             match sent {
                 Ok(sent) if synced => outcome.resent.push(sent),
@@ -230,7 +237,7 @@ impl Broker {
 
     fn change_marks(&self, more: usize, change: impl FnOnce(&mut Table)) -> Result<(), Refusal> {
         let marks = &self.dead_letters.marks;
-        if marks.len() + more > MARKS_MAX {
+        if more > 0 && marks.len() + more > MARKS_MAX {
             return Err(Refusal::Busy(format!(
                 "{} dead letters are marked already, {MARKS_MAX} can be; marks go with their letters (fileReservedTime)",
                 marks.len()
