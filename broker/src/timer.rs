@@ -81,6 +81,8 @@ pub(crate) struct Timer {
     recalled_to: Mutex<i64>,
     /// [`State::read_ms`] after the last round, for who asks while one syncs files.
     reached_ms: AtomicI64,
+    /// Until when, Unix milliseconds, what the start has found may hold Java's pops.
+    left_until_ms: AtomicI64,
     /// The message that could not be read, and how often.
     unreadable: Mutex<(i64, u32)>,
     wake: Arc<Notify>,
@@ -179,6 +181,7 @@ impl Timer {
             pending: Pending::new(metrics),
             recalled_to: Mutex::new(0),
             reached_ms: AtomicI64::new(saved.read_ms),
+            left_until_ms: AtomicI64::new(0),
             unreadable: Mutex::new((-1, 0)),
             wake: Arc::new(Notify::new()),
         }))
@@ -250,12 +253,15 @@ impl Broker {
         }
     }
 
-    /// Whether all that was due up to a time, Unix milliseconds, has been delivered, of what the queue
-    /// had when the broker started.
+    /// Whether all that was due up to a time, Unix milliseconds, has been delivered, of what may be Java's
+    /// pops: it was there when the broker started. Once that is over, nobody waits for the timer.
     pub(crate) fn has_timer_passed(&self, time_ms: i64) -> bool {
         let Some(timer) = &self.timer else {
             return true;
         };
+        if timer.reached_ms.load(Ordering::Relaxed) > timer.left_until_ms.load(Ordering::Relaxed) {
+            return true;
+        }
         let state = timer.state.lock();
         let filed = state.queue_offset >= state.started_at;
         let next = timer.wheel.next(state.read_ms);

@@ -17,6 +17,9 @@ use sluice_store::timer::{ENTRY_SIZE, Slot, TimerEntry, magic};
 use super::{QUEUE, State, Timer};
 use crate::{Broker, BrokerError};
 
+/// Java hides popped messages no longer, `timerMaxDelaySec`.
+const JAVAS_LONGEST_MS: i64 = 3 * 24 * 3_600_000;
+
 impl Broker {
     /// Takes up where the timer was, and writes that down.
     ///
@@ -39,6 +42,8 @@ impl Broker {
         let bounds = self.bounds(TIMER_TOPIC, QUEUE);
         state.queue_offset = state.queue_offset.clamp(bounds.min, bounds.max);
         state.started_at = bounds.max;
+        let left_until_ms = timer.left_until(state, self.now_ms())?;
+        timer.left_until_ms.store(left_until_ms, Ordering::Relaxed);
         timer.find_delivered(self, state);
         // Recalls of before may not be filed yet.
         *timer.recalled_to.lock() = self.store.log_end();
@@ -49,6 +54,16 @@ impl Broker {
 }
 
 impl Timer {
+    /// When the last of what waits is over that may be a pop of Java's.
+    fn left_until(&self, state: &State, now_ms: i64) -> Result<i64, BrokerError> {
+        let last = self.wheel.all_used()?.iter().map(|slot| slot.time_ms).max();
+        let longest = now_ms.saturating_add(JAVAS_LONGEST_MS);
+        match state.queue_offset < state.started_at {
+            true => Ok(longest),
+            false => Ok(last.unwrap_or(0).min(longest)),
+        }
+    }
+
     fn take_up(&self, state: &mut State) -> Result<(), BrokerError> {
         let end = state.saved.log_end;
         self.lead_back(state, end)?;
