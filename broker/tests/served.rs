@@ -244,3 +244,41 @@ async fn auto_creation_that_is_off_stays_off_on_a_directory_that_had_it_on() {
     let refused = client.send("", b"one", false).await;
     assert_eq!(refused.code, response::TOPIC_NOT_EXIST);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_clients_invent_break_no_list_of_groups() {
+    let served = Served::start(|_| {}).await;
+    let (client, _asked) = served.client();
+    let topic = [
+        ("topic", TOPIC),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "3"),
+        ("writeQueueNums", "3"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+    ];
+    let code = request::UPDATE_AND_CREATE_TOPIC;
+    let made = client.ask(code, &topic, Vec::new()).await;
+    assert_eq!(made.code, response::SUCCESS, "{:?}", made.remark);
+    client.heartbeat("c", "*", Language::Java).await;
+    for queue in ["0", "1", "2"] {
+        let offset = i64::MAX.to_string();
+        let fields = [
+            ("consumerGroup", GROUP),
+            ("topic", TOPIC),
+            ("queueId", queue),
+            ("commitOffset", &*offset),
+        ];
+        let code = request::UPDATE_CONSUMER_OFFSET;
+        let answer = client.ask(code, &fields, Vec::new()).await;
+        assert_eq!(answer.code, response::SUCCESS);
+    }
+    let code = request::GET_BROKER_CONSUME_STATS;
+    let list = client.ask(code, &[("isOrder", "false")], Vec::new()).await;
+    assert_eq!(list.code, response::SUCCESS, "{:?}", list.remark);
+    let text = String::from_utf8_lossy(&list.body);
+    assert!(
+        text.contains(&format!("\"totalDiff\":{}", i64::MIN)),
+        "{text}"
+    );
+}
