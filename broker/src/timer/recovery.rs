@@ -8,6 +8,7 @@
 //! they are emptied. What lies between its last entry and its queue offset was delivered without an
 //! entry if it was late; the rest was lost with a power loss, and is filed again.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use sluice_protocol::message::{Record, properties};
@@ -66,8 +67,46 @@ impl Timer {
 
     fn take_up(&self, state: &mut State) -> Result<(), BrokerError> {
         let end = state.saved.log_end;
+        let torn = self.clear_torn(state)?;
         self.lead_back(state, end)?;
-        Ok(state.log.truncate(end)?)
+        state.log.truncate(end)?;
+        self.rebuild(state, &torn)
+    }
+
+    /// Empties slots that a power loss has torn while they were written: the last entry of a whole one
+    /// is of its time. Answers which.
+    fn clear_torn(&self, state: &mut State) -> Result<BTreeSet<i64>, BrokerError> {
+        let mut torn: BTreeSet<i64> = self.wheel.clear_torn()?.into_iter().collect();
+        for slot in self.wheel.all_used()? {
+            let last = state.log.entry(slot.last)?;
+            let whole =
+                last.is_some_and(|(last, _)| self.wheel.tick(last.time_ms()) == slot.time_ms);
+            if !whole {
+                torn.insert(self.wheel.index(slot.time_ms));
+                self.wheel.clear(slot.time_ms);
+            }
+        }
+        Ok(torn)
+    }
+
+    /// Fills slots from the timer log, whose entries are older than the slots on disk.
+    fn rebuild(&self, state: &mut State, torn: &BTreeSet<i64>) -> Result<(), BrokerError> {
+        if torn.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            slots = torn.len(),
+            "slots of the timer's wheel are torn and read from its log"
+        );
+        let mut at = state.head.max(state.log.start());
+        while let Some((entry, next)) = state.log.entry(at)? {
+            at = next;
+            let waits = entry.time_ms() >= state.read_ms;
+            if waits && torn.contains(&self.wheel.index(entry.time_ms())) {
+                self.enter(&entry, next)?;
+            }
+        }
+        Ok(())
     }
 
     /// Leads slots whose last entries lie behind a position back to those before it.

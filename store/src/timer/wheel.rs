@@ -129,7 +129,8 @@ impl Wheel {
         time_ms.div_euclid(self.precision_ms) * self.precision_ms
     }
 
-    fn index(&self, time_ms: i64) -> i64 {
+    /// Which slot of the wheel a time's is.
+    pub fn index(&self, time_ms: i64) -> i64 {
         time_ms.div_euclid(self.precision_ms).rem_euclid(self.slots)
     }
 
@@ -276,6 +277,27 @@ impl Wheel {
             at = index + 1;
         }
         Ok(slots)
+    }
+
+    /// Empties slots whose time is not one of theirs: a power loss has torn them. Answers which.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn clear_torn(&self) -> Result<Vec<i64>, StoreError> {
+        let mut torn = Vec::new();
+        let mut at = 0;
+        while let Some(index) = self.used_from(0, at) {
+            if self.index(self.raw(index)?.time_ms) != index {
+                torn.push(index);
+            }
+            at = index + 1;
+        }
+        let mut changes = self.changes.lock();
+        for index in &torn {
+            changes.slots.insert(*index, [0; SLOT_SIZE]);
+            unmark(&mut changes.used, *index);
+        }
+        Ok(torn)
     }
 
     /// Slots that changed since they were written.
