@@ -349,6 +349,7 @@ impl Timer {
             copies_from: state.copies_from,
             head: state.head,
             precision_ms: self.wheel.precision_ms(),
+            turned_at: 0,
         }
     }
 
@@ -369,6 +370,7 @@ impl Timer {
         if marks != state.saved {
             state.checkpoint.write(&marks)?;
         }
+        self.wheel.flush_finished()?;
         (state.saved, state.saved_ms) = (marks, broker.now_ms());
         broker.store.keep_from(KEPT_FOR, kept_from);
         let log_start = broker.store.log_start();
@@ -377,13 +379,14 @@ impl Timer {
 
     /// Makes entries durable that take the place of others, before a slot leads to them: a start cuts
     /// the timer log where the checkpoint ends it. All that was done before has to be saved.
-    fn keep_entries(&self, state: &mut State) -> Result<(), BrokerError> {
+    fn keep_entries(&self, state: &mut State, turned_at: i64) -> Result<(), BrokerError> {
         if state.unsynced {
             return Ok(());
         }
         state.log.sync()?;
         let marks = TimerMarks {
             log_end: state.log.end(),
+            turned_at,
             ..state.saved
         };
         if marks != state.saved {

@@ -211,7 +211,7 @@ impl Timer {
             self.pending
                 .add(&recalls.topic, recalls.count - recalls.kept);
         }
-        self.wheel.clear(open.time_ms);
+        self.wheel.finish(open.time_ms);
         self.move_on(state, end_ms);
         Ok(None)
     }
@@ -365,10 +365,10 @@ impl Timer {
             slot.count += 1;
         }
         if slot.count > 0 {
-            self.keep_entries(state)?;
+            self.keep_entries(state, 0)?;
             self.wheel.put(slot);
         } else {
-            self.wheel.clear(open.time_ms);
+            self.wheel.finish(open.time_ms);
             self.move_on(state, open.time_ms + self.wheel.precision_ms());
         }
         Ok(())

@@ -68,9 +68,28 @@ impl Timer {
     fn take_up(&self, state: &mut State) -> Result<(), BrokerError> {
         let end = state.saved.log_end;
         let torn = self.clear_torn(state)?;
+        match self.has_turned(state)? {
+            true => {
+                let earliest = self.wheel.earliest()?.unwrap_or(state.read_ms);
+                state.read_ms = earliest.min(state.read_ms);
+            }
+            // What is finished may not have been written as empty.
+            false => self.wheel.clear_before(state.read_ms)?,
+        }
         self.lead_back(state, end)?;
         state.log.truncate(end)?;
         self.rebuild(state, &torn)
+    }
+
+    /// Whether a crash came when a clock had been set back and all that waited in the slot of then had its
+    /// new places on disk: those lie before it.
+    fn has_turned(&self, state: &State) -> Result<bool, BrokerError> {
+        let turned_at = state.saved.turned_at;
+        if turned_at == 0 {
+            return Ok(false);
+        }
+        let slot = self.wheel.slot(state.read_ms)?;
+        Ok(slot.is_none_or(|slot| slot.first >= turned_at))
     }
 
     /// Empties slots that a power loss has torn while they were written: the last entry of a whole one

@@ -29,6 +29,7 @@ impl Timer {
         self.save(broker, state)?;
         let from_ms = state.read_ms;
         let left = self.left_at(broker, state, from_ms)?;
+        let turned_at = state.log.end();
         state.open = None;
         self.wheel.clear(from_ms);
         state.read_ms = self.wheel.tick(now_ms);
@@ -40,7 +41,10 @@ impl Timer {
                 return Err(error);
             }
         }
-        self.keep_entries(state)
+        if state.log.end() > turned_at {
+            self.keep_entries(state, turned_at)?;
+        }
+        self.save(broker, state)
     }
 
     /// What waits in a slot, in the order of the timer log.

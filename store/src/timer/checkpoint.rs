@@ -20,7 +20,7 @@ const FILE_SIZE: u64 = 4096;
 const HEAD: usize = 32;
 const SLOTS: [u64; 2] = [512, 1024];
 const MAGIC: i64 = 0x534C_5543_5449_4D31;
-const SLOT_SIZE: usize = 8 * 8 + 4;
+const SLOT_SIZE: usize = 9 * 8 + 4;
 
 /// How far the timer has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub struct TimerMarks {
     pub head: i64,
     /// Milliseconds of a tick.
     pub precision_ms: i64,
+    /// Not 0 while the clock that is set back makes entries from here on take the place of those in the
+    /// slot of `read_ms`: when that slot is empty, earlier slots are to be read again.
+    pub turned_at: i64,
 }
 
 /// The file.
@@ -153,6 +156,7 @@ fn encode_slot(sequence: i64, marks: &TimerMarks) -> Vec<u8> {
         marks.copies_from,
         marks.head,
         marks.precision_ms,
+        marks.turned_at,
     ];
     let mut out: Vec<u8> = numbers
         .iter()
@@ -175,6 +179,7 @@ fn read_slot(bytes: &[u8]) -> Option<(i64, TimerMarks)> {
         copies_from: be64(body, 40),
         head: be64(body, 48),
         precision_ms: be64(body, 56),
+        turned_at: be64(body, 64),
     };
     Some((be64(body, 8), marks))
 }
@@ -196,6 +201,7 @@ mod tests {
             copies_from: 4096,
             head: 52,
             precision_ms: 1000,
+            turned_at: 52,
         };
         let (mut checkpoint, _, trusted) = open();
         assert!(!trusted);

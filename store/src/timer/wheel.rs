@@ -11,7 +11,7 @@
 //! What must hold: a slot on disk speaks of entries that are on disk. So slots that changed stay in
 //! memory until [`Wheel::flush`], which is called when the timer log has been synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,6 +45,8 @@ type Bytes = [u8; SLOT_SIZE];
 #[derive(Default)]
 struct Changes {
     slots: BTreeMap<i64, Bytes>,
+    /// Those of them that are over: their entries are needed until it is written down that they are.
+    finished: BTreeSet<i64>,
     /// One bit for each slot that may hold something.
     used: Vec<u64>,
 }
@@ -182,15 +184,24 @@ impl Wheel {
         let index = self.index(slot.time_ms);
         let mut changes = self.changes.lock();
         changes.slots.insert(index, bytes);
+        changes.finished.remove(&index);
         mark(&mut changes.used, index);
     }
 
-    /// Empties the slot of a time: what was in it is done.
+    /// Empties the slot of a time: what was in it is elsewhere now.
     pub fn clear(&self, time_ms: i64) {
         let index = self.index(time_ms);
         let mut changes = self.changes.lock();
         changes.slots.insert(index, [0; SLOT_SIZE]);
+        changes.finished.remove(&index);
         unmark(&mut changes.used, index);
+    }
+
+    /// Empties the slot of a time: what was in it is done. See [`Wheel::flush_finished`].
+    pub fn finish(&self, time_ms: i64) {
+        self.clear(time_ms);
+        let index = self.index(time_ms);
+        self.changes.lock().finished.insert(index);
     }
 
     /// The first slot from a time on that holds something.
@@ -314,26 +325,62 @@ impl Wheel {
         self.file.sync().at("sync", &self.path)
     }
 
-    /// Writes and syncs what changed. Only call when the timer log has been synced.
+    /// Writes and syncs what changed but for what is finished. Only call when the timer log has been
+    /// synced. What takes the place of other slots is on disk before those are emptied.
     ///
     /// # Errors
     /// Everything stays to be written again.
     pub fn flush(&self) -> Result<(), StoreError> {
-        let changed = self.changes.lock().slots.clone();
-        if changed.is_empty() {
-            return Ok(());
+        let (full, empty) = {
+            let changes = self.changes.lock();
+            let open = changes.slots.iter();
+            let open = open.filter(|(index, _)| !changes.finished.contains(index));
+            open.map(|(index, bytes)| (*index, *bytes))
+                .partition::<BTreeMap<_, _>, _>(|(_, bytes)| *bytes != [0; SLOT_SIZE])
+        };
+        for changed in [full, empty] {
+            if !changed.is_empty() {
+                self.write(&changed)?;
+                self.sync()?;
+                self.forget(&changed);
+            }
         }
-        for (start, bytes) in runs(&changed) {
+        Ok(())
+    }
+
+    /// Writes that slots are empty that are finished. Only call when it is on disk that they are: a crash
+    /// before that needs their entries again, recalls above all. A start empties what this has not.
+    ///
+    /// # Errors
+    /// Everything stays to be written again.
+    pub fn flush_finished(&self) -> Result<(), StoreError> {
+        let finished: BTreeMap<i64, Bytes> = {
+            let changes = self.changes.lock();
+            let finished = changes.finished.iter();
+            finished.map(|index| (*index, [0; SLOT_SIZE])).collect()
+        };
+        self.write(&finished)?;
+        self.forget(&finished);
+        Ok(())
+    }
+
+    fn write(&self, changed: &BTreeMap<i64, Bytes>) -> Result<(), StoreError> {
+        for (start, bytes) in runs(changed) {
             self.file
                 .write_at(start as u64 * SLOT_SIZE as u64, &bytes)
                 .at("write", &self.path)?;
         }
-        self.file.sync().at("sync", &self.path)?;
-        let mut changes = self.changes.lock();
-        changes
-            .slots
-            .retain(|index, bytes| changed.get(index) != Some(bytes));
         Ok(())
+    }
+
+    fn forget(&self, written: &BTreeMap<i64, Bytes>) {
+        let mut changes = self.changes.lock();
+        for (index, bytes) in written {
+            if changes.slots.get(index) == Some(bytes) {
+                changes.slots.remove(index);
+                changes.finished.remove(index);
+            }
+        }
     }
 }
 
