@@ -11,7 +11,7 @@ use crate::scenarios::{Outcome, assert_passed};
 const MISSED_WAKE_UP_MILLIS: u64 = 5_000;
 /// A scenario that takes this long has waited for a timer somewhere; it is repeated, and the better
 /// time counts, so that a stall of Java's is no excuse for one of ours.
-const STALLED_MILLIS: u64 = 10_000;
+const STALLED_MILLIS: u64 = 15_000;
 /// Scenarios that end with a sample which both brokers take every ten seconds: the moment they begin decides
 /// how long they take.
 const SAMPLED: &str = "stats_of_";

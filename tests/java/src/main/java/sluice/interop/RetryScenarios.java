@@ -7,7 +7,6 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 
@@ -123,12 +122,7 @@ final class RetryScenarios {
     /** A consumer that fails the first {@code failures} deliveries, asking for {@code level}. */
     private static void failing(Scene s, String topic, Inbox inbox, int failures, int level, int max) throws Exception {
         var deliveries = new AtomicInteger();
-        // A consumer that starts before its retry topic has a route finds it 20 s later, with every broker.
-        var retries = new TopicConfig("%RETRY%" + s.name("g"));
-        retries.setReadQueueNums(1);
-        retries.setWriteQueueNums(1);
-        s.admin.createAndUpdateTopicConfig(s.broker(), retries);
-        Scene.until("route of " + retries.getTopicName(), Scene.SOON, () -> !s.admin.examineTopicRouteInfo(retries.getTopicName()).getQueueDatas().isEmpty());
+        s.retryTopic(s.name("g"));
         var consumer = s.consumer(s.name("g"));
         if (max >= 0) {
             consumer.setMaxReconsumeTimes(max);

@@ -84,6 +84,15 @@ final class Scene implements AutoCloseable {
         return topic;
     }
 
+    /** Creates the retry topic of a group: a consumer that starts before it has a route finds it 20 s later, with every broker. */
+    void retryTopic(String group) throws Exception {
+        var retries = new TopicConfig("%RETRY%" + group);
+        retries.setReadQueueNums(1);
+        retries.setWriteQueueNums(1);
+        admin.createAndUpdateTopicConfig(broker(), retries);
+        until("route of " + retries.getTopicName(), SOON, () -> !admin.examineTopicRouteInfo(retries.getTopicName()).getQueueDatas().isEmpty());
+    }
+
     DefaultMQProducer producer() throws Exception {
         var producer = new DefaultMQProducer(name("P" + INSTANCES.incrementAndGet()));
         producer.setNamesrvAddr(namesrv);

@@ -55,6 +55,7 @@ final class StatsScenarios {
     private static void sentBack(Scene s) throws Exception {
         String topic = s.topic("t", 1);
         String group = s.name("g");
+        s.retryTopic(group);
         var refused = new AtomicBoolean();
         var inbox = new Inbox();
         var consumer = s.consumer(group);

@@ -87,6 +87,7 @@ final class TraceScenarios {
     private static void retried(Scene s) throws Exception {
         String topic = s.topic("t", 1);
         String traceTopic = s.topic("trace", 1);
+        s.retryTopic(s.name("g"));
         var times = new AtomicInteger();
         var inbox = new Inbox();
         consumer(s, traceTopic, topic, (messages, context) -> {
@@ -98,7 +99,7 @@ final class TraceScenarios {
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         var sent = Scene.sendOk(producer(s, traceTopic).send(new Message(topic, Scene.bytes("again"))));
-        inbox.await("the message that came back", Scene.LONG, got -> got.size() == 1);
+        inbox.await("the message that came back", Scene.SOON, got -> got.size() == 1);
         var expected = List.of("Pub " + s.name("pg") + " success", "SubAfter " + s.name("g") + " failed", "SubAfter " + s.name("g") + " success");
         Scene.until("both consumptions in the trace", FLUSHED, () -> whole(s, traceTopic, sent.getMsgId(), expected));
     }
