@@ -301,6 +301,9 @@ struct Resending {
     next: Option<i64>,
     #[serde(skip_serializing)]
     end: i64,
+    /// Why the rest was not asked for.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    stopped: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -332,14 +335,23 @@ pub(crate) fn resend(
         again: wanted.again,
         all: wanted.all,
     };
-    let mut done = Resending::default();
-    loop {
-        let answer = broker.post("/v1/dead-letters/resend", &request)?;
-        let page: Resending = answer.read()?;
+    let ask = |request: &Resend<'_>| -> Result<Resending, AdminError> {
+        broker.post("/v1/dead-letters/resend", request)?.read()
+    };
+    let mut done = ask(&request)?;
+    while let Some(next) = done.next {
+        request.which = request.which.rest(next, done.end);
+        // What was sent is sent: a broker that fails now must not hide it.
+        let page = match ask(&request) {
+            Ok(page) => page,
+            Err(error) => {
+                done.stopped = Some(error.to_string());
+                break;
+            }
+        };
         done.resent.extend(page.resent);
         done.left.extend(page.left);
-        let Some(next) = page.next else { break };
-        request.which = request.which.rest(next, page.end);
+        (done.next, done.end) = (page.next, page.end);
     }
     let mut text = String::new();
     for sent in &done.resent {
@@ -354,7 +366,10 @@ pub(crate) fn resend(
         done.resent.len(),
         done.left.len()
     );
-    let outcome = match done.left.is_empty() {
+    if let Some(why) = &done.stopped {
+        let _ = writeln!(text, "stopped before the rest: {why}");
+    }
+    let outcome = match done.left.is_empty() && done.stopped.is_none() {
         true => Outcome::Well,
         false => Outcome::Wrong,
     };

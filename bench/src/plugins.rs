@@ -64,7 +64,7 @@ pub fn run(plugins: &Plugins) -> Result<()> {
     );
     let dir = tempfile::tempdir()?;
     let host = Host::open(dir.path(), Box::new(compile))?;
-    let variants = variant::all(&host)?;
+    let variants = variant::all(&host, dir.path())?;
     for variant in &variants {
         variant.check(&records)?;
     }

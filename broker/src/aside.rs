@@ -14,8 +14,12 @@ use crate::error::Refusal;
 
 /// Threads that wait for a disk at a time.
 const DISK_THREADS: usize = 16;
-/// Requests that work or wait, of each kind but uploads.
+/// Requests that work or wait, of clients, of each kind.
 const PLACES: usize = 2_048;
+/// Threads that answer operators at a time.
+const OPERATORS_THREADS: usize = 4;
+/// Requests of operators that work or wait.
+const OPERATORS: usize = 128;
 /// Uploads that are compiled or wait, each with its module in memory.
 const UPLOADS: usize = 16;
 
@@ -40,6 +44,11 @@ impl Aside {
     pub(crate) fn for_plugins() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Aside::new(cores.max(2), PLACES, "whose plugins are slow")
+    }
+
+    /// For what operators ask for over HTTP: lists go through much, and must leave threads to clients.
+    pub(crate) fn for_operators() -> Self {
+        Aside::new(OPERATORS_THREADS, OPERATORS, "of operators")
     }
 
     /// For uploads of plugins: one compiler works at a time.

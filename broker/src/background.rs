@@ -45,9 +45,7 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
         every(broker, "delay levels", delay_offsets, save_delay_levels),
         every(broker, "pops", config.revive_interval.max(10), revive),
         every(broker, "state of pops", offsets, save_pops),
-        every(broker, "sampling", 1_000, |broker| async move {
-            broker.sample_stats()
-        }),
+        every(broker, "sampling", 1_000, sample_stats),
         every(
             broker,
             "transactions",
@@ -154,6 +152,14 @@ async fn save_pops(broker: Arc<Broker>) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "the state of pops can't be saved"),
         Err(cause) => tracing::error!(%cause, "saving the state of pops panicked"),
+    }
+}
+
+/// Every tenth time it goes through all topics and their groups.
+async fn sample_stats(broker: Arc<Broker>) {
+    let sampled = tokio::task::spawn_blocking(move || broker.sample_stats()).await;
+    if let Err(cause) = sampled {
+        tracing::error!(%cause, "sampling panicked");
     }
 }
 

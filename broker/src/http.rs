@@ -61,18 +61,29 @@ pub(crate) fn routes(broker: &Arc<Broker>) -> Result<Router, BrokerError> {
         .layer(axum::middleware::from_fn_with_state(guard, guard::check)))
 }
 
-/// Does what reads the log, on a thread that may wait.
+/// Does what reads the log, writes files or starts guests, on a thread that may wait.
 async fn aside<T: Send + 'static>(
     broker: Arc<Broker>,
     work: impl FnOnce(&Broker) -> Result<T, Refused> + Send + 'static,
 ) -> Result<Json<T>, Refused> {
-    match tokio::task::spawn_blocking(move || work(&broker)).await {
-        Ok(result) => result.map(Json),
-        Err(cause) => {
-            tracing::error!(%cause, "administration panicked");
-            let text = "it failed for a reason that the broker's log tells";
-            Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned()))
-        }
+    let working = broker.clone();
+    let done = broker.aside_for_operators.done(move || work(&working));
+    let done = done.await.map_err(no_place)?;
+    done.map(Json)
+}
+
+/// Why work aside has not begun, or not ended.
+fn no_place(refusal: Refusal) -> Refused {
+    let status = match refusal {
+        Refusal::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Refused(status, refusal.to_string())
+}
+
+impl From<BrokerError> for Refused {
+    fn from(error: BrokerError) -> Self {
+        Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
 

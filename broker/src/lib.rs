@@ -103,6 +103,7 @@ pub struct Broker {
     pub(crate) aside: Aside,
     pub(crate) aside_for_plugins: Aside,
     pub(crate) aside_for_uploads: Aside,
+    pub(crate) aside_for_operators: Aside,
     pub(crate) plugins: Arc<Host>,
     pub(crate) expressions: Expressions,
     pub(crate) dead_letters: DeadLetters,

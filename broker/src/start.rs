@@ -189,6 +189,7 @@ impl Broker {
             aside: Aside::for_disks(),
             aside_for_plugins: Aside::for_plugins(),
             aside_for_uploads: Aside::for_uploads(),
+            aside_for_operators: Aside::for_operators(),
             plugins,
             expressions: Expressions::default(),
             dead_letters: DeadLetters::new(marks),

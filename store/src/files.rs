@@ -32,6 +32,11 @@ pub trait File: Send + Sync {
     fn data_end(&self, offset: u64) -> io::Result<u64> {
         Ok(self.len()?.max(offset))
     }
+    /// The first byte at or behind `offset` that can be other than zero, as far as is known without
+    /// reading.
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset).filter(|_| self.len().is_ok_and(|len| offset < len)))
+    }
     /// A part of the file that costs no copy where the file is mapped.
     fn slice(&self, offset: u64, size: usize) -> io::Result<Bytes> {
         let mut buffer = vec![0; size];

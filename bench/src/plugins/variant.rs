@@ -1,6 +1,7 @@
 //! The ways in which a filter can be run.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +23,8 @@ pub(super) enum Goal {
     None,
     /// At most so many times the native filter, and so many nanoseconds more.
     Beside(f64, f64),
+    /// At most so many times the native closure.
+    Times(f64),
     /// At most so many nanoseconds.
     Nanos(f64),
 }
@@ -35,6 +38,7 @@ impl Goal {
                 let met = ratio <= times && added <= more;
                 (format!("{times} x, + {more} ns"), met)
             }
+            Goal::Times(times) => (format!("{times} x"), ratio <= times),
             Goal::Nanos(most) => (format!("{most} ns"), nanos <= most),
         };
         let missed = if met { "" } else { ": missed" };
@@ -95,16 +99,20 @@ impl<'a> Variant<'a> {
     }
 }
 
-/// All of them; the first one is what the others are compared with.
-pub(super) fn all(host: &Host) -> Result<Vec<Variant<'_>>> {
+/// All of them, in a host whose plugins lie in `dir`; the first one is what the others are compared with.
+pub(super) fn all<'a>(host: &'a Host, dir: &Path) -> Result<Vec<Variant<'a>>> {
     host.put("big-orders", BIG_ORDERS, 0)?;
     host.put("sql92-language", SQL92_LANGUAGE, 0)?;
-    let (big, every) = (bound(host, "big", &[])?, bound(host, "every", &["all"])?);
+    let (big, every) = (
+        bound(host, "big-orders", "big", &[])?,
+        bound(host, "big-orders", "every", &["all"])?,
+    );
     let wasm = |block, goal| Variant::new("WASM", block, goal, through(big.clone()));
+    let native_library = native_library(host, dir)?;
     let sql92 = Arc::new(Sql92::compile(SQL92, &NoFunctions)?);
     let language = host.compile("sql92-language", SQL92, "bench", "bench");
     let language = language.map_err(anyhow::Error::msg)?;
-    Ok(vec![
+    let variants = [
         Variant::new("native closure", 32, Goal::None, native()),
         Variant::new("SQL92, built in", 32, Goal::None, built_in(sql92)),
         wasm(64, Goal::None),
@@ -132,15 +140,39 @@ pub(super) fn all(host: &Host) -> Result<Vec<Variant<'_>>> {
             unbound_send(host),
         )
         .passing_all(),
-    ])
+    ];
+    Ok(variants.into_iter().chain(native_library).collect())
 }
 
-fn bound(host: &Host, topic: &str, settings: &[&str]) -> Result<Arc<Bound>> {
+/// The same filter as a library, if it was built.
+fn native_library(host: &Host, dir: &Path) -> Result<Option<Variant<'static>>> {
+    const FILE: &str = "libnative_big_orders.so";
+    let here = std::env::current_exe()?;
+    let built = here.with_file_name("examples").join(FILE);
+    if !built.exists() {
+        println!(
+            "{} is not there, so native libraries are not measured: cargo build --release -p plugin-big-orders --example native_big_orders\n",
+            built.display()
+        );
+        return Ok(None);
+    }
+    std::fs::copy(&built, dir.join("native").join(FILE))?;
+    host.put_native("native-orders", FILE, 0)?;
+    let bound = bound(host, "native-orders", "native", &[])?;
+    Ok(Some(Variant::new(
+        "native library",
+        32,
+        Goal::Times(1.2),
+        through(bound),
+    )))
+}
+
+fn bound(host: &Host, plugin: &str, topic: &str, settings: &[&str]) -> Result<Arc<Bound>> {
     let params = settings
         .iter()
         .map(|name| ((*name).to_owned(), String::new()));
     let binding = host.bind(Bind {
-        plugin: "big-orders".to_owned(),
+        plugin: plugin.to_owned(),
         topic: topic.to_owned(),
         params: params.collect(),
         ..Bind::default()

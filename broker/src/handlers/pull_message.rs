@@ -24,7 +24,7 @@ use crate::expressions::Passing;
 use crate::filtering::{self, Filtering};
 use crate::handlers::{class_filters, pop_message, sessions};
 use crate::long_poll::Woken;
-use crate::stats::GroupCounts;
+use crate::stats::TopicCounts;
 
 /// Most bytes in one answer but for a first message that is larger; the store stops far below.
 const READ_SIZE_MAX: usize = 4 * 1024 * 1024;
@@ -57,7 +57,7 @@ pub struct ParkedPull {
     woken: bool,
     /// When it came or was woken, Unix milliseconds.
     since_ms: i64,
-    counts: Arc<GroupCounts>,
+    counts: Arc<TopicCounts>,
 }
 
 impl From<ParkedPull> for Responder {
@@ -104,7 +104,7 @@ pub fn resume(broker: &Arc<Broker>, mut pull: ParkedPull) {
 /// A pull whose checks are done but for its expression.
 struct Admitted {
     header: PullMessageRequestHeader,
-    counts: Arc<GroupCounts>,
+    counts: Arc<TopicCounts>,
 }
 
 fn admit(
@@ -170,7 +170,7 @@ fn admit(
             connection,
         );
     }
-    let counts = topic.counts.of_group(&header.consumer_group);
+    let counts = topic.counts.clone();
     Ok((Admitted { header, counts }, passing))
 }
 
@@ -436,11 +436,11 @@ fn answer(broker: &Broker, pull: ParkedPull, code: i32, result: &ReadResult) {
     header.encode(&mut response.ext);
     if code == response::SUCCESS {
         let size = result.records.iter().map(|record| record.len()).sum();
-        let counts = &pull.counts;
-        broker.stats.delivered(counts, result.records.len(), size);
+        let counts = pull.counts.of_group(&pull.group);
+        broker.stats.delivered(&counts, result.records.len(), size);
         broker
             .stats
-            .found_in(counts, broker.now_ms() - pull.since_ms);
+            .found_in(&counts, broker.now_ms() - pull.since_ms);
     } else {
         broker.stats.missed();
     }

@@ -17,9 +17,8 @@ use sluice_plugins::{
 };
 use sluice_protocol::message::{MessageId, Record};
 
-use super::Route;
+use super::{Route, aside, no_place};
 use crate::Broker;
-use crate::error::Refusal;
 
 /// Largest upload, bytes.
 const UPLOAD_MAX: usize = 32 << 20;
@@ -86,22 +85,6 @@ impl IntoResponse for Refused {
     }
 }
 
-/// Does what reads and writes files, compiles or starts guests, on a thread that may wait.
-async fn aside<T: Send + 'static>(
-    broker: Arc<Broker>,
-    work: impl FnOnce(&Broker) -> Result<T, PluginError> + Send + 'static,
-) -> Answer<T> {
-    let done = tokio::task::spawn_blocking(move || work(&broker)).await;
-    match done {
-        Ok(result) => Ok(Json(result?)),
-        Err(cause) => {
-            tracing::error!(%cause, "administration of plugins panicked");
-            let text = "it failed for a reason that the broker's log tells";
-            Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned()))
-        }
-    }
-}
-
 async fn list(State(broker): Broke) -> Json<Vec<Listed>> {
     Json(broker.plugins.list())
 }
@@ -113,14 +96,7 @@ async fn upload(State(broker): Broke, Path(name): Path<String>, body: Bytes) -> 
         tracing::info!(plugin = name, version = put.version.version, world = %put.version.world, "plugin put");
         Ok::<_, PluginError>(put)
     });
-    let busy = |refusal: Refusal| {
-        let status = match refusal {
-            Refusal::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Refused(status, refusal.to_string())
-    };
-    Ok(Json(put.await.map_err(busy)??))
+    Ok(Json(put.await.map_err(no_place)??))
 }
 
 #[derive(Deserialize)]
@@ -162,7 +138,7 @@ async fn remove(
     Query(of): Query<OfVersion>,
 ) -> Answer<()> {
     aside(broker, move |broker| {
-        broker.plugins.remove(&name, of.version)
+        Ok(broker.plugins.remove(&name, of.version)?)
     })
     .await
 }
@@ -283,7 +259,7 @@ async fn canary(State(broker): Broke, Json(wanted): Json<WithVersion>) -> Answer
             (None, None) => None,
             _ => {
                 let text = "a canary has a version and a percentage";
-                return Err(PluginError::Setting(text.to_owned()));
+                return Err(PluginError::Setting(text.to_owned()).into());
             }
         };
         let binding = broker.plugins.canary(&wanted.key, canary)?;

@@ -58,6 +58,9 @@ impl File for SystemFile {
         }
         Ok(end)
     }
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        seek(&self.file, offset, libc::SEEK_DATA)
+    }
     fn slice(&self, offset: u64, size: usize) -> io::Result<Bytes> {
         let start = offset as usize;
         match &self.map {

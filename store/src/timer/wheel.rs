@@ -25,7 +25,7 @@ use crate::files::{File, FileSystem, Open};
 pub const SLOTS: i64 = 7 * 24 * 3600 * 2;
 const SLOT_SIZE: usize = 32;
 /// Slots read at a time.
-const READ_SLOTS: i64 = 1 << 15;
+const READ_SLOTS: u64 = 1 << 11;
 
 /// The entries of one tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,19 +101,28 @@ impl Wheel {
     fn read_used(&self) -> Result<Vec<u64>, StoreError> {
         let mut used = vec![0_u64; (self.slots as usize).div_ceil(64)];
         let mut bytes = vec![0; READ_SLOTS as usize * SLOT_SIZE];
-        for start in (0..self.slots).step_by(READ_SLOTS as usize) {
-            let count = READ_SLOTS.min(self.slots - start) as usize;
-            let bytes = &mut bytes[..count * SLOT_SIZE];
+        let mut next = 0;
+        while let Some(start) = self.written_from(next)? {
+            next = (start + READ_SLOTS).min(self.slots as u64);
+            let bytes = &mut bytes[..(next - start) as usize * SLOT_SIZE];
             self.file
-                .read_at(start as u64 * SLOT_SIZE as u64, bytes)
+                .read_at(start * SLOT_SIZE as u64, bytes)
                 .at("read", &self.path)?;
-            for (at, slot) in bytes.chunks_exact(SLOT_SIZE).enumerate() {
+            for (slot, at) in bytes.chunks_exact(SLOT_SIZE).zip(start..) {
                 if slot[..8] != [0; 8] {
-                    mark(&mut used, start + at as i64);
+                    mark(&mut used, at as i64);
                 }
             }
         }
         Ok(used)
+    }
+
+    /// The first slot at or behind one that was ever written: most of the wheel never was, and takes
+    /// no room.
+    fn written_from(&self, slot: u64) -> Result<Option<u64>, StoreError> {
+        let data = self.file.data_from(slot * SLOT_SIZE as u64);
+        let slot = data.at("read", &self.path)?.map(|at| at / SLOT_SIZE as u64);
+        Ok(slot.filter(|slot| *slot < self.slots as u64))
     }
 
     /// Milliseconds of a tick.

@@ -5,11 +5,17 @@
 
 use sluice_plugin::{Binding, Column, Filter, Message, Needs, Verdict, export_filter};
 
-enum Orders {
+/// The filter.
+pub enum Orders {
+    /// Every message passes.
     All,
+    /// Those passes that the filter is about.
     Big {
+        /// Column of the tags.
         tags: Column<[u8]>,
+        /// Column of the region.
         region: Column<[u8]>,
+        /// Column of the amount.
         amount: Column<i64>,
     },
 }
