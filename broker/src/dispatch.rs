@@ -10,10 +10,10 @@ use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
     ack_message, administration, broker_admin, change_invisible_time, class_filters,
-    consumer_offsets, end_transaction, group_admin, notification, peek_message, pop_message,
-    pull_message, query_assignment, query_message, queue_locks, queue_offsets, recall_message,
-    reply_message, reset_offset, resume_check, send_back, send_message, sessions, statistics,
-    topic_admin,
+    consumer_offsets, consumer_status, end_transaction, group_admin, notification, peek_message,
+    pop_message, pull_message, query_assignment, query_message, queue_locks, queue_offsets,
+    recall_message, reply_message, reset_offset, resume_check, send_back, send_message, sessions,
+    statistics, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -102,8 +102,10 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::GET_CONSUME_STATS => group_admin::get_consume_stats,
         request::QUERY_TOPICS_BY_CONSUMER => group_admin::query_topics_by_consumer,
         request::GET_CONSUMER_RUNNING_INFO => group_admin::relay_to_consumer,
+        request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => consumer_status::get_consumer_status,
 
         request::VIEW_BROKER_STATS_DATA => statistics::view_broker_stats_data,
+        request::QUERY_CONSUME_TIME_SPAN => statistics::query_consume_time_span,
         request::GET_BROKER_CONSUME_STATS => statistics::get_broker_consume_stats,
 
         request::SLUICE_ADMINISTRATION => administration::administration,

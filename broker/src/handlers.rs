@@ -8,6 +8,7 @@ pub mod broker_admin;
 pub mod change_invisible_time;
 pub mod class_filters;
 pub mod consumer_offsets;
+pub mod consumer_status;
 pub mod end_transaction;
 pub mod group_admin;
 pub mod notification;

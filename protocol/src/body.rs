@@ -29,7 +29,7 @@ pub use topic_config::*;
 use crate::fastjson::{from_slice, raw_key, to_vec};
 
 /// One queue of one broker. As a map key it is written as a bare object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub struct MessageQueue {
     pub topic: String,

@@ -302,6 +302,10 @@ headers! {
     }
     /// GET_CONSUMER_RUNNING_INFO (307), CONSUME_MESSAGE_DIRECTLY (309): whom to relay to.
     RelayRequestHeader { consumer_group: "consumerGroup" ! ByteString, client_id: "clientId" ! ByteString, msg_id: "msgId" ? ByteString }
+    /// INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223), GET_CONSUMER_STATUS_FROM_CLIENT (221).
+    GetConsumerStatusRequestHeader { topic: "topic" ! ByteString, group: "group" ! ByteString, client_addr: "clientAddr" ? ByteString }
+    /// QUERY_CONSUME_TIME_SPAN (303).
+    QueryConsumeTimeSpanRequestHeader { topic: "topic" ! ByteString, group: "group" ! ByteString }
     /// VIEW_BROKER_STATS_DATA (315).
     ViewBrokerStatsDataRequestHeader { stats_name: "statsName" ! ByteString, stats_key: "statsKey" ! ByteString }
     /// PUT_KV_CONFIG (100).

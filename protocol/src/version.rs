@@ -2,6 +2,8 @@
 
 /// 3.1.8 snapshot: the first that answers 307 and 309.
 pub const V3_1_8_SNAPSHOT: i32 = 62;
+/// From here on clients tell how far they are (221).
+pub const V3_0_7_SNAPSHOT: i32 = 28;
 /// 3.2.6.
 pub const V3_2_6: i32 = 79;
 /// 3.4.9: the first whose `maxReconsumeTimes` counts.

@@ -139,6 +139,19 @@ fn transcript(kind: Kind) -> (Vec<(String, String)>, String) {
     ]);
     consumer.wait_for_all(&["hello".to_owned()].into());
     say(&["queryMsgByKey", "-n", namesrv, "-t", TOPIC, "-k", "key-one"]);
+    let traced = [
+        "sendMessage",
+        "-n",
+        namesrv,
+        "-t",
+        TOPIC,
+        "-p",
+        "traced",
+        "-m",
+        "true",
+    ];
+    let sent = mqadmin(&cluster, &traced);
+    say(&["queryMsgTraceById", "-n", namesrv, "-i", id_in(&sent)]);
     say(&["consumerConnection", "-n", namesrv, "-g", GROUP]);
     say(&["consumerProgress", "-n", namesrv, "-g", GROUP]);
     say(&[
@@ -196,6 +209,13 @@ fn transcript(kind: Kind) -> (Vec<(String, String)>, String) {
         ),
     );
     (said, modes)
+}
+
+/// The id of the message that was sent.
+fn id_in(output: &str) -> &str {
+    let is_id = |word: &&str| word.len() == 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let id = output.split_whitespace().find(is_id);
+    id.unwrap_or_else(|| panic!("no id in {output}"))
 }
 
 fn mqadmin(cluster: &Cluster, arguments: &[&str]) -> String {

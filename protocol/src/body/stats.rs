@@ -58,6 +58,45 @@ pub struct ConsumeStatsList {
     pub total_inflight_diff: i64,
 }
 
+/// INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223): by client id what each consumer says of itself;
+/// GET_CONSUMER_STATUS_FROM_CLIENT (221): what one says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct GetConsumerStatusBody {
+    pub consumer_table: BTreeMap<String, QueueOffsets>,
+    pub message_queue_table: QueueOffsets,
+}
+
+/// How far a consumer is on each of its queues.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QueueOffsets(#[serde(with = "queue_map")] pub BTreeMap<MessageQueue, i64>);
+
+/// QUERY_CONSUME_TIME_SPAN (303).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct QueryConsumeTimeSpanBody {
+    pub consume_time_span_set: Vec<QueueTimeSpan>,
+}
+
+/// When messages of one queue were stored, Unix milliseconds; -1 for what is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueTimeSpan {
+    /// The last one that the group has consumed; before that, the first one.
+    pub consume_time_stamp: i64,
+    /// How long the next one has waited for the group, milliseconds.
+    pub delay_time: i64,
+    /// The last one.
+    pub max_time_stamp: i64,
+    /// Which queue.
+    pub message_queue: MessageQueue,
+    /// The first one.
+    pub min_time_stamp: i64,
+}
+
 /// VIEW_BROKER_STATS_DATA (315): one count over the last minute, hour and day.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -46,6 +46,12 @@ fn bodies_are_byte_for_byte_javas() {
     let reset = round_trip::<ResetOffsetBody>(
         r#"{"offsetTable":{{"brokerName":"b0","queueId":0,"topic":"orders"}:5}}"#,
     );
+    round_trip::<GetConsumerStatusBody>(
+        r#"{"consumerTable":{"10.0.0.9@4242#9":{{"brokerName":"b0","queueId":0,"topic":"orders"}:5}},"messageQueueTable":{}}"#,
+    );
+    round_trip::<QueryConsumeTimeSpanBody>(
+        r#"{"consumeTimeSpanSet":[{"consumeTimeStamp":7,"delayTime":3,"maxTimeStamp":9,"messageQueue":{"brokerName":"b0","queueId":0,"topic":"orders"},"minTimeStamp":-1}]}"#,
+    );
     let queue = MessageQueue {
         topic: "orders".into(),
         broker_name: "b0".into(),

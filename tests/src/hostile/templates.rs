@@ -207,6 +207,12 @@ fn broker() -> Vec<RemotingCommand> {
             "",
         ),
         template(
+            code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS,
+            "topic=orders;group=g1;clientAddr=hostile@1",
+            "",
+        ),
+        template(code::QUERY_CONSUME_TIME_SPAN, "topic=orders;group=g1", ""),
+        template(
             code::VIEW_BROKER_STATS_DATA,
             "statsName=GROUP_GET_NUMS;statsKey=orders@g1",
             "",

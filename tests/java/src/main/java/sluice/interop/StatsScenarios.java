@@ -37,6 +37,14 @@ final class StatsScenarios {
         var progress = s.admin.examineConsumeStats(group, topic);
         Scene.check("consumption a second", progress.getConsumeTps() > 0);
         Scene.until("stored offsets", Scene.SOON, () -> s.admin.examineConsumeStats(group, topic).computeTotalDiff() == 0);
+        var spans = s.admin.queryConsumeTimeSpan(topic, group);
+        Scene.same("queues with times", 2, spans.size());
+        Scene.check("times " + spans, spans.stream().allMatch(span -> span.getDelayTime() == 0 && span.getMinTimeStamp() > 0 && span.getConsumeTimeStamp() == span.getMaxTimeStamp()));
+        var status = s.admin.getConsumeStatus(topic, group, "");
+        Scene.same("consumers with a status", 1, status.size());
+        var said = status.values().iterator().next();
+        Scene.same("offsets that the consumer tells", 12L, said.values().stream().mapToLong(Long::longValue).sum());
+        Scene.same("another consumer's status", 0, s.admin.getConsumeStatus(topic, group, "nobody").size());
         var all = s.admin.fetchConsumeStatsInBroker(s.broker(), false, 10_000).getConsumeStatsList();
         var ours = all.stream().filter(map -> map.containsKey(group)).findFirst().orElseThrow().get(group);
         var ofTopic = ours.stream().filter(stats -> stats.getOffsetTable().keySet().stream().anyMatch(queue -> queue.getTopic().equals(topic)))
