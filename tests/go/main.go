@@ -41,6 +41,7 @@ var scenarios = []scenario{
 	{"go_transaction", transaction},
 	{"go_delay_levels", delayLevels},
 	{"go_retry", retry},
+	{"go_dead_letters", deadLetters},
 }
 
 func main() {

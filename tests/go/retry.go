@@ -85,10 +85,46 @@ func delayLevels(ctx context.Context, b *bench) error {
 	return nil
 }
 
+// reading starts a consumer, of a group of its own, as soon as the topic is there: before, none starts.
+func (b *bench) reading(ctx context.Context, topic string, handler func(context.Context, *primitive.MessageExt) consumer.ConsumeResult) (*bench, error) {
+	reader := &bench{nameServer: b.nameServer, topic: topic, group: "r_" + b.group}
+	for reader.handled(handler) != nil {
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s was never made", topic)
+		}
+	}
+	return reader, nil
+}
+
+// known makes the group known, and so its retry topic: a consumer that starts before its retry topic has a
+// route finds it 20 or 40 s later, with every broker.
+func (b *bench) known(ctx context.Context) error {
+	success := func(context.Context, *primitive.MessageExt) consumer.ConsumeResult { return consumer.ConsumeSuccess }
+	first := &bench{nameServer: b.nameServer, topic: b.topic, group: b.group}
+	defer first.shutdown()
+	if err := first.handled(success); err != nil {
+		return err
+	}
+	reader, err := b.reading(ctx, "%RETRY%"+b.group, success)
+	if err != nil {
+		return err
+	}
+	reader.shutdown()
+	return nil
+}
+
 // retry sends a message back: it comes again with its count, as the same message.
 func retry(ctx context.Context, b *bench) error {
 	p, err := b.producer()
 	if err != nil {
+		return err
+	}
+	if err := send(ctx, p, b.topic, []string{"first"}); err != nil {
+		return err
+	}
+	if err := b.known(ctx); err != nil {
 		return err
 	}
 	sent, err := p.SendSync(ctx, primitive.NewMessage(b.topic, []byte("again")).WithKeys([]string{"k"}))
@@ -97,7 +133,7 @@ func retry(ctx context.Context, b *bench) error {
 	}
 	in := newInbox()
 	err = b.handled(func(ctx context.Context, m *primitive.MessageExt) consumer.ConsumeResult {
-		if m.ReconsumeTimes < 1 {
+		if string(m.Body) == "again" && m.ReconsumeTimes < 1 {
 			if c, ok := primitive.GetConcurrentlyCtx(ctx); ok {
 				c.DelayLevelWhenNextConsume = 1
 			}
@@ -112,9 +148,43 @@ func retry(ctx context.Context, b *bench) error {
 	if err := in.wait(ctx, []string{"again"}); err != nil {
 		return err
 	}
-	m := in.all()[0]
+	all := in.all()
+	m := all[len(all)-1]
 	if m.ReconsumeTimes != 1 || m.GetKeys() != "k" || m.MsgId != sent.MsgID {
 		return fmt.Errorf("came as %s with keys %q, sent back %d times", m.MsgId, m.GetKeys(), m.ReconsumeTimes)
+	}
+	return nil
+}
+
+// deadLetters gives a message up at its first failure: it lies in the group's own topic, as it was.
+func deadLetters(ctx context.Context, b *bench) error {
+	p, err := b.producer()
+	if err != nil {
+		return err
+	}
+	if _, err := p.SendSync(ctx, primitive.NewMessage(b.topic, []byte("never")).WithKeys([]string{"k"})); err != nil {
+		return err
+	}
+	never := func(context.Context, *primitive.MessageExt) consumer.ConsumeResult { return consumer.ConsumeRetryLater }
+	if err := b.handled(never, consumer.WithMaxReconsumeTimes(0)); err != nil {
+		return err
+	}
+	in := newInbox()
+	read := func(_ context.Context, m *primitive.MessageExt) consumer.ConsumeResult {
+		in.put(m)
+		return consumer.ConsumeSuccess
+	}
+	letters, err := b.reading(ctx, "%DLQ%"+b.group, read)
+	if err != nil {
+		return err
+	}
+	b.onShutdown(func() error { letters.shutdown(); return nil })
+	if err := in.wait(ctx, []string{"never"}); err != nil {
+		return err
+	}
+	m := in.all()[0]
+	if m.GetKeys() != "k" || m.GetProperty("RETRY_TOPIC") != b.topic {
+		return fmt.Errorf("the letter has keys %q and comes from %q", m.GetKeys(), m.GetProperty("RETRY_TOPIC"))
 	}
 	return nil
 }

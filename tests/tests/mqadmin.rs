@@ -213,7 +213,7 @@ fn transcript(kind: Kind) -> (Vec<(String, String)>, String) {
 
 /// The id of the message that was sent.
 fn id_in(output: &str) -> &str {
-    let is_id = |word: &&str| word.len() == 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_id = |word: &&str| word.len() >= 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let id = output.split_whitespace().find(is_id);
     id.unwrap_or_else(|| panic!("no id in {output}"))
 }
