@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/admin"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 )
@@ -98,16 +99,30 @@ func (b *bench) reading(ctx context.Context, topic string, handler func(context.
 	return reader, nil
 }
 
-// known makes the group known, and so its retry topic: a consumer that starts before its retry topic has a
-// route finds it 20 or 40 s later, with every broker.
-func (b *bench) known(ctx context.Context) error {
-	success := func(context.Context, *primitive.MessageExt) consumer.ConsumeResult { return consumer.ConsumeSuccess }
-	first := &bench{nameServer: b.nameServer, topic: b.topic, group: b.group}
-	defer first.shutdown()
-	if err := first.handled(success); err != nil {
+// retryTopic makes the group's retry topic on the broker that has a message: a consumer that starts before
+// it has a route finds it 20 or 40 s later, with every broker.
+func (b *bench) retryTopic(ctx context.Context, sent *primitive.SendResult) error {
+	id, err := primitive.UnmarshalMsgID([]byte(sent.OffsetMsgID))
+	if err != nil {
 		return err
 	}
-	reader, err := b.reading(ctx, "%RETRY%"+b.group, success)
+	a, err := admin.NewAdmin(admin.WithResolver(primitive.NewPassthroughResolver([]string{b.nameServer})))
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	topic := "%RETRY%" + b.group
+	err = a.CreateTopic(ctx,
+		admin.WithTopicCreate(topic),
+		admin.WithBrokerAddrCreate(fmt.Sprintf("%s:%d", id.Addr, id.Port)),
+		admin.WithReadQueueNums(1),
+		admin.WithWriteQueueNums(1),
+	)
+	if err != nil {
+		return err
+	}
+	success := func(context.Context, *primitive.MessageExt) consumer.ConsumeResult { return consumer.ConsumeSuccess }
+	reader, err := b.reading(ctx, topic, success)
 	if err != nil {
 		return err
 	}
@@ -121,19 +136,16 @@ func retry(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	if err := send(ctx, p, b.topic, []string{"first"}); err != nil {
-		return err
-	}
-	if err := b.known(ctx); err != nil {
-		return err
-	}
 	sent, err := p.SendSync(ctx, primitive.NewMessage(b.topic, []byte("again")).WithKeys([]string{"k"}))
 	if err != nil {
 		return err
 	}
+	if err := b.retryTopic(ctx, sent); err != nil {
+		return err
+	}
 	in := newInbox()
 	err = b.handled(func(ctx context.Context, m *primitive.MessageExt) consumer.ConsumeResult {
-		if string(m.Body) == "again" && m.ReconsumeTimes < 1 {
+		if m.ReconsumeTimes < 1 {
 			if c, ok := primitive.GetConcurrentlyCtx(ctx); ok {
 				c.DelayLevelWhenNextConsume = 1
 			}
@@ -148,8 +160,7 @@ func retry(ctx context.Context, b *bench) error {
 	if err := in.wait(ctx, []string{"again"}); err != nil {
 		return err
 	}
-	all := in.all()
-	m := all[len(all)-1]
+	m := in.all()[0]
 	if m.ReconsumeTimes != 1 || m.GetKeys() != "k" || m.MsgId != sent.MsgID {
 		return fmt.Errorf("came as %s with keys %q, sent back %d times", m.MsgId, m.GetKeys(), m.ReconsumeTimes)
 	}
