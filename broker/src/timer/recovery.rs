@@ -66,15 +66,19 @@ impl Timer {
     }
 
     fn take_up(&self, state: &mut State) -> Result<(), BrokerError> {
-        let end = state.saved.log_end;
+        let mut end = state.saved.log_end;
         let torn = self.clear_torn(state)?;
-        match self.has_turned(state)? {
-            true => {
-                let earliest = self.wheel.earliest()?.unwrap_or(state.read_ms);
-                state.read_ms = earliest.min(state.read_ms);
-            }
+        if self.has_turned(state)? {
+            let earliest = self.wheel.earliest()?.unwrap_or(state.read_ms);
+            state.read_ms = earliest.min(state.read_ms);
+        } else {
             // What is finished may not have been written as empty.
-            false => self.wheel.clear_before(state.read_ms)?,
+            self.wheel.clear_before(state.read_ms)?;
+            // The old places count: new ones may lie behind them as well, where something comes nearer by
+            // rolling.
+            if state.saved.turned_at > 0 {
+                end = state.saved.turned_at;
+            }
         }
         self.lead_back(state, end)?;
         state.log.truncate(end)?;
