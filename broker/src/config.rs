@@ -108,7 +108,7 @@ impl DelayTable {
     }
 
     /// `1s 5s 1m`; `None` when it is anything else, or empty.
-    fn parse(text: &str) -> Option<DelayTable> {
+    pub(crate) fn parse(text: &str) -> Option<DelayTable> {
         let delay = |word: &str| {
             let unit = match word.chars().last()? {
                 's' => 1_000,

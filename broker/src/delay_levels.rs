@@ -7,6 +7,9 @@
 //! A unit's tags code is its delivery time. Never early: when the clock has been set back, what waits
 //! already waits its whole delay again from then on, not until the clock is where it was.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -11,6 +11,8 @@ pub mod config;
 mod config_file;
 mod consume_hooks;
 mod copies;
+#[cfg(test)]
+mod crash_model;
 mod dead_letters;
 mod deferral;
 mod delay_levels;

@@ -152,7 +152,7 @@ pub(crate) struct Retries {
 }
 
 /// Stores the message for its next delivery, which waits a level's delay.
-fn put_back(
+pub(crate) fn put_back(
     broker: &Broker,
     record: &Record<'_>,
     retries: &Retries,
