@@ -1,24 +1,21 @@
 //! An operator's work on dead letters over simulated files, with faults and crashes. A seed replays.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rand::rngs::SmallRng;
+use rand::Rng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
 use sluice_protocol::message::{Record, RecordFields, properties};
 use sluice_protocol::topic::{DLQ_PREFIX, RETRY_PREFIX};
-use sluice_store::{Environment, Fault, SimulatedFiles, Store, TestClock};
+use sluice_store::Fault;
 
 use super::{Reason, Resending, Selection};
-use crate::config::FlushDiskType;
+use crate::Broker;
 use crate::copies::source_of;
-use crate::{Broker, BrokerConfig};
+use crate::crash_model::{LOG_FILE, Machine, START, play};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "g";
-const START: i64 = 1_700_000_000_000;
 
 /// A letter that is there for certain, or was when there was no crash.
 #[derive(Debug, Clone)]
@@ -32,91 +29,52 @@ struct Known {
 }
 
 struct Run {
-    directory: tempfile::TempDir,
-    files: SimulatedFiles,
-    clock: Arc<TestClock>,
-    rng: SmallRng,
-    sync: bool,
-    broker: Arc<Broker>,
+    machine: Machine,
     letters: Vec<Known>,
 }
 
-fn open(
-    directory: &Path,
-    files: &SimulatedFiles,
-    clock: &Arc<TestClock>,
-    sync: bool,
-) -> Arc<Broker> {
-    let config = BrokerConfig {
-        broker_name: "b".to_owned(),
-        broker_ip1: "127.0.0.1".to_owned(),
-        store_path_root_dir: directory.to_owned(),
-        mapped_file_size_commit_log: 1 << 14,
-        mapped_file_size_consume_queue: 400,
-        max_message_size: 1 << 10,
-        max_hash_slot_num: 100,
-        max_index_num: 400,
-        flush_disk_type: match sync {
-            true => FlushDiskType::SyncFlush,
-            false => FlushDiskType::AsyncFlush,
-        },
-        ..BrokerConfig::default()
-    };
-    let environment = Environment {
-        files: Arc::new(files.clone()),
-        clock: clock.clone(),
-    };
-    let store = Store::open(config.store(), environment).unwrap();
-    let no_compiler = Box::new(|_: &[u8]| Err("there is no compiler here".to_owned()));
-    let (broker, _) = Broker::assemble(config, None, store, 10911, no_compiler).unwrap();
+fn make_group(broker: &Arc<Broker>) {
     broker.group_or_create(GROUP).unwrap();
-    broker
 }
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let sync = rng.random_bool(0.5);
-        let directory = tempfile::tempdir().unwrap();
-        let (files, clock) = (SimulatedFiles::new(), Arc::new(TestClock::new(START)));
-        let broker = open(directory.path(), &files, &clock, sync);
         Run {
-            directory,
-            files,
-            clock,
-            rng,
-            sync,
-            broker,
+            machine: Machine::new(seed, |_| {}, make_group),
             letters: Vec::new(),
         }
     }
 
     fn work(&mut self) {
-        for _ in 0..self.rng.random_range(1..25) {
-            self.clock.advance(self.rng.random_range(0..300));
-            if self.rng.random_bool(0.1) {
+        for _ in 0..self.machine.rng.random_range(1..25) {
+            self.machine
+                .clock
+                .advance(self.machine.rng.random_range(0..300));
+            if self.machine.rng.random_bool(0.1) {
                 let fault = *[
                     Fault::Io,
                     Fault::NoSpace,
                     Fault::ShortWrite,
                     Fault::PowerOff,
                 ]
-                .choose(&mut self.rng)
+                .choose(&mut self.machine.rng)
                 .unwrap();
-                self.files.fail_at(self.rng.random_range(1..12), fault);
+                self.machine
+                    .files
+                    .fail_at(self.machine.rng.random_range(1..12), fault);
             }
-            match self.rng.random_range(0..12) {
+            match self.machine.rng.random_range(0..12) {
                 0..4 => self.die(),
                 4..8 => self.resend(),
                 8..10 => self.drop_or_undo(),
-                10 => drop(self.broker.store.dispatch_once()),
-                _ => drop(self.broker.store.flush_once()),
+                10 => drop(self.machine.broker.store.dispatch_once()),
+                _ => drop(self.machine.broker.store.flush_once()),
             }
         }
     }
 
     fn die(&mut self) {
-        let host = self.broker.store_host();
+        let host = self.machine.broker.store_host();
         let mut text = Vec::new();
         properties::put(&mut text, "colour", "blue");
         let fields = RecordFields {
@@ -134,17 +92,22 @@ impl Run {
         };
         let mut bytes = Vec::new();
         fields.encode(&mut bytes).unwrap();
-        let Ok(appended) = self.broker.store.append(TOPIC, 0, &mut bytes) else {
+        let Ok(appended) = self.machine.broker.store.append(TOPIC, 0, &mut bytes) else {
             return;
         };
         let physical = appended.end_offset;
         let record = Record::parse(&bytes).unwrap();
         let reason = Reason::SentByConsumer;
-        if self.broker.bury_retried(GROUP, &record, reason).is_ok() {
-            self.broker.store.flush_once();
+        if self
+            .machine
+            .broker
+            .bury_retried(GROUP, &record, reason)
+            .is_ok()
+        {
+            self.machine.broker.store.flush_once();
             // A log file may have ended between the two.
             let bytes = self.record(physical).or_else(|| {
-                let next = (physical / (1 << 14) + 1) * (1 << 14);
+                let next = (physical / LOG_FILE + 1) * LOG_FILE;
                 self.record(next)
             });
             let Some(bytes) = bytes else { return };
@@ -160,14 +123,14 @@ impl Run {
 
     /// A letter in the log.
     fn record(&self, physical: i64) -> Option<Bytes> {
-        let bytes = self.broker.store.record_at(physical)?;
+        let bytes = self.machine.broker.store.record_at(physical)?;
         let is_letter = Record::parse(&bytes).is_ok_and(|r| r.topic().starts_with(DLQ_PREFIX));
         is_letter.then_some(bytes)
     }
 
     fn some(&mut self) -> Option<(usize, Bytes)> {
         let at = (0..self.letters.len()).collect::<Vec<_>>();
-        let at = *at.choose(&mut self.rng)?;
+        let at = *at.choose(&mut self.machine.rng)?;
         Some((at, self.record(self.letters[at].physical)?))
     }
 
@@ -177,21 +140,26 @@ impl Run {
             let record = Record::parse(bytes).unwrap();
             record.topic().starts_with(RETRY_PREFIX) && source_of(&record) == Some(physical)
         };
-        self.broker.store.records_from(0).filter(is_copy).count()
+        self.machine
+            .broker
+            .store
+            .records_from(0)
+            .filter(is_copy)
+            .count()
     }
 
     fn resend(&mut self) {
         let Some((at, bytes)) = self.some() else {
             return;
         };
-        let again = self.rng.random_bool(0.2);
+        let again = self.machine.rng.random_bool(0.2);
         let before = self.copies(self.letters[at].physical);
         let wanted = Resending {
             again,
             set: [("by".to_owned(), "hand".to_owned())].into(),
             ..Resending::default()
         };
-        let Ok(outcome) = self.broker.resend(&[bytes], &wanted) else {
+        let Ok(outcome) = self.machine.broker.resend(&[bytes], &wanted) else {
             return;
         };
         let sent = outcome.resent.len();
@@ -208,21 +176,17 @@ impl Run {
         let Some((at, bytes)) = self.some() else {
             return;
         };
-        let undo = self.rng.random_bool(0.4);
-        let done = self.broker.drop_letters(&[bytes], undo);
+        let undo = self.machine.rng.random_bool(0.4);
+        let done = self.machine.broker.drop_letters(&[bytes], undo);
         self.letters[at].dropped = done.is_ok().then_some(!undo);
     }
 
     fn crash(&mut self) {
-        let power = self.rng.random_bool(0.5);
-        match power {
-            true => self.files.lose_power(self.rng.random()),
-            false => self.files.kill_process(),
-        }
-        self.clock.advance(1);
-        self.broker = open(self.directory.path(), &self.files, &self.clock, self.sync);
-        self.broker.store.flush_once();
-        self.broker.store.dispatch_once();
+        let power = self.machine.crash();
+        self.machine.clock.advance(1);
+        self.machine.restart();
+        self.machine.broker.store.flush_once();
+        self.machine.broker.store.dispatch_once();
         let kept = |run: &Run, known: &Known| {
             let bytes = run.record(known.physical)?;
             let stored = Record::parse(&bytes).unwrap().store_timestamp();
@@ -236,7 +200,11 @@ impl Run {
             };
             let copies = self.copies(known.physical);
             assert!(copies >= known.resent, "{copies} of {known:?}");
-            let letter = self.broker.letter(&Record::parse(&bytes).unwrap()).unwrap();
+            let letter = self
+                .machine
+                .broker
+                .letter(&Record::parse(&bytes).unwrap())
+                .unwrap();
             let dropped = letter.dropped_ms.is_some();
             assert!(known.dropped.is_none_or(|known| known == dropped));
             known.dropped = Some(dropped);
@@ -257,7 +225,7 @@ impl Run {
             count: usize::MAX,
             all: false,
         };
-        let page = self.broker.letters(&wanted).unwrap();
+        let page = self.machine.broker.letters(&wanted).unwrap();
         for known in &self.letters {
             let listed = page.letters.iter().any(|bytes| {
                 let record = Record::parse(bytes).unwrap();
@@ -278,11 +246,5 @@ fn run(seed: u64) {
 
 #[test]
 fn a_letter_is_sent_once_and_stays_dropped_whatever_crashes() {
-    if let Ok(seed) = std::env::var("SLUICE_SEED") {
-        return run(seed.parse().unwrap());
-    }
-    for seed in 0..200 {
-        let done = std::panic::catch_unwind(|| run(seed));
-        assert!(done.is_ok(), "SLUICE_SEED={seed} replays it");
-    }
+    play(200, run);
 }

@@ -249,5 +249,5 @@ fn run(seed: u64) {
 
 #[test]
 fn each_message_comes_once_and_never_early_whatever_crashes() {
-    play(300, run);
+    play(200, run);
 }

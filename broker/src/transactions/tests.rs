@@ -1,22 +1,18 @@
 //! Random transactions over simulated files, with crashes, against a small model. A seed replays.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Arc;
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
-use sluice_protocol::message::{Record, RecordFields, properties};
+use rand::Rng;
+use sluice_protocol::message::{Record, properties};
 use sluice_protocol::topic::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC};
-use sluice_store::{Environment, SimulatedFiles, Space, Store, TestClock};
+use sluice_store::Space;
 
 use super::ledger::Half;
 use super::{Decision, QUEUE, prepare};
-use crate::config::FlushDiskType;
+use crate::crash_model::{LOG_FILE, Machine, play};
 use crate::{Broker, BrokerConfig};
 
 const TOPIC: &str = "orders";
-const START: i64 = 1_700_000_000_000;
 
 /// What may have become of a half message: several, after a power loss that may have taken it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,92 +34,49 @@ struct Sent {
 }
 
 struct Run {
-    directory: tempfile::TempDir,
-    files: SimulatedFiles,
-    clock: Arc<TestClock>,
-    rng: SmallRng,
-    sync: bool,
-    broker: Arc<Broker>,
+    machine: Machine,
     sent: BTreeMap<String, Sent>,
 }
 
-fn open(
-    directory: &Path,
-    files: &SimulatedFiles,
-    clock: &Arc<TestClock>,
-    sync: bool,
-) -> Arc<Broker> {
-    let config = BrokerConfig {
-        broker_name: "b".to_owned(),
-        broker_ip1: "127.0.0.1".to_owned(),
-        store_path_root_dir: directory.to_owned(),
-        mapped_file_size_commit_log: 1 << 14,
-        mapped_file_size_consume_queue: 400,
-        max_message_size: 1 << 10,
-        max_hash_slot_num: 100,
-        max_index_num: 400,
-        transaction_op_msg_max_size: 60,
-        flush_disk_type: match sync {
-            true => FlushDiskType::SyncFlush,
-            false => FlushDiskType::AsyncFlush,
-        },
-        ..BrokerConfig::default()
-    };
-    let environment = Environment {
-        files: Arc::new(files.clone()),
-        clock: clock.clone(),
-    };
-    let store = Store::open(config.store(), environment).unwrap();
-    let no_compiler = Box::new(|_: &[u8]| Err("there is no compiler here".to_owned()));
-    let (broker, _) = Broker::assemble(config, None, store, 10911, no_compiler).unwrap();
-    broker.watch_arrivals();
-    broker
+fn small_ops(config: &mut BrokerConfig) {
+    config.transaction_op_msg_max_size = 60;
 }
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let sync = rng.random_bool(0.5);
-        let directory = tempfile::tempdir().unwrap();
-        let (files, clock) = (SimulatedFiles::new(), Arc::new(TestClock::new(START)));
-        let broker = open(directory.path(), &files, &clock, sync);
         Run {
-            directory,
-            files,
-            clock,
-            rng,
-            sync,
-            broker,
+            machine: Machine::new(seed, small_ops, Broker::watch_arrivals),
             sent: BTreeMap::new(),
         }
     }
 
     fn work(&mut self) {
-        for _ in 0..self.rng.random_range(1..60) {
-            self.clock.advance(self.rng.random_range(0..300));
-            match self.rng.random_range(0..40) {
+        for _ in 0..self.machine.rng.random_range(1..60) {
+            self.machine
+                .clock
+                .advance(self.machine.rng.random_range(0..300));
+            match self.machine.rng.random_range(0..40) {
                 0..12 => self.send(),
                 12..22 => self.decide(),
                 22..26 => self.put_again(),
                 26 => self.give_up(),
-                27..30 => drop(self.broker.store.dispatch_once()),
-                30..32 => self.broker.check_transactions(),
-                32..34 => self.broker.save_transactions(),
-                34 => drop(self.broker.offsets.save(self.clock_ms())),
-                35 => drop(self.broker.store.flush_queues_once()),
-                _ => drop(self.broker.store.flush_once()),
+                27..30 => drop(self.machine.broker.store.dispatch_once()),
+                30..32 => self.machine.broker.check_transactions(),
+                32..34 => self.machine.broker.save_transactions(),
+                34 => drop(self.machine.broker.offsets.save(self.clock_ms())),
+                35 => drop(self.machine.broker.store.flush_queues_once()),
+                _ => drop(self.machine.broker.store.flush_once()),
             }
             self.note_synced();
         }
     }
 
     fn clock_ms(&self) -> i64 {
-        self.broker.now_ms()
+        self.machine.broker.now_ms()
     }
 
     fn note_synced(&mut self) {
-        let status = self.broker.store.status();
-        if status.flushed_offset == status.max_offset {
+        if self.machine.is_synced() {
             for sent in self.sent.values_mut() {
                 sent.synced = sent.fate;
             }
@@ -141,28 +94,11 @@ impl Run {
             properties::put(&mut text, key, value);
         }
         prepare(&mut text, TOPIC, 3);
-        let host = self.broker.store_host();
-        let fields = RecordFields {
-            topic: TRANS_HALF_TOPIC,
-            queue_id: QUEUE,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: START,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: name.as_bytes(),
-            properties: &text,
-        };
-        let mut bytes = Vec::new();
-        fields.encode(&mut bytes).unwrap();
-        let appended = self
-            .broker
-            .store
-            .append(TRANS_HALF_TOPIC, QUEUE, &mut bytes);
+        let physical = self
+            .machine
+            .append(TRANS_HALF_TOPIC, QUEUE, name.as_bytes(), &text);
         let sent = Sent {
-            physical: appended.unwrap().physical_offsets[0],
+            physical,
             fate: Fate::Undecided,
             synced: Fate::Missing,
         };
@@ -174,15 +110,15 @@ impl Run {
         let Some(name) = self.any() else { return };
         let sent = self.sent.get_mut(&name).unwrap();
         // Its producer has no answer before it is visible.
-        let Some(bytes) = self.broker.store.record_at(sent.physical) else {
+        let Some(bytes) = self.machine.broker.store.record_at(sent.physical) else {
             return;
         };
         let record = Record::parse(&bytes).unwrap();
-        let (decision, fate) = match self.rng.random_bool(0.5) {
+        let (decision, fate) = match self.machine.rng.random_bool(0.5) {
             true => (Decision::Commit, Fate::Committed),
             false => (Decision::Rollback, Fate::RolledBack),
         };
-        let decided = self.broker.decide(&record, decision).unwrap();
+        let decided = self.machine.broker.decide(&record, decision).unwrap();
         assert_eq!(
             decided.is_some(),
             sent.fate == Fate::Undecided,
@@ -204,22 +140,23 @@ impl Run {
             .collect();
         match names.len() {
             0 => None,
-            count => Some(names[self.rng.random_range(0..count)].clone()),
+            count => Some(names[self.machine.rng.random_range(0..count)].clone()),
         }
     }
 
     fn any_undecided(&mut self) -> Option<(i64, Half)> {
-        let ledger = self.broker.transactions.ledger.lock();
+        let ledger = self.machine.broker.transactions.ledger.lock();
         let all: Vec<_> = ledger.iter().map(|(at, half)| (at, half.clone())).collect();
         drop(ledger);
         let count = all.len();
-        (count > 0).then(|| all[self.rng.random_range(0..count)].clone())
+        (count > 0).then(|| all[self.machine.rng.random_range(0..count)].clone())
     }
 
     fn put_again(&mut self) {
         if let Some((offset, half)) = self.any_undecided() {
             let due = half.due_ms + 1000;
-            self.broker
+            self.machine
+                .broker
                 .put_again(offset, &half, half.checks + 1, due)
                 .unwrap();
         }
@@ -229,21 +166,17 @@ impl Run {
         let Some((offset, half)) = self.any_undecided() else {
             return;
         };
-        let Some(bytes) = self.broker.store.record_at(half.physical) else {
+        let Some(bytes) = self.machine.broker.store.record_at(half.physical) else {
             return;
         };
         let name = String::from_utf8(Record::parse(&bytes).unwrap().body().to_vec()).unwrap();
-        self.broker.give_up(offset, &half).unwrap();
+        self.machine.broker.give_up(offset, &half).unwrap();
         self.sent.get_mut(&name).unwrap().fate = Fate::GivenUp;
     }
 
     fn crash(&mut self) {
-        let power = self.rng.random_bool(0.5);
-        match power {
-            true => self.files.lose_power(self.rng.random()),
-            false => self.files.kill_process(),
-        }
-        self.broker = open(self.directory.path(), &self.files, &self.clock, self.sync);
+        let power = self.machine.crash();
+        self.machine.restart();
         let found = self.found();
         for (name, sent) in &mut self.sent {
             let now = found.get(name).copied().unwrap_or(Fate::Missing);
@@ -269,7 +202,7 @@ impl Run {
             );
             sent.fate = now;
         }
-        self.broker.store.flush_once();
+        self.machine.broker.store.flush_once();
         self.note_synced();
     }
 
@@ -280,7 +213,7 @@ impl Run {
             let before = found.insert(name.clone(), fate);
             assert_eq!(before, None, "{name} is {fate:?} as well");
         };
-        for bytes in self.broker.store.records_from(0) {
+        for bytes in self.machine.broker.store.records_from(0) {
             let record = Record::parse(&bytes).unwrap();
             let fate = match record.topic() {
                 TOPIC => Fate::Committed,
@@ -292,7 +225,7 @@ impl Run {
             }
             note(String::from_utf8(record.body().to_vec()).unwrap(), fate);
         }
-        for undecided in self.broker.undecided(None, None, usize::MAX) {
+        for undecided in self.machine.broker.undecided(None, None, usize::MAX) {
             note(undecided.id, Fate::Undecided);
         }
         found
@@ -300,10 +233,10 @@ impl Run {
 
     /// The producer's place leads to each undecided one.
     fn check_places(&self) {
-        let ledger = self.broker.transactions.ledger.lock();
+        let ledger = self.machine.broker.transactions.ledger.lock();
         let mut places = BTreeSet::new();
         for (name, sent) in self.sent.iter().filter(|(_, s)| s.fate == Fate::Undecided) {
-            let bytes = self.broker.store.record_at(sent.physical);
+            let bytes = self.machine.broker.store.record_at(sent.physical);
             let Some(bytes) = bytes else { continue };
             let offset = Record::parse(&bytes).unwrap().queue_offset();
             let place = ledger.undecided(offset);
@@ -326,37 +259,15 @@ fn run(seed: u64) {
 
 #[test]
 fn each_transaction_is_decided_once_whatever_crashes() {
-    if let Ok(seed) = std::env::var("SLUICE_SEED") {
-        return run(seed.parse().unwrap());
-    }
-    for seed in 0..300 {
-        let done = std::panic::catch_unwind(|| run(seed));
-        assert!(done.is_ok(), "SLUICE_SEED={seed} replays it");
-    }
+    play(300, run);
 }
 
 /// Messages of another topic fill so many log files.
 fn fill(run: &Run, files: i64) {
-    let store = &run.broker.store;
-    let goal = store.log_bounds().1 + files * (1 << 14);
-    let host = run.broker.store_host();
+    let store = &run.machine.broker.store;
+    let goal = store.log_bounds().1 + files * LOG_FILE;
     while store.log_bounds().1 < goal {
-        let fields = RecordFields {
-            topic: "others",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: START,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &[b'x'; 1000],
-            properties: &[],
-        };
-        let mut bytes = Vec::new();
-        fields.encode(&mut bytes).unwrap();
-        store.append("others", 0, &mut bytes).unwrap();
+        run.machine.append("others", 0, &[b'x'; 1000], &[]);
     }
     store.flush_once();
     store.dispatch_once();
@@ -367,33 +278,36 @@ fn fill(run: &Run, files: i64) {
 fn a_full_disk_takes_no_undecided_transaction() {
     let mut run = Run::new(1);
     run.send();
-    run.broker.store.flush_once();
-    run.broker.store.dispatch_once();
+    run.machine.broker.store.flush_once();
+    run.machine.broker.store.dispatch_once();
     fill(&run, 3);
     // Above diskSpaceCleanForciblyRatio, below the level that refuses messages.
-    run.files.set_space(Space {
+    run.machine.files.set_space(Space {
         total: 100,
         free: 13,
     });
-    run.broker.check_transactions();
-    run.broker.store.clean_once();
+    run.machine.broker.check_transactions();
+    run.machine.broker.store.clean_once();
     assert_eq!(
-        run.broker.store.log_bounds().0,
+        run.machine.broker.store.log_bounds().0,
         0,
         "an undecided one lies there"
     );
 
-    run.clock.advance(run.broker.config().transaction_time_out);
-    run.broker.check_transactions();
-    run.broker.store.clean_once();
-    assert!(run.broker.store.log_bounds().0 > 0);
-    let undecided = run.broker.undecided(None, None, 9);
+    run.machine
+        .clock
+        .advance(run.machine.broker.config().transaction_time_out);
+    run.machine.broker.check_transactions();
+    run.machine.broker.store.clean_once();
+    assert!(run.machine.broker.store.log_bounds().0 > 0);
+    let undecided = run.machine.broker.undecided(None, None, 9);
     assert_eq!(undecided.len(), 1);
     assert_eq!((&*undecided[0].id, undecided[0].checks), ("m0", 0));
-    let (_, bytes) = run.broker.undecided_by_id("m0").unwrap();
+    let (_, bytes) = run.machine.broker.undecided_by_id("m0").unwrap();
     let half = Record::parse(&bytes).unwrap();
     assert!(
-        run.broker
+        run.machine
+            .broker
             .decide(&half, Decision::Commit)
             .unwrap()
             .is_some()
