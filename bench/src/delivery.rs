@@ -51,6 +51,9 @@ pub struct Delivery {
     /// Sends in flight, on one connection
     #[arg(long, value_name = "COUNT", default_value_t = 32)]
     in_flight: i32,
+    /// Only the workloads whose names begin so
+    #[arg(long, value_name = "NAME", default_value = "")]
+    only: String,
 }
 
 /// The broker that is measured.
@@ -61,6 +64,8 @@ struct Subject<'a> {
     pid: u32,
     wire: Wire,
     backlog: Backlog,
+    /// Groups that have popped it.
+    popped: Vec<String>,
 }
 
 /// What one round of a workload, or a part of it, took.
@@ -102,6 +107,14 @@ const WORKLOADS: [Workload; 5] = [
     },
 ];
 
+impl Delivery {
+    fn workloads(&self) -> impl Iterator<Item = &'static Workload> {
+        let only = &*self.only;
+        let rows = move |workload: &&Workload| workload.rows[0].starts_with(only);
+        WORKLOADS.iter().filter(rows)
+    }
+}
+
 /// Measures both and prints a table.
 ///
 /// # Errors
@@ -111,12 +124,13 @@ pub fn run(wanted: &Delivery) -> Result<()> {
         wanted.rounds > 0 && wanted.messages > 0 && wanted.in_flight > 0,
         "nothing to measure"
     );
+    ensure!(wanted.workloads().count() > 0, "no such workload");
     print_settings(wanted)?;
     let java = measure(wanted, Kind::Java)?;
     let sluice = measure(wanted, Kind::Sluice)?;
     println!("| workload | broker | messages/s | broker CPU us/message | late, p99 ms |");
     println!("|---|---|---:|---:|---:|");
-    let names = WORKLOADS.iter().flat_map(|workload| workload.rows);
+    let names = wanted.workloads().flat_map(|workload| workload.rows);
     for ((name, java), sluice) in names.zip(java).zip(sluice) {
         print_row(name, "Java", java);
         print_row(name, "Sluice", sluice);
@@ -159,13 +173,14 @@ fn measure(wanted: &Delivery, kind: Kind) -> Result<Vec<Figures>> {
         kind,
         pid: cluster.broker.id(),
         backlog: Backlog::fill(wanted, &mut wire)?,
+        popped: Vec::new(),
         address,
         wire,
     };
     let mut rows = Vec::new();
-    for workload in &WORKLOADS {
+    for workload in wanted.workloads() {
         let rounds = rounds_of(workload, &mut subject)
-            .with_context(|| format!("{}, {kind:?}", workload.rows[0]))?;
+            .with_context(|| format!("{kind:?}, {}", workload.rows[0]))?;
         rows.extend((0..workload.rows.len()).map(|row| middle(&rounds, row)));
     }
     pops::nothing_comes_back(&mut subject)?;

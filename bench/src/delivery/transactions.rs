@@ -18,7 +18,10 @@ pub fn committed(subject: &mut Subject<'_>, round: usize) -> Result<Vec<Figures>
     let count = wanted.messages;
     let topic = format!("transactions-{round}");
     create(wire, &topic)?;
-    let half = [(properties::TRAN_MSG, "true"), (properties::PGROUP, "bench")];
+    let half = [
+        (properties::TRAN_MSG, "true"),
+        (properties::PGROUP, "bench"),
+    ];
     let mut sends =
         Sends::new(&topic, QUEUES, wanted.body, 0).with(sys_flag::TRANSACTION_PREPARED, &half);
 
