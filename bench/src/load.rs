@@ -8,15 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
 use sluice_protocol::RemotingCommand;
-use sluice_protocol::code::{request, response};
-use sluice_protocol::header::SendMessageRequestHeader;
+use sluice_protocol::code::response;
 
 use sluice_tests::wire::Wire;
 
 use crate::latency::Latencies;
 use crate::process::cpu_time;
+use crate::sends::Sends;
 
 /// An open loop wakes this often and sends what has become due.
 const OPEN_LOOP_STEP: Duration = Duration::from_micros(100);
@@ -135,7 +134,7 @@ pub fn run(load: &Load) -> Result<Outcome> {
 fn create_topic(load: &Load) -> Result<()> {
     let mut wire =
         Wire::connect(&load.broker).with_context(|| format!("no connection to {}", load.broker))?;
-    let mut requests = Requests::new(load, usize::MAX);
+    let mut requests = sends(load, usize::MAX);
     wire.out.extend_from_slice(&requests.next().encode());
     wire.flush()?;
     let answer = wire.read().context("no answer")?;
@@ -148,67 +147,9 @@ fn create_topic(load: &Load) -> Result<()> {
     Ok(())
 }
 
-/// Requests that differ only in queue, opaque and unique key.
-struct Requests {
-    template: RemotingCommand,
-    header: SendMessageRequestHeader,
-    connection: usize,
-    queues: i32,
-    next: i32,
-}
-
-impl Requests {
-    fn new(load: &Load, connection: usize) -> Requests {
-        let header = SendMessageRequestHeader {
-            producer_group: "bench".into(),
-            topic: load.topic.as_str().into(),
-            default_topic: "TBW102".into(),
-            default_topic_queue_nums: load.queues,
-            queue_id: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            flag: 0,
-            properties: Default::default(),
-            reconsume_times: 0,
-            unit_mode: false,
-            max_reconsume_times: None,
-            batch: false,
-        };
-        // Not compressible, as a compressed body of a Java producer is not.
-        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-        let body: Vec<u8> = std::iter::repeat_with(|| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            seed as u8
-        })
-        .take(load.body)
-        .collect();
-        let template =
-            RemotingCommand::request(request::SEND_MESSAGE_V2, 0).with_body(Bytes::from(body));
-        Requests {
-            template,
-            header,
-            connection,
-            queues: load.queues,
-            next: 0,
-        }
-    }
-
-    fn next(&mut self) -> RemotingCommand {
-        let opaque = self.next;
-        self.next += 1;
-        self.header.queue_id = opaque % self.queues;
-        self.header.properties = format!(
-            "UNIQ_KEY\u{1}{:016X}{opaque:016X}\u{2}WAIT\u{1}true",
-            self.connection as u64
-        )
-        .into();
-        let mut command = self.template.clone();
-        command.opaque = opaque;
-        self.header.encode_v2(&mut command.ext);
-        command
-    }
+/// The sends of one connection.
+fn sends(load: &Load, connection: usize) -> Sends {
+    Sends::new(&load.topic, load.queues, load.body, connection as u64)
 }
 
 /// What one connection saw.
@@ -234,7 +175,7 @@ impl Seen {
 fn closed_loop(load: &Load, id: usize, counted_from: Instant, end: Instant) -> Result<Seen> {
     let mut wire =
         Wire::connect(&load.broker).with_context(|| format!("no connection to {}", load.broker))?;
-    let mut requests = Requests::new(load, id);
+    let mut requests = sends(load, id);
     let mut seen = Seen::default();
     let mut sent_at = vec![Instant::now(); load.in_flight];
     // Which slot of `sent_at` a send has; answers may come in another order.
@@ -279,10 +220,10 @@ fn open_loop(
     let reading = wire.same()?;
     let total = (end.saturating_duration_since(began).as_secs_f64() * rate) as u64;
     let reader = thread::spawn(move || read_answers(reading, total, due, counted_from));
-    let mut requests = Requests::new(load, id);
-    while (requests.next as u64) < total {
+    let mut requests = sends(load, id);
+    while (requests.made() as u64) < total {
         let now = Instant::now();
-        while (requests.next as u64) < total && due(requests.next) <= now {
+        while (requests.made() as u64) < total && due(requests.made()) <= now {
             wire.out.extend_from_slice(&requests.next().encode());
         }
         wire.flush()?;

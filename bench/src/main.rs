@@ -1,7 +1,8 @@
-//! `sluice-bench`: a load, a comparison with the Java broker, start-up time and memory,
+//! `sluice-bench`: a load, comparisons with the Java broker, start-up time and memory,
 //! the cost of plugins, messages that wait.
 
 mod compare;
+mod delivery;
 mod disk;
 mod latency;
 mod load;
@@ -9,6 +10,7 @@ mod plugins;
 mod process;
 mod pulls;
 mod ready;
+mod sends;
 mod sql92;
 mod timers;
 
@@ -31,6 +33,8 @@ enum Task {
     Load(load::Load),
     /// Sluice and the Java broker in turn, with the official Java producer and with our load
     Compare(compare::Compare),
+    /// Sluice and the Java broker in turn: delayed sends, transactions, POP with acks, orderly consumption
+    Delivery(delivery::Delivery),
     /// Time from exec to the first accepted send, and resident memory when idle
     Ready {
         /// The sluice binary
@@ -57,6 +61,7 @@ fn main() -> Result<()> {
     match Bench::parse().task {
         Task::Load(load) => print_load(&load),
         Task::Compare(compare) => compare::run(&compare),
+        Task::Delivery(wanted) => delivery::run(&wanted),
         Task::Ready { binary } => ready::measure(&binary),
         Task::Sql92(evaluation) => sql92::run(&evaluation),
         Task::Plugins(plugins) => plugins::run(&plugins),

@@ -2,17 +2,18 @@
 //! are that are due in one second.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use sluice_protocol::code::{request, response};
-use sluice_protocol::message::{properties, sys_flag, view};
+use sluice_protocol::code::response;
+use sluice_protocol::message::{properties, view};
 use sluice_tests::plugins::Plugins;
-use sluice_tests::wire::{Wire, command, send};
+use sluice_tests::wire::{Wire, pull, send};
 
 use crate::process::resident;
 use crate::ready::{first_send, http_port, start, stop};
+use crate::sends::now_ms;
 
 const TOPIC: &str = "DefaultCluster";
 const IN_FLIGHT: usize = 1000;
@@ -87,11 +88,6 @@ fn measure(wanted: &Timers, address: &str, pid: u32) -> Result<()> {
     Ok(())
 }
 
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
-}
-
 /// Sends so many; `deliver_ms` says when each is due.
 fn send_timed(wire: &mut Wire, count: u64, deliver_ms: impl Fn(i64) -> i64) -> Result<()> {
     let mut answered = 0;
@@ -134,7 +130,7 @@ fn lateness(wire: &mut Wire, due: u64) -> Result<Vec<i64>> {
         if Instant::now() > deadline {
             bail!("{} of {due} came within {PATIENCE:?}", late.len());
         }
-        let answer = wire.ask(&pull(offset))?;
+        let answer = wire.ask(&pull("readers", TOPIC, 0, offset))?;
         if answer.code != response::SUCCESS {
             std::thread::sleep(Duration::from_millis(20));
             continue;
@@ -152,20 +148,4 @@ fn lateness(wire: &mut Wire, due: u64) -> Result<Vec<i64>> {
     }
     late.sort_unstable();
     Ok(late)
-}
-
-fn pull(offset: i64) -> sluice_protocol::RemotingCommand {
-    let fields = [
-        ("consumerGroup", "readers"),
-        ("topic", TOPIC),
-        ("queueId", "0"),
-        ("queueOffset", &*offset.to_string()),
-        ("maxMsgNums", "32"),
-        ("sysFlag", &*sys_flag::PULL_SUBSCRIPTION.to_string()),
-        ("commitOffset", "0"),
-        ("suspendTimeoutMillis", "0"),
-        ("subscription", "*"),
-        ("subVersion", "0"),
-    ];
-    command(request::PULL_MESSAGE, &fields, b"")
 }

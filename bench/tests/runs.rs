@@ -77,6 +77,12 @@ fn both_brokers_are_compared() {
 }
 
 #[test]
+fn delivery_is_compared() {
+    let output = bench(&["delivery", "--messages", "500", "--rounds", "1"]);
+    assert_eq!(output.matches("| Sluice / Java |").count(), 7, "{output}");
+}
+
+#[test]
 fn a_filter_is_measured_as_a_plugin_and_built_in() {
     let output = bench(&["plugins", "--rounds", "1", "--runs", "1", "--samples", "1"]);
     for row in [

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use sluice_protocol::code::request;
+use sluice_protocol::message::sys_flag;
 use sluice_protocol::{RemotingCommand, frame};
 
 /// How long the broker may leave a request unanswered.
@@ -138,9 +140,22 @@ pub fn send(topic: &str, properties: &str, body: &[u8]) -> RemotingCommand {
         ("k", "false"),
         ("m", "false"),
     ];
-    command(
-        sluice_protocol::code::request::SEND_MESSAGE_V2,
-        &fields,
-        body,
-    )
+    command(request::SEND_MESSAGE_V2, &fields, body)
+}
+
+/// A PULL_MESSAGE of up to 32 messages, whatever their tags, that waits for none.
+pub fn pull(group: &str, topic: &str, queue_id: i32, offset: i64) -> RemotingCommand {
+    let fields = [
+        ("consumerGroup", group),
+        ("topic", topic),
+        ("queueId", &*queue_id.to_string()),
+        ("queueOffset", &*offset.to_string()),
+        ("maxMsgNums", "32"),
+        ("sysFlag", &*sys_flag::PULL_SUBSCRIPTION.to_string()),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "0"),
+        ("subscription", "*"),
+        ("subVersion", "0"),
+    ];
+    command(request::PULL_MESSAGE, &fields, b"")
 }

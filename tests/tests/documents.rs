@@ -23,6 +23,7 @@ const RUN_ELSEWHERE: &[&str] = &[
     "export PATH=\"$PWD/target/release:$PATH\"",
     // tests/run goes through these once, bench/tests/runs.rs shortly.
     "cargo run --release -p sluice-bench -- compare",
+    "cargo run --release -p sluice-bench -- delivery",
     "cargo run --release -p sluice-bench -- ready",
     "cargo bench -p sluice-bench",
 ];

@@ -83,12 +83,18 @@ pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
         })
 }
 
-/// Value of `name`; the last of equal names wins, as in Java.
+/// Value of `name`, which holds no separator; the last of equal names wins, as in Java.
 pub fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
-    iter(text)
-        .filter(|(n, _)| *n == name)
-        .map(|(_, value)| value)
-        .last()
+    if name.is_empty() {
+        return None;
+    }
+    // From the back, and reading nothing of other properties but their names: sends look for many.
+    text.rsplit(|&b| b == PROPERTY_SEPARATOR).find_map(|piece| {
+        let value = piece.strip_prefix(name.as_bytes())?;
+        let value = value.strip_prefix(&[NAME_VALUE_SEPARATOR])?;
+        let value = std::str::from_utf8(value).ok()?;
+        (!value.is_empty()).then_some(value)
+    })
 }
 
 /// Appends one property.
@@ -127,6 +133,30 @@ mod tests {
         assert_eq!(find(text, "a"), Some("3"));
         assert_eq!(find(text, "b"), Some("2"));
         assert_eq!(find(text, "c"), None);
+    }
+
+    #[test]
+    fn what_is_found_is_the_last_of_all_properties() {
+        let texts: [&[u8]; 8] = [
+            b"ab\x011\x02a\x012\x02",
+            b"a\x011\x02a\x01\xff\x02",
+            b"a\x011\x02a\x01\x02a",
+            b"a\x01\x01b\x02\x02",
+            b"\x01a\x02a\x011\x012",
+            b"\xff\x011\x02\x02a\x01\xc3\xa9",
+            b"",
+            b"\x02\x01\x02",
+        ];
+        for text in texts {
+            for name in ["a", "ab", "b", ""] {
+                let all = iter(text).filter(|(found, _)| *found == name);
+                assert_eq!(
+                    find(text, name),
+                    all.last().map(|(_, value)| value),
+                    "{text:?}"
+                );
+            }
+        }
     }
 
     #[test]
