@@ -27,7 +27,7 @@ const AT_ONCE: &str = "interop.parallel=24";
 #[test]
 fn clients_find_the_broker_they_know_behind_the_java_proxy() {
     let comparison = Comparison {
-        client: "Java proxy".to_owned(),
+        client: "behind the proxy".to_owned(),
         java: outcomes_of(Kind::Java),
         sluice: outcomes_of(Kind::Sluice),
     };
