@@ -73,7 +73,9 @@ fn by_grpc(cluster: &Cluster, proxy: &Proxy, names: &[&str]) -> Vec<Outcome> {
             .filter_map(|name| name.strip_prefix("grpc_"))
             .collect(),
     };
-    let peer = JavaPeer::grpc_client().with_property(&format!("interop.proxy={}", proxy.grpc()));
+    let peer = JavaPeer::grpc_client()
+        .with_property(&format!("interop.proxy={}", proxy.grpc()))
+        .with_property(&format!("interop.proxy.remoting={}", proxy.remoting()));
     let namesrv = cluster.namesrv.address();
     run(cluster, peer, "ProxyScenarios", (namesrv, &chosen), "grpc_")
 }

@@ -6,6 +6,11 @@ import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.rocketmq.client.apis.producer.Producer;
 import org.apache.rocketmq.client.apis.producer.TransactionResolution;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageExt;
 
 /** Transactional messages: the proxy is the producer that brokers know of, and relays their questions. */
 final class GrpcTransactionScenarios {
@@ -13,6 +18,7 @@ final class GrpcTransactionScenarios {
 
     static void register(Map<String, Scenarios.Body> all) {
         all.put("transaction_check", GrpcTransactionScenarios::check);
+        all.put("remoting_transaction_check", GrpcTransactionScenarios::remotingCheck);
         all.put("transaction_commit_and_rollback", GrpcTransactionScenarios::commitAndRollback);
     }
 
@@ -73,6 +79,44 @@ final class GrpcTransactionScenarios {
             send(producer, topic, body, TransactionResolution.UNKNOWN);
         }
         Scene.until("questions about both", Scene.LONG, () -> asked.equals(answers.keySet()));
+        inbox.await("what was committed when asked", Scene.WAKE, got -> !got.isEmpty());
+        Thread.sleep(1_500);
+        Scene.sameBodies(Set.of("later"), inbox.bodies());
+    }
+
+    /** A remoting producer behind the proxy, which relays question and answer. */
+    private static void remotingCheck(Scene s) throws Exception {
+        var grpc = new Grpc(s);
+        String topic = grpc.topic("TRANSACTION", 1);
+        var inbox = new GrpcInbox();
+        grpc.push(grpc.group(false, 16), topic, Grpc.ALL, inbox);
+        var asked = ConcurrentHashMap.<String>newKeySet();
+        var producer = new TransactionMQProducer(s.name("p"));
+        producer.setNamesrvAddr(System.getProperty("interop.proxy.remoting"));
+        producer.setInstanceName(Scene.instance());
+        producer.setTransactionListener(new TransactionListener() {
+            @Override
+            public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
+                return LocalTransactionState.UNKNOW;
+            }
+
+            @Override
+            public LocalTransactionState checkLocalTransaction(MessageExt message) {
+                asked.add(Scene.text(message));
+                return Scene.text(message).equals("later") ? LocalTransactionState.COMMIT_MESSAGE : LocalTransactionState.ROLLBACK_MESSAGE;
+            }
+        });
+        producer.start();
+        s.closing(producer::shutdown);
+        for (String body : Set.of("later", "never")) {
+            Scene.sendOk(producer.sendMessageInTransaction(new Message(topic, Scene.bytes(body)), null));
+        }
+        // The proxy forgets a producer that it has seen no heartbeat of, until that one sends again.
+        Scene.until("questions about both", Scene.LONG, () -> {
+            Thread.sleep(500);
+            producer.sendMessageInTransaction(new Message(topic, Scene.bytes("more")), null);
+            return asked.containsAll(Set.of("later", "never"));
+        });
         inbox.await("what was committed when asked", Scene.WAKE, got -> !got.isEmpty());
         Thread.sleep(1_500);
         Scene.sameBodies(Set.of("later"), inbox.bodies());

@@ -4,8 +4,9 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * Runs scenarios with the gRPC client through the proxy at {@code -Dinterop.proxy}. Arguments and output are
- * those of {@link Scenarios}; the name server in them is the brokers' own, for what the proxy does not serve.
+ * Runs scenarios with the gRPC client through the proxy at {@code -Dinterop.proxy}; its port for remoting
+ * clients is {@code -Dinterop.proxy.remoting}. Arguments and output are those of {@link Scenarios}; the name
+ * server in them is the brokers' own, for what the proxy does not serve.
  */
 public final class ProxyScenarios {
     private ProxyScenarios() {}
