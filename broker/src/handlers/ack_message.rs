@@ -209,12 +209,12 @@ fn ack_entry(broker: &Broker, entry: &BatchAck, broker_name: &str) -> Result<i64
     }
     let queue = (&*topic, group, entry.queue_id);
     if entry.revive_queue_id == names::ORDER_QUEUE {
-        let acked = |offset| ack_in_order(broker, queue, offset, entry.pop_time, "a batch");
-        let refused = offsets
-            .iter()
-            .map(|offset| acked(*offset))
-            .filter_map(Result::err);
-        if let Some(refusal) = refused.last() {
+        let mut refused = None;
+        for offset in &offsets {
+            let acked = ack_in_order(broker, queue, *offset, entry.pop_time, "a batch");
+            refused = acked.err().or(refused);
+        }
+        if let Some(refusal) = refused {
             return Err(refusal);
         }
         broker.stats.acked(&topic, group, offsets.len());
