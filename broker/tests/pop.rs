@@ -340,6 +340,36 @@ async fn batches_of_acks_peeks_and_notifications() {
     assert_eq!(none.code, response::NO_MESSAGE);
 }
 
+/// The first one names a message that was not popped, so it is refused; the second counts all the same.
+#[tokio::test]
+async fn a_refused_ack_keeps_back_none_of_its_batch() {
+    let served = Served::start(quick).await;
+    let (client, _) = served.client();
+    send(&client, &["a", "b", "c"]).await;
+    let mut pop = popping(&client);
+    pop.more = &[("order", "true"), ("attemptId", "one"), ("maxMsgNums", "2")];
+    let first = pop.pop().await;
+    assert_eq!(bodies(&first), ["a", "b"]);
+    let time = field(&first, "popTime");
+    let entry = |bits: &str| {
+        format!(
+            r#"{{"b":"{bits}","c":"{GROUP}","it":60000,"pt":{time},"q":0,"r":"0","rq":999,"so":0,"t":"{TOPIC}"}}"#
+        )
+    };
+    // Bit 2, then bits 0 and 1.
+    let batch = format!(
+        r#"{{"acks":[{},{}],"brokerName":"b"}}"#,
+        entry("BA=="),
+        entry("Aw==")
+    );
+    let acked = client
+        .ask(request::BATCH_ACK_MESSAGE, &[], batch.into_bytes())
+        .await;
+    assert_eq!(acked.code, response::MESSAGE_ILLEGAL, "{}", acked.remark());
+    pop.more = &[("order", "true"), ("attemptId", "two"), ("maxMsgNums", "2")];
+    assert_eq!(bodies(&pop.pop().await), ["c"]);
+}
+
 #[tokio::test]
 async fn in_order_a_queue_waits_for_its_acks() {
     let served = Served::start(quick).await;

@@ -9,8 +9,10 @@ use std::time::SystemTime;
 
 /// The client versions that the tests run with.
 pub const CLIENT_VERSIONS: [&str; 2] = ["4.9.8", "5.3.3"];
-/// The version of the Java broker, name server and tools.
+/// The version of the Java broker, name server, tools and proxy.
 pub const SERVER_VERSION: &str = "5.3.3";
+/// The version of the gRPC client, which only the proxy understands.
+pub const GRPC_CLIENT_VERSION: &str = "5.0.8";
 
 /// What a modern JDK must open for the Java servers.
 const SERVER_FLAGS: [&str; 6] = [
@@ -35,7 +37,7 @@ impl JavaPeer {
     /// Our programs compiled against client `version`.
     pub fn client(version: &str) -> Self {
         cached(version, || {
-            let jars = classpath(version, false);
+            let jars = classpath(version, "");
             let major = version.split('.').next().unwrap_or(version);
             let parts = ["main".to_owned(), format!("compat-{major}")];
             let classes = compile(version, &jars, &parts);
@@ -52,8 +54,24 @@ impl JavaPeer {
             format!(
                 "{}:{}",
                 resources.display(),
-                classpath(SERVER_VERSION, true)
+                classpath(SERVER_VERSION, "server")
             )
+        })
+    }
+
+    /// The proxy of [`SERVER_VERSION`].
+    pub fn proxy() -> Self {
+        cached("proxy", || classpath(SERVER_VERSION, "proxy"))
+    }
+
+    /// Our programs compiled against the gRPC client; their remoting clients are of [`SERVER_VERSION`].
+    pub fn grpc_client() -> Self {
+        cached("grpc", || {
+            let jars = classpath(SERVER_VERSION, "grpc");
+            let parts = ["main", "compat-5", "grpc"].map(str::to_owned);
+            let classes = compile("grpc", &jars, &parts);
+            let resources = java_dir().join("src/main/resources");
+            format!("{}:{}:{jars}", resources.display(), classes.display())
         })
     }
 
@@ -61,7 +79,7 @@ impl JavaPeer {
     pub fn server_classes() -> Self {
         let key = format!("{SERVER_VERSION}-server-classes");
         cached(&key, || {
-            let jars = classpath(SERVER_VERSION, true);
+            let jars = classpath(SERVER_VERSION, "server");
             let name = format!("{SERVER_VERSION}-server");
             let classes = compile(&name, &jars, &["server".to_owned()]);
             let resources = java_dir().join("src/main/resources");
@@ -169,12 +187,14 @@ fn cache_dir() -> PathBuf {
         .expect("path of the directory for Java classes")
 }
 
-/// The jars of `version`, from the cached list or else from Maven (without the network first).
-fn classpath(version: &str, server: bool) -> String {
-    let list = cache_dir().join(format!(
-        "{version}{}.cp",
-        if server { "-server" } else { "" }
-    ));
+/// The jars of `version` with a profile of the POM (or none), from the cached list or else from Maven
+/// (without the network first).
+fn classpath(version: &str, profile: &str) -> String {
+    let list = match profile {
+        "" => format!("{version}.cp"),
+        profile => format!("{version}-{profile}.cp"),
+    };
+    let list = cache_dir().join(list);
     if let Ok(jars) = fs::read_to_string(&list)
         && !jars.is_empty()
         && jars.split(':').all(|jar| Path::new(jar).exists())
@@ -184,10 +204,11 @@ fn classpath(version: &str, server: bool) -> String {
     let mut arguments = vec![
         "dependency:build-classpath".to_owned(),
         format!("-Drocketmq.version={version}"),
+        format!("-Dgrpc.client.version={GRPC_CLIENT_VERSION}"),
         format!("-Dmdep.outputFile={}", list.display()),
     ];
-    if server {
-        arguments.push("-Pserver".to_owned());
+    if !profile.is_empty() {
+        arguments.push(format!("-P{profile}"));
     }
     if !maven(&arguments, true) {
         assert!(

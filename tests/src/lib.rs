@@ -11,5 +11,6 @@ pub mod java;
 pub mod plugins;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod scenarios;
 pub mod wire;

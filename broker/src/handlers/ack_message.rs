@@ -174,11 +174,18 @@ fn batch_ack(broker: &Broker, request: &RemotingCommand) -> Done {
             body.acks.len()
         )));
     }
-    let mut log_end = 0;
+    // One that is refused keeps none of the others back.
+    let (mut log_end, mut refused) = (0, None);
     for entry in &body.acks {
-        log_end = log_end.max(ack_entry(broker, entry, &body.broker_name)?);
+        match ack_entry(broker, entry, &body.broker_name) {
+            Ok(end) => log_end = log_end.max(end),
+            Err(refusal) => refused = Some(refusal),
+        }
     }
-    Ok((log_end, Default::default()))
+    match refused {
+        Some(refusal) => Err(refusal),
+        None => Ok((log_end, Default::default())),
+    }
 }
 
 /// Where the log ends behind the entry's ack; 0 if it has none.
@@ -202,8 +209,13 @@ fn ack_entry(broker: &Broker, entry: &BatchAck, broker_name: &str) -> Result<i64
     }
     let queue = (&*topic, group, entry.queue_id);
     if entry.revive_queue_id == names::ORDER_QUEUE {
+        let mut refused = None;
         for offset in &offsets {
-            ack_in_order(broker, queue, *offset, entry.pop_time, "a batch")?;
+            let acked = ack_in_order(broker, queue, *offset, entry.pop_time, "a batch");
+            refused = acked.err().or(refused);
+        }
+        if let Some(refusal) = refused {
+            return Err(refusal);
         }
         broker.stats.acked(&topic, group, offsets.len());
         observe(broker, queue, &offsets);

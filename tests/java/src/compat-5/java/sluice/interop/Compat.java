@@ -18,6 +18,7 @@ final class Compat {
     static void register(Map<String, Scenarios.Body> all) {
         AssignmentScenarios.register(all);
         PopScenarios.register(all);
+        PeekScenarios.register(all);
         TopicTypeScenarios.register(all);
         NamespaceV2Scenarios.register(all);
         RecallScenarios.register(all);

@@ -18,7 +18,8 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  *
  * <p>Arguments: {@code <namesrvAddr> <scenario>...|all|list}. Prints {@code PASS <name> <millis>} or
  * {@code FAIL <name> <millis> <reason>} per scenario; exits with 1 if one failed.
- * {@code -Dinterop.parallel=N} runs N at a time (default 6).
+ * {@code -Dinterop.parallel=N} runs N at a time (default 6). {@code -Dinterop.admin} is the name server for
+ * administration, where clients have another address.
  */
 public final class Scenarios {
     /** A scenario's body: returns when all is well, throws otherwise. */
@@ -55,7 +56,11 @@ public final class Scenarios {
     }
 
     public static void main(String[] args) throws Exception {
-        var all = registry();
+        run(args, registry());
+    }
+
+    /** The program, over a set of scenarios. */
+    static void run(String[] args, Map<String, Body> all) throws Exception {
         if (args.length < 2) {
             System.err.println("usage: Scenarios <namesrvAddr> <scenario>...|all|list; scenarios: " + all.keySet());
             System.exit(2);
@@ -72,12 +77,18 @@ public final class Scenarios {
             }
         }
         // Halt, not exit: clients that a failed scenario left behind must not hold the process.
-        Runtime.getRuntime().halt(runAll(args[0], names, all) ? 0 : 1);
+        int status = 2;
+        try {
+            status = runAll(args[0], names, all) ? 0 : 1;
+        } catch (Exception e) {
+            e.printStackTrace();
+        }
+        Runtime.getRuntime().halt(status);
     }
 
     private static boolean runAll(String namesrv, List<String> names, Map<String, Body> all) throws Exception {
         var admin = new DefaultMQAdminExt();
-        admin.setNamesrvAddr(namesrv);
+        admin.setNamesrvAddr(System.getProperty("interop.admin", namesrv));
         admin.setInstanceName(Scene.instance());
         admin.start();
         Scene.until("registered broker", Scene.SOON, () -> !admin.examineBrokerClusterInfo().getBrokerAddrTable().isEmpty());
