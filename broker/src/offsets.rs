@@ -552,6 +552,8 @@ fn replay(journal: &[u8], mark: Mark, table: &mut Table) {
 mod tests {
     use std::path::Path;
 
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
     use sluice_store::SystemFiles;
 
     use super::*;
@@ -670,6 +672,59 @@ mod tests {
         assert!(offsets.begin_share("g#a", "g", "%RETRY%g", ["t"].into_iter()));
         assert_eq!(offsets.get("g#a", "t", 0), Some(3));
         assert_eq!(offsets.get("g#a", "%RETRY%g", 0), Some(0));
+    }
+
+    /// What shares have and where the group is, over random commits, saves and kills.
+    #[test]
+    fn shares_survive_kills() {
+        const NAMES: [&str; 4] = ["g#a", "g#b", "g#c", "g#d"];
+        for seed in 0..100 {
+            let mut random = SmallRng::seed_from_u64(seed);
+            let root = tempfile::tempdir().unwrap();
+            let mut offsets = open(root.path());
+            offsets.commit("g", "t", 0, 5);
+            offsets.save(1).unwrap();
+            let (mut group, mut model) = (5, BTreeMap::<&str, i64>::new());
+            for step in 0..60 {
+                let name = NAMES[random.random_range(0..NAMES.len())];
+                let from = NAMES[random.random_range(0..NAMES.len())];
+                match random.random_range(0..10) {
+                    0..2 => {
+                        let new = offsets.begin_share(name, from, "%RETRY%g", ["t"].into_iter());
+                        assert_eq!(new, !model.contains_key(name), "seed {seed}, step {step}");
+                        let at = model.get(from).copied().unwrap_or(group);
+                        model.entry(name).or_insert(at);
+                    }
+                    2..7 if model.contains_key(name) => {
+                        let offset = random.random_range(0..100);
+                        offsets.commit(name, "t", 0, offset);
+                        model.insert(name, offset);
+                    }
+                    7 => offsets.save(step).unwrap(),
+                    8 => {
+                        drop(offsets);
+                        offsets = open(root.path());
+                        offsets.save(step).unwrap();
+                    }
+                    9 => {
+                        offsets.forget_share(name);
+                        offsets.save(step).unwrap();
+                        model.remove(name);
+                    }
+                    _ => {}
+                }
+                group = model.values().min().copied().unwrap_or(group);
+                for name in NAMES {
+                    let known = model.get(name).copied();
+                    assert_eq!(offsets.get(name, "t", 0), known, "seed {seed}, step {step}");
+                }
+                assert_eq!(
+                    offsets.get("g", "t", 0),
+                    Some(group),
+                    "seed {seed}, step {step}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -256,10 +256,10 @@ fn retries_come_back_to_who_gave_them_back() {
     let cluster = splitting();
     let mut producer = Producer::start(&cluster, "orders");
     producer.send("first", &["tags=A"]);
-    let choosy = Consumer::java(&cluster, "5.3.3", "choosy", &["orders", "amount > 10"]);
-    let picky = JavaPeer::client("4.9.8").with_property("trial.keep=true");
-    let keeps = Consumer::program(&cluster, picky, "keeps", &["orders"]);
+    let content = JavaPeer::client("4.9.8").with_property("trial.keep=true");
+    let keeps = Consumer::program(&cluster, content, "keeps", &["orders"]);
     keeps.wait_for(&["first"]);
+    let choosy = Consumer::java(&cluster, "5.3.3", "choosy", &["orders", "amount > 10"]);
     producer.send("again", &["amount=11", "fate=retry"]);
     producer.send("never", &["amount=9", "fate=retry"]);
     wait_until("a third delivery", SOON, || {

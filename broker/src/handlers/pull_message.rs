@@ -171,7 +171,10 @@ fn admit(
     let share = match broker.seat(&header.consumer_group, connection) {
         Seat::Group => None,
         Seat::Share(share) => Some(share),
-        Seat::Nowhere => return Err(unknown_member()),
+        Seat::Nowhere => {
+            broker.check_member(&header.consumer_group, connection)?;
+            return Err(unknown_member());
+        }
     };
     let mut passing = passing(broker, &header, group.consume_broadcast_enable, connection)?;
     if let Some(share) = &share
