@@ -160,6 +160,9 @@ async fn save_pops(broker: Arc<Broker>) {
 }
 
 async fn forget_gone_shares(broker: Arc<Broker>) {
+    if !broker.serves_each {
+        return;
+    }
     let done = tokio::task::spawn_blocking(move || broker.forget_gone_shares()).await;
     if let Err(cause) = done {
         tracing::error!(%cause, "forgetting shares panicked");

@@ -148,9 +148,6 @@ impl Broker {
     /// Forgets shares that have no members, when retention has deleted what they had not read: the group
     /// would wait for them for ever.
     pub(crate) fn forget_gone_shares(&self) {
-        if !self.serves_each {
-            return;
-        }
         for (group, shares) in self.offsets.all_shares() {
             let members = self.consumers.get(&group).map(|group| group.members());
             let members = members.unwrap_or_default();
