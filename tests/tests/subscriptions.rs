@@ -276,10 +276,7 @@ fn retries_come_back_to_who_gave_them_back() {
     });
     keeps.gets_just(&["again", "first", "never"]);
     let connections = mqadmin(&cluster, &["consumerConnection", "-g", GROUP]);
-    for wish in [
-        "TAG \"*\" of 127.0.0.1@",
-        "SQL92 \"amount > 10\" of 127.0.0.1@",
-    ] {
+    for wish in ["TAG \"*\" of ", "SQL92 \"amount > 10\" of "] {
         assert!(connections.contains(wish), "{wish}: {connections}");
     }
     assert!(choosy.bodies().iter().all(|body| body == "again"));

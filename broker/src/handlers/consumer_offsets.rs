@@ -9,6 +9,7 @@ use sluice_protocol::header::{
 };
 use sluice_remoting::Responder;
 
+use crate::clients::Seat;
 use crate::error::Refusal;
 use crate::{Answer, Broker};
 
@@ -18,14 +19,17 @@ pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, res
     let connection = responder.connection().id();
     broker.reply(responder, || {
         let header = QueryConsumerOffsetRequestHeader::decode(&request.ext)?;
-        // Whoever is no member learns where the group is.
-        let reader = broker.reader(&header.consumer_group, connection);
-        let reader = reader.unwrap_or_else(|_| (&*header.consumer_group).into());
-        if let Some(offset) = broker
-            .offsets
-            .get(&reader, &header.topic, header.queue_id)
-            .filter(|offset| *offset >= 0)
-        {
+        let (group, topic) = (&*header.consumer_group, &*header.topic);
+        let of = |reader: &str| broker.offsets.get(reader, topic, header.queue_id);
+        let stored = match broker.seat(group, connection) {
+            Seat::Share(share) => of(&share.name).or_else(|| {
+                // On what it reads without having subscribed to it, it begins where the group is.
+                (!share.subscriptions.contains_key(topic)).then(|| of(group))?
+            }),
+            // Whoever is no member learns where the group is.
+            Seat::Group | Seat::Nowhere => of(group),
+        };
+        if let Some(offset) = stored.filter(|offset| *offset >= 0) {
             return Ok(Answer::field("offset", offset));
         }
         if header.set_zero_if_not_found == Some(false) {
@@ -46,7 +50,8 @@ pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, res
     });
 }
 
-/// Stores an offset of a group, or of the share of it that asks; while a reset waits to be handed out, the reset stays.
+/// Stores an offset of a group, or of the share of it that asks; while a reset waits to be handed out, the
+/// reset stays.
 pub fn update_consumer_offset(
     broker: &Arc<Broker>,
     request: RemotingCommand,
