@@ -251,6 +251,52 @@ async fn shares_find_their_progress_again_and_a_broker_that_splits_no_more_misse
     served.broker.shutdown().await.unwrap();
 }
 
+/// The message at an offset of queue 0 is to come back after a second.
+async fn give_back(client: &Asker, at: i64) {
+    let answer = client.pull(at, 0, &[("subVersion", "1")]).await;
+    let record = view::records(&answer.body).flatten().next().unwrap();
+    let place = record.physical_offset().to_string();
+    let fields = [
+        ("offset", &*place),
+        ("group", GROUP),
+        ("delayLevel", "1"),
+        ("originMsgId", ""),
+        ("originTopic", TOPIC),
+        ("unitMode", "false"),
+    ];
+    let given = client.ask(request::CONSUMER_SEND_MSG_BACK, &fields, Vec::new());
+    assert_eq!(given.await.code, response::SUCCESS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_for_retries_when_the_group_was_split_gets_no_other_s() {
+    let served = served().await;
+    let ((one, _o), (all, _a)) = (served.client(), served.client());
+    beats(&one, "one", &[(TOPIC, "A")]).await;
+    send(&one, "x", "A").await;
+    gets(&one, TOPIC, 0, &["x"]).await;
+    let fields = [
+        ("consumerGroup", GROUP),
+        ("topic", RETRIES),
+        ("queueId", "0"),
+        ("queueOffset", "0"),
+        ("maxMsgNums", "32"),
+        ("sysFlag", "2"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "15000"),
+        ("subVersion", "1"),
+    ];
+    let waiting = one.ask(request::PULL_MESSAGE, &fields, Vec::new());
+    let meanwhile = async {
+        beats(&all, "all", &[(TOPIC, "*")]).await;
+        give_back(&all, 0).await;
+        gets(&all, RETRIES, 0, &["x"]).await;
+    };
+    let (answer, ()) = tokio::join!(waiting, meanwhile);
+    assert_eq!(answer.code, response::PULL_RETRY_IMMEDIATELY);
+    served.broker.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_comes_back_to_who_gave_it_back() {
     let served = served().await;
@@ -260,25 +306,8 @@ async fn a_retry_comes_back_to_who_gave_it_back() {
     send(&one, "mine", "A").await;
     send(&one, "ours", "A").await;
     gets(&one, TOPIC, 0, &["mine", "ours"]).await;
-    let give_back = |client: Asker, at: i64| async move {
-        let answer = client.pull(at, 0, &[("subVersion", "1")]).await;
-        let bytes = answer.body.clone();
-        let record = view::records(&bytes).flatten().next().unwrap();
-        let place = record.physical_offset().to_string();
-        let fields = [
-            ("offset", &*place),
-            ("group", GROUP),
-            ("delayLevel", "1"),
-            ("originMsgId", ""),
-            ("originTopic", TOPIC),
-            ("unitMode", "false"),
-        ];
-        let given = client.ask(request::CONSUMER_SEND_MSG_BACK, &fields, Vec::new());
-        assert_eq!(given.await.code, response::SUCCESS);
-        client
-    };
-    let one = give_back(one, 0).await;
-    let all = give_back(all, 1).await;
+    give_back(&one, 0).await;
+    give_back(&all, 1).await;
     let fields = |body: &'static str| {
         let properties = format!("RETRY_TOPIC\u{1}{TOPIC}\u{2}TAGS\u{1}B\u{2}");
         (body, properties)
@@ -353,7 +382,7 @@ async fn a_group_that_pops_is_not_split_and_a_split_one_does_not_pop() {
             ("queueId", "0"),
             ("maxMsgNums", "2"),
             ("invisibleTime", "60000"),
-            ("pollTime", "0"),
+            ("pollTime", "15000"),
             ("bornTime", &*born),
             ("initMode", "0"),
         ];

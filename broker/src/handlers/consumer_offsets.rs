@@ -13,8 +13,9 @@ use crate::clients::Seat;
 use crate::error::Refusal;
 use crate::{Answer, Broker};
 
-/// The stored offset of a group, or of the share of it that asks. Without one: 0 while the queue's first message is near the log's end,
-/// so that a new group on a young topic misses nothing, else "not found" and the client decides.
+/// The stored offset of a group, or of the share of it that asks. Without one: 0 while the queue's first
+/// message is near the log's end, so that a new group on a young topic misses nothing, else "not found" and the
+/// client decides.
 pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
     let connection = responder.connection().id();
     broker.reply(responder, || {

@@ -68,6 +68,18 @@ impl ParkedPull {
     fn reader(&self) -> &str {
         self.share.as_ref().map_or(&self.group, |share| &share.name)
     }
+
+    /// While it waited the group may have been split, or have got another share, whose retries it must not take.
+    fn take_seat(&mut self, broker: &Broker) {
+        let connection = self.responder.connection().id();
+        let Seat::Share(share) = broker.seat(&self.group, connection) else {
+            return;
+        };
+        if is_retry_topic_of(&self.topic, &self.group) {
+            self.filter = broker.own_retries(&self.group, &share);
+        }
+        self.share = Some(share);
+    }
 }
 
 impl From<ParkedPull> for Responder {
@@ -108,6 +120,7 @@ pub fn resume(broker: &Arc<Broker>, mut pull: ParkedPull) {
     pull.may_park = false;
     pull.since_ms = broker.now_ms();
     pull.woken = pull.since_ms < pull.deadline_ms;
+    pull.take_seat(broker);
     read(broker, pull);
 }
 
@@ -178,7 +191,7 @@ fn admit(
     };
     let mut passing = passing(broker, &header, group.consume_broadcast_enable, connection)?;
     if let Some(share) = &share
-        && header.topic.strip_prefix(RETRY_PREFIX) == Some(&*header.consumer_group)
+        && is_retry_topic_of(&header.topic, &header.consumer_group)
     {
         passing = Passing::Filter(broker.own_retries(&header.consumer_group, share));
     }
@@ -201,6 +214,10 @@ fn admit(
         counts,
     };
     Ok((admitted, passing))
+}
+
+fn is_retry_topic_of(topic: &str, group: &str) -> bool {
+    topic.strip_prefix(RETRY_PREFIX) == Some(group)
 }
 
 /// Consumers ask again after a while.
