@@ -34,6 +34,8 @@ struct View {
     members: Vec<Member>,
     subscriptions: Vec<Subscription>,
     conflicts: Vec<Conflict>,
+    #[serde(default)]
+    shares: Vec<Share>,
     twins: Vec<Twins>,
     queues: Vec<Queue>,
     queues_left_out: usize,
@@ -89,6 +91,15 @@ struct Client {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct Share {
+    share: String,
+    clients: Vec<String>,
+    subscriptions: BTreeMap<String, Wish>,
+    lag: i64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Twins {
     client_id: String,
     addresses: Vec<String>,
@@ -97,6 +108,7 @@ struct Twins {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Queue {
+    share: Option<String>,
     topic: String,
     queue_id: i32,
     broker_offset: i64,
@@ -172,6 +184,7 @@ pub(crate) fn show(broker: &Connection, wanted: &OneGroup) -> Result<Shown, Admi
             trouble(&view),
             members(&view),
             subscriptions(&view),
+            shares(&view),
             queues(&view),
         ]
         .concat(),
@@ -223,7 +236,11 @@ fn head(view: &View) -> String {
 fn trouble(view: &View) -> String {
     let mut text = String::new();
     for conflict in &view.conflicts {
-        let _ = writeln!(text, "TROUBLE: members disagree about {}:", conflict.topic);
+        let topic = &conflict.topic;
+        let _ = match view.shares.is_empty() {
+            true => writeln!(text, "TROUBLE: members disagree about {topic}:"),
+            false => writeln!(text, "members want of {topic}, and get, each its own:"),
+        };
         for side in &conflict.sides {
             let wish = match &side.wish {
                 Some(wish) => format!("want {wish}"),
@@ -280,8 +297,31 @@ fn subscriptions(view: &View) -> String {
     unless_empty(&table)
 }
 
+/// Who is served alike, when the group's members are not.
+fn shares(view: &View) -> String {
+    let mut table = Table::of(&["SHARE", ">LAG", "SUBSCRIPTIONS", "CLIENTS"]);
+    for share in &view.shares {
+        let wishes = share.subscriptions.iter();
+        let wishes = wishes.filter(|(topic, _)| !topic.starts_with("%RETRY%"));
+        let wishes: Vec<String> = wishes
+            .map(|(topic, wish)| format!("{topic}: {wish}"))
+            .collect();
+        table.row([
+            share.share.clone(),
+            share.lag.to_string(),
+            wishes.join(", "),
+            match share.clients.is_empty() {
+                true => "nobody is connected".to_owned(),
+                false => share.clients.join(" "),
+            },
+        ]);
+    }
+    unless_empty(&table)
+}
+
 fn queues(view: &View) -> String {
-    let headings = [
+    let is_split = !view.shares.is_empty();
+    let mut headings = vec![
         "TOPIC",
         ">QUEUE",
         ">BROKER OFFSET",
@@ -291,6 +331,9 @@ fn queues(view: &View) -> String {
         "OWNER",
         "CONSUMED TO",
     ];
+    if is_split {
+        headings.push("SHARE");
+    }
     let mut table = Table::of(&headings);
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
     for queue in &view.queues {
@@ -298,7 +341,7 @@ fn queues(view: &View) -> String {
             (Some(owner), Some(by)) => format!("{owner} (by {by})"),
             _ => String::new(),
         };
-        table.row([
+        let mut row = vec![
             queue.topic.clone(),
             queue.queue_id.to_string(),
             queue.broker_offset.to_string(),
@@ -307,7 +350,11 @@ fn queues(view: &View) -> String {
             queue.in_flight.to_string(),
             owner,
             queue.consumed_to_ms.map(date_of).unwrap_or_default(),
-        ]);
+        ];
+        if is_split {
+            row.push(queue.share.clone().unwrap_or_default());
+        }
+        table.row(row);
     }
     let mut text = unless_empty(&table);
     if view.queues_left_out > 0 {

@@ -1,6 +1,6 @@
 //! The closed set of the broker's background tasks: changes of topics, groups and request modes,
 //! registration, routes, consumer offsets, delayed messages, the timer, pops that come back, woken pulls,
-//! transactions, sampling, silent clients. The store has its own threads.
+//! transactions, sampling, silent clients, gone shares of groups. The store has its own threads.
 //!
 //! A round that panics is logged and costs that round: the task goes on.
 
@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use crate::changes::Burst;
+use crate::clients::share;
 use crate::delay_levels;
 use crate::handlers::{pull_message, sessions};
 use crate::long_poll::Woken;
@@ -54,6 +55,7 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
         ),
         every(broker, "state of plugins", 5_000, save_plugin_state),
         every(broker, "idle plugins", 60_000, rest_idle_plugins),
+        every(broker, "gone shares", 60_000, forget_gone_shares),
         every(broker, "silent clients", 10_000, |broker| async move {
             drop_silent_clients(&broker)
         }),
@@ -163,13 +165,23 @@ async fn sample_stats(broker: Arc<Broker>) {
     }
 }
 
+async fn forget_gone_shares(broker: Arc<Broker>) {
+    if !broker.serves_each {
+        return;
+    }
+    let done = tokio::task::spawn_blocking(move || broker.forget_gone_shares()).await;
+    if let Err(cause) = done {
+        tracing::error!(%cause, "forgetting shares panicked");
+    }
+}
+
 fn drop_silent_clients(broker: &Broker) {
     let now = broker.now_ms();
-    for (group, refused) in broker.locks.forget_expired(now) {
-        sessions::tell_clients(broker, &group, &refused);
+    for (reader, refused) in broker.locks.forget_expired(now) {
+        sessions::tell_clients(broker, share::group_of(&reader), &refused);
     }
     broker.pullers.retain(
-        |group| broker.groups.get(group).is_some(),
+        |reader| broker.groups.get(share::group_of(reader)).is_some(),
         |topic| broker.topics.get(topic).is_some(),
     );
     let since = now - CLIENT_SILENCE_MAX_MS;

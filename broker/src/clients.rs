@@ -1,8 +1,10 @@
 //! Who is connected: consumers by group, producers by group.
 
+pub mod share;
 mod wishes;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use sluice_protocol::body::{
 use sluice_protocol::language::Language;
 use sluice_remoting::Connection;
 
+pub use self::share::Share;
 pub use self::wishes::{Client, Conflict, Side, Unequal, Wish, Wishes, conflicts, wishes};
 
 /// One connected member of a group.
@@ -30,6 +33,56 @@ pub struct Member {
     pub last_update_ms: i64,
     /// What it subscribes to itself; nothing of a producer.
     pub wishes: Arc<Wishes>,
+    /// With whom it shares queues once the group is split; `None` where none ever is, and of a producer.
+    pub share: Option<Arc<Share>>,
+}
+
+/// What becomes of a member that disagrees with others.
+pub enum OnConflict<'a> {
+    /// It is a member as any other.
+    Warn,
+    /// It is kept out, for this reason.
+    Refuse(&'static str),
+    /// The group is split into shares.
+    Split {
+        /// It is already, though nobody of it may be here.
+        already: bool,
+        /// Prepares a share for a member; nobody of the group is served meanwhile.
+        enter: &'a dyn Fn(&Entering<'_>) -> Entered,
+    },
+}
+
+/// A member goes into a share.
+#[derive(Debug)]
+pub struct Entering<'a> {
+    /// The member's client id.
+    pub client_id: &'a str,
+    /// Where it goes.
+    pub share: &'a Share,
+    /// Under which name its progress is so far: the group's, or that of another share.
+    pub from: &'a str,
+    /// Nobody else is or was in that other share: it ends.
+    pub ends: bool,
+}
+
+/// What a share is for a member that comes into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// Nobody had it before.
+    New,
+    /// It has progress.
+    Known,
+}
+
+/// Under which name a connection's progress in a group is kept.
+#[derive(Debug, Clone)]
+pub enum Seat {
+    /// The group's.
+    Group,
+    /// Its share's.
+    Share(Arc<Share>),
+    /// The group is split, and the connection is none of its members, or not yet.
+    Nowhere,
 }
 
 /// A consumer group that has members.
@@ -41,11 +94,29 @@ pub struct ConsumerGroup {
     pub message_model: MessageModel,
     /// Where a new queue starts: the last heartbeat decides.
     pub consume_from_where: ConsumeFromWhere,
-    /// What it subscribes to, by topic.
+    /// What it subscribes to, by topic; of a split group what all do, and nobody is served by it.
     pub subscriptions: BTreeMap<String, SubscriptionData>,
     members: HashMap<u64, Member>,
     /// Connections that are kept out, because they subscribe differently.
-    refused: HashMap<u64, Unequal>,
+    refused: HashMap<u64, Refused>,
+    /// Each member is served by its own subscription.
+    split: bool,
+    /// Shares that nobody but this one connection was ever in.
+    founded: HashMap<String, u64>,
+}
+
+/// Why a connection is kept out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// With whom it disagrees.
+    pub unequal: Unequal,
+    reason: &'static str,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}): {}", self.reason, self.unequal)
+    }
 }
 
 /// What a heartbeat came to.
@@ -70,11 +141,60 @@ impl ConsumerGroup {
             subscriptions: BTreeMap::new(),
             members: HashMap::new(),
             refused: HashMap::new(),
+            split: false,
+            founded: HashMap::new(),
         }
     }
 
+    /// Whether each member is served by its own subscription.
+    pub fn is_split(&self) -> bool {
+        self.split
+    }
+
+    /// Where a connection's progress is kept.
+    pub fn seat(&self, connection: u64) -> Seat {
+        if !self.split {
+            return Seat::Group;
+        }
+        let member = self.members.get(&connection);
+        let share = member.and_then(|member| member.share.clone());
+        share.map_or(Seat::Nowhere, Seat::Share)
+    }
+
+    /// What a connection is served by.
+    pub fn subscription(&self, connection: u64, topic: &str) -> Option<&SubscriptionData> {
+        if !self.split {
+            return self.subscriptions.get(topic);
+        }
+        let member = self.members.get(&connection)?;
+        member.share.as_ref()?.subscriptions.get(topic)
+    }
+
+    /// What the members are served by on a topic: one subscription, or each its own.
+    pub fn subscriptions_to(&self, topic: &str) -> Vec<SubscriptionData> {
+        if !self.split {
+            return self.subscriptions.get(topic).cloned().into_iter().collect();
+        }
+        let shares = self.members.values().filter_map(|one| one.share.as_ref());
+        shares
+            .filter_map(|share| share.subscriptions.get(topic).cloned())
+            .collect()
+    }
+
+    /// Those with whom a connection shares the queues, itself among them, ordered by client id; of a split
+    /// group nobody, if the connection is none of its members.
+    pub fn members_beside(&self, connection: u64) -> Vec<Member> {
+        let mut members = self.members();
+        if self.split {
+            let of = |member: &Member| member.share.as_ref().map(|share| share.name.clone());
+            let own = self.members.get(&connection).and_then(of);
+            members.retain(|member| own.is_some() && of(member) == own);
+        }
+        members
+    }
+
     /// Why a connection is kept out, if it is.
-    pub fn refusal(&self, connection: u64) -> Option<&Unequal> {
+    pub fn refusal(&self, connection: u64) -> Option<&Refused> {
         self.refused.get(&connection)
     }
 
@@ -88,14 +208,6 @@ impl ConsumerGroup {
     /// Whether a connection is one of its members.
     pub fn has(&self, connection: u64) -> bool {
         self.members.contains_key(&connection)
-    }
-
-    /// Client ids of its members, unordered; one that has reconnected may be there twice.
-    pub fn client_ids(&self) -> Vec<String> {
-        self.members
-            .values()
-            .map(|member| member.client_id.clone())
-            .collect()
     }
 
     /// What is to be said of a member that comes, or that wants something else than before; one that
@@ -137,12 +249,70 @@ impl ConsumerGroup {
             }
         }
         let before = self.subscriptions.len();
+        let members = &self.members;
+        let of_another = |topic: &String| {
+            let mut members = members.values();
+            self.split && members.any(|member| member.wishes.contains_key(topic))
+        };
         self.subscriptions.retain(|topic, _| {
-            wanted
-                .iter()
-                .any(|subscription| subscription.topic == *topic)
+            let mut wanted = wanted.iter();
+            wanted.any(|subscription| subscription.topic == *topic) || of_another(topic)
         });
         changed || self.subscriptions.len() != before
+    }
+
+    /// Splits the group if it has to be, and brings the member into its share. True if that is news to the
+    /// others: they share queues with other members now.
+    fn share_out(
+        &mut self,
+        group: &str,
+        member: &Member,
+        is_unequal: bool,
+        already: bool,
+        enter: &dyn Fn(&Entering<'_>) -> Entered,
+    ) -> bool {
+        let Some(share) = &member.share else {
+            return false;
+        };
+        let id = member.connection.id();
+        let was_split = self.split;
+        if !was_split && !already && !is_unequal {
+            return false;
+        }
+        self.split = true;
+        let known = self.members.get(&id).and_then(|known| known.share.clone());
+        let known = known.filter(|_| was_split);
+        if known.as_ref().is_some_and(|known| known.name == share.name) {
+            return false;
+        }
+        if !was_split {
+            let others = self
+                .members
+                .values()
+                .filter(|one| one.connection.id() != id);
+            for other in others {
+                if let Some(share) = &other.share {
+                    enter(&Entering {
+                        client_id: &other.client_id,
+                        share,
+                        from: group,
+                        ends: false,
+                    });
+                }
+            }
+        }
+        let from = known.as_ref().map_or(group, |known| &*known.name);
+        let entered = enter(&Entering {
+            client_id: &member.client_id,
+            share,
+            from,
+            ends: self.founded.remove(from) == Some(id),
+        });
+        match entered {
+            Entered::New => self.founded.insert(share.name.clone(), id),
+            Entered::Known => self.founded.remove(&share.name),
+        };
+        true
     }
 }
 
@@ -153,32 +323,46 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// Takes a heartbeat over. With `refuse`, a member that comes later and disagrees with another is
-    /// kept out until they agree.
-    pub fn register(&self, data: &ConsumerData, member: Member, refuse: bool) -> Registered {
+    /// Takes a heartbeat over. A member that is refused, because it came later and disagrees with another,
+    /// is kept out until they agree.
+    pub fn register(
+        &self,
+        data: &ConsumerData,
+        member: Member,
+        conflict: &OnConflict<'_>,
+    ) -> Registered {
         let id = member.connection.id();
         let mut groups = self.groups.write();
         let group = groups
             .entry(data.group_name.clone())
             .or_insert_with(|| ConsumerGroup::new(data));
         let (unequal, twin) = group.meet(&member);
-        if let Some(unequal) = unequal.clone().filter(|_| refuse) {
-            let before = group.refused.insert(id, unequal.clone());
+        if let (OnConflict::Refuse(reason), Some(unequal)) = (conflict, unequal.clone()) {
+            let refused = Refused { unequal, reason };
+            let before = group.refused.insert(id, refused.clone());
+            let news = before.as_ref() != Some(&refused);
             return Registered {
                 changed: group.members.remove(&id).is_some(),
                 refused: true,
-                unequal: Some(unequal).filter(|now| before.as_ref() != Some(now)),
+                unequal: Some(refused.unequal).filter(|_| news),
                 twin: None,
             };
         }
         group.refused.remove(&id);
+        let moved = match conflict {
+            OnConflict::Split { already, enter } => {
+                let name = &data.group_name;
+                group.share_out(name, &member, unequal.is_some(), *already, enter)
+            }
+            _ => false,
+        };
         group.consume_type = data.consume_type;
         group.message_model = data.message_model;
         group.consume_from_where = data.consume_from_where;
         let entered = group.members.insert(id, member).is_none();
         let changed = group.subscribe(&data.subscription_data_set);
         Registered {
-            changed: entered || changed,
+            changed: entered || changed || moved,
             refused: false,
             unequal,
             twin,
@@ -197,6 +381,7 @@ impl Consumers {
         let mut groups = self.groups.write();
         let group = groups.get_mut(group_name)?;
         group.refused.remove(&connection);
+        group.founded.retain(|_, founder| *founder != connection);
         group.members.remove(&connection)?;
         let left = group.clone();
         if group.members.is_empty() {

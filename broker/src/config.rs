@@ -95,6 +95,8 @@ pub enum SubscriptionConflict {
     Warn,
     /// Who comes later is kept out.
     Refuse,
+    /// Each is served by its own expression; what that takes is decided at the start.
+    Each,
 }
 
 /// Delays of the levels from 1 on (`messageDelayLevel`).
@@ -238,7 +240,8 @@ settings! {
     /// Bytes of a record of decided transactions; it is written twice a second in any case.
     transaction_op_msg_max_size: usize = "transactionOpMsgMaxSize" [live] if COUNT, 4096;
     /// What becomes of members of one group that subscribe differently: `WARN` says so and serves them as
-    /// Java does, `REFUSE` keeps out who comes later (ours).
+    /// Java does, `REFUSE` keeps out who comes later, `EACH` serves each by its own expression, and is changed
+    /// to and from at a start alone (ours).
     subscription_conflict: SubscriptionConflict = "subscriptionConflict" [live], SubscriptionConflict::Warn;
     /// Lite pull consumers are served.
     lite_pull_message_enable: bool = "litePullMessageEnable" [live], true;
@@ -545,6 +548,10 @@ impl BrokerConfig {
             }
         }
         notes.warnings.extend(config.settle());
+        let splits = |config: &Self| config.subscription_conflict == SubscriptionConflict::Each;
+        if splits(self) != splits(&config) {
+            return Err(ConfigError::NotLive("subscriptionConflict"));
+        }
         let before = self.keys();
         let changed = before.iter().zip(config.keys());
         match changed

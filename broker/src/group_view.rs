@@ -9,6 +9,7 @@ use sluice_protocol::topic::{self, RETRY_PREFIX};
 use sluice_protocol::version;
 
 use crate::Broker;
+use crate::clients::share::digest_of;
 use crate::clients::{Conflict, ConsumerGroup, Member, Wish, conflicts};
 use crate::error::Refusal;
 
@@ -27,7 +28,7 @@ pub(crate) struct Summary {
     /// What it has not consumed of all its topics, as far as it has offsets.
     pub(crate) lag: i64,
     pub(crate) dead_letters: i64,
-    /// Its members subscribe differently, or two have one client id.
+    /// Its members subscribe differently and miss messages for it, or two have one client id.
     pub(crate) troubled: bool,
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct View {
     /// What is in force for all members: what the last heartbeat said.
     subscriptions: Vec<Subscription>,
     conflicts: Vec<Conflict>,
+    /// Those who are served alike, of a split group.
+    shares: Vec<ShareView>,
     /// Client ids that more than one connection has.
     twins: Vec<Twins>,
     queues: Vec<Queue>,
@@ -79,6 +82,17 @@ struct Subscription {
     expression: String,
 }
 
+/// Members that subscribe alike, with progress of their own.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShareView {
+    share: String,
+    clients: Vec<String>,
+    /// What they want; nobody says so while none is connected.
+    subscriptions: BTreeMap<String, Wish>,
+    lag: i64,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Twins {
@@ -89,6 +103,8 @@ struct Twins {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Queue {
+    /// Of which share, if the group is split.
+    share: Option<String>,
     topic: String,
     queue_id: i32,
     /// Offset that the next message will have.
@@ -154,6 +170,7 @@ impl Broker {
             retry_queue_nums: config.retry_queue_nums,
             subscriptions: consumers.as_ref().map(in_force).unwrap_or_default(),
             conflicts: conflicts(&members),
+            shares: self.shares_seen(name, &members),
             twins: twins(&members),
             queues,
             queues_left_out,
@@ -167,14 +184,32 @@ impl Broker {
     fn summary(&self, name: &str, consumers: Option<&ConsumerGroup>) -> Summary {
         let members = consumers.map(ConsumerGroup::members).unwrap_or_default();
         let of_topic = |topic: &String| self.lag(name, topic);
+        let is_split = consumers.is_some_and(ConsumerGroup::is_split);
         Summary {
             group: name.to_owned(),
             message_model: consumers.map(|group| word(&group.message_model)),
             lag: self.topics_of(name, consumers).iter().map(of_topic).sum(),
             dead_letters: self.letter_counts(name).letters,
-            troubled: !conflicts(&members).is_empty() || !twins(&members).is_empty(),
+            troubled: (!is_split && !conflicts(&members).is_empty()) || !twins(&members).is_empty(),
             connected: members.len(),
         }
+    }
+
+    fn shares_seen(&self, name: &str, members: &[Member]) -> Vec<ShareView> {
+        let view = |share: String| {
+            let of_share = || members_of(&share, members);
+            let topics = self.offsets.topics_of(&share);
+            ShareView {
+                clients: of_share().map(|one| one.client_id.clone()).collect(),
+                subscriptions: of_share()
+                    .next()
+                    .map(|one| (*one.wishes).clone())
+                    .unwrap_or_default(),
+                lag: topics.iter().map(|topic| self.lag(&share, topic)).sum(),
+                share: digest_of(&share).unwrap_or_default().to_owned(),
+            }
+        };
+        self.offsets.shares_of(name).into_iter().map(view).collect()
     }
 
     /// Topics that the group reads or has read.
@@ -227,7 +262,7 @@ impl Broker {
                 .or_default() += 1;
         }
         let (mut shown, mut left_out) = (Vec::new(), 0);
-        for topic in self.topics_of(name, consumers) {
+        for (reader, topic) in self.read_by(name, consumers, members) {
             let queues = self
                 .topics
                 .get(&topic)
@@ -243,25 +278,48 @@ impl Broker {
                     orders.in_flight(&topic, name, queue_id, self.now_ms())
                 };
                 let in_flight = popped.unwrap_or_else(ordered);
-                shown.push(self.queue_of(name, &topic, queue_id, in_flight, members));
+                shown.push(self.queue_of(&reader, &topic, queue_id, in_flight, members));
             }
         }
         (shown, left_out)
     }
 
+    /// Who reads what: the group its topics, or its shares each their own.
+    fn read_by(
+        &self,
+        name: &str,
+        consumers: Option<&ConsumerGroup>,
+        members: &[Member],
+    ) -> Vec<(String, String)> {
+        let shares = self.offsets.shares_of(name);
+        if shares.is_empty() {
+            let topics = self.topics_of(name, consumers).into_iter();
+            return topics.map(|topic| (name.to_owned(), topic)).collect();
+        }
+        let of_share = |share: String| {
+            let mut topics = self.offsets.topics_of(&share);
+            let members = members_of(&share, members);
+            topics.extend(members.flat_map(|one| one.wishes.keys().cloned()));
+            topics.into_iter().map(move |topic| (share.clone(), topic))
+        };
+        shares.into_iter().flat_map(of_share).collect()
+    }
+
+    /// `reader` is the group, or one of its shares.
     fn queue_of(
         &self,
-        group: &str,
+        reader: &str,
         topic: &str,
         queue_id: i32,
         in_flight: usize,
         members: &[Member],
     ) -> Queue {
         let broker_offset = self.bounds(topic, queue_id).max;
-        let consumer_offset = self.group_offset(group, topic, queue_id);
+        let consumer_offset = self.group_offset(reader, topic, queue_id);
         let last = consumer_offset.filter(|offset| *offset > 0);
-        let owner = self.owner(group, topic, queue_id, members);
+        let owner = self.owner(reader, topic, queue_id, members);
         Queue {
+            share: digest_of(reader).map(str::to_owned),
             topic: topic.to_owned(),
             queue_id,
             broker_offset,
@@ -278,16 +336,16 @@ impl Broker {
     /// Who holds the queue's lock, else the connected member that pulled from it last.
     fn owner(
         &self,
-        group: &str,
+        reader: &str,
         topic: &str,
         queue_id: i32,
         members: &[Member],
     ) -> Option<(String, &'static str)> {
         let queue = self.queue(topic, queue_id);
-        if let Some(holder) = self.locks.holder(group, &queue, self.now_ms()) {
+        if let Some(holder) = self.locks.holder(reader, &queue, self.now_ms()) {
             return Some((holder, "lock"));
         }
-        let puller = self.pullers.last(group, topic, queue_id)?;
+        let puller = self.pullers.last(reader, topic, queue_id)?;
         let member = members.iter().find(|one| one.connection.id() == puller)?;
         Some((member.client_id.clone(), "pull"))
     }
@@ -307,6 +365,14 @@ impl Broker {
             })
             .collect()
     }
+}
+
+fn members_of<'a>(share: &'a str, members: &'a [Member]) -> impl Iterator<Item = &'a Member> {
+    let is_of = move |member: &&Member| {
+        let own = member.share.as_ref();
+        own.is_some_and(|own| own.name == share)
+    };
+    members.iter().filter(is_of)
 }
 
 fn member(member: Member) -> MemberView {

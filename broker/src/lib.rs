@@ -36,6 +36,7 @@ pub mod request_modes;
 mod retries;
 mod routes;
 mod send_hooks;
+mod shares;
 pub mod start;
 pub mod stats;
 mod timer;
@@ -91,6 +92,8 @@ pub struct Broker {
     /// The file the settings were read from, if they were.
     pub(crate) config_file: Option<PathBuf>,
     store_host: SocketAddr,
+    /// `subscriptionConflict=EACH`, which is decided at the start.
+    pub(crate) serves_each: bool,
     pub(crate) store: Arc<Store>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Groups,

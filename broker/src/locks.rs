@@ -72,6 +72,26 @@ impl QueueLocks {
         held
     }
 
+    /// What the client holds in one name it holds in another from now on, unless somebody else does.
+    pub fn hand_over(&self, from: &str, to: &str, client_id: &str) {
+        let mut groups = self.groups.lock();
+        let Some(locks) = groups.get_mut(from) else {
+            return;
+        };
+        let own = locks.extract_if(|_, lock| lock.client_id == client_id);
+        let own: Vec<(MessageQueue, Lock)> = own.collect();
+        if locks.is_empty() {
+            groups.remove(from);
+        }
+        if own.is_empty() {
+            return;
+        }
+        let locks = groups.entry(to.to_owned()).or_default();
+        for (queue, lock) in own {
+            locks.entry(queue).or_insert(lock);
+        }
+    }
+
     /// Whether a client of the group holds a queue now.
     pub fn holds_any(&self, group: &str, now_ms: i64) -> bool {
         let groups = self.groups.lock();
@@ -165,6 +185,26 @@ mod tests {
             "expired"
         );
     }
+    #[test]
+    fn who_goes_elsewhere_takes_its_locks_along() {
+        let locks = QueueLocks::default();
+        locks.lock("g", "a", vec![queue(0)], 0);
+        locks.lock("g", "b", vec![queue(1)], 0);
+        locks.hand_over("g", "g#1", "a");
+        assert_eq!(
+            locks.lock("g#1", "b", vec![queue(0), queue(1)], 0),
+            [queue(1)]
+        );
+        assert_eq!(locks.lock("g", "b", vec![queue(0)], 0), [queue(0)]);
+        locks.hand_over("g", "g#1", "b");
+        assert_eq!(
+            locks.holder("g#1", &queue(0), 0).as_deref(),
+            Some("a"),
+            "it was there before"
+        );
+        assert!(!locks.holds_any("g", 0));
+    }
+
     #[test]
     fn who_was_refused_is_told_when_the_queue_comes_free() {
         let locks = QueueLocks::default();

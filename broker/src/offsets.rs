@@ -5,8 +5,12 @@
 //! texts of the JSON file it continues: when Java has worked on the directory in between, the text
 //! is another and the journal is left aside, for Java's offsets are the newer ones.
 //!
+//! A share of a split group (see [`crate::clients::share`]) has offsets under its own name.
+//!
 //! Writing the file takes several syncs, during which commits go on: they are appended to the old
 //! journal, and gathered for the new one, which replaces the old only when it holds them.
+
+mod shares;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -18,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::body::DataVersion;
 use sluice_store::{FileSystem, Journal};
 
+use crate::clients::share;
 use crate::config_file::{ConfigFile, Mark};
 use crate::error::BrokerError;
 
@@ -40,6 +45,8 @@ pub struct Offsets {
 
 struct State {
     table: Table,
+    /// Names of shares by group: those of split groups.
+    shares: BTreeMap<String, BTreeSet<String>>,
     version: DataVersion,
     journal: Option<Journal>,
     /// Journal lines since the table was copied for a new journal, while that is being written.
@@ -78,6 +85,7 @@ impl Offsets {
         let journal = files.read(&journal_path(&file)).unwrap_or_default();
         replay(&journal, mark, &mut table);
         let state = State {
+            shares: shares::names_in(&table),
             table,
             version: loaded.data_version,
             journal: None,
@@ -105,27 +113,10 @@ impl Offsets {
 
     /// Stores an offset as it is: the last writer wins, backwards too.
     pub fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        let key = key(topic, group);
         let mut state = self.state.lock();
-        let previous = state
-            .table
-            .entry(key.clone())
-            .or_default()
-            .insert(queue_id, offset);
-        if previous == Some(offset) {
-            return;
-        }
-        state.dirty = true;
-        let line = format!("{key} {queue_id} {offset}\n");
-        if let Some(since) = &mut state.since {
-            since.push_str(&line);
-        }
-        if let Some(journal) = &mut state.journal
-            && let Err(error) = journal.append(line.as_bytes())
-        {
-            // The commit is in memory and in the next JSON file; only a crash before that loses it.
-            tracing::error!(%error, "the offset journal can't be written; offsets are kept by the file alone until it can");
-            state.journal = None;
+        state.put(group, topic, queue_id, offset);
+        if share::digest_of(group).is_some() {
+            state.follow_shares(share::group_of(group), topic, queue_id);
         }
     }
 
@@ -181,14 +172,14 @@ impl Offsets {
     /// Groups that have offsets on the topic.
     pub fn groups_of(&self, topic: &str) -> BTreeSet<String> {
         self.pairs()
-            .filter(|(t, _)| t == topic)
+            .filter(|(t, group)| t == topic && share::digest_of(group).is_none())
             .map(|(_, group)| group)
             .collect()
     }
 
     /// Forgets what a group has on all topics.
     pub fn remove_group(&self, group: &str) {
-        self.remove_if(|_, g| g == group);
+        self.remove_if(|_, g| share::group_of(g) == group);
     }
 
     /// Forgets what all groups have on a topic.
@@ -332,11 +323,43 @@ impl Offsets {
             key.split_once(SEPARATOR)
                 .is_none_or(|(topic, group)| !unwanted(topic, group))
         });
-        state.dirty |= state.table.len() != before;
+        if state.table.len() != before {
+            state.dirty = true;
+            state.shares = shares::names_in(&state.table);
+        }
         self.resets.lock().retain(|(key, _), _| {
             key.split_once(SEPARATOR)
                 .is_none_or(|(topic, group)| !unwanted(topic, group))
         });
+    }
+}
+
+impl State {
+    fn put(&mut self, name: &str, topic: &str, queue_id: i32, offset: i64) {
+        let key = key(topic, name);
+        let queues = self.table.entry(key.clone()).or_default();
+        if queues.insert(queue_id, offset) == Some(offset) {
+            return;
+        }
+        self.dirty = true;
+        if share::digest_of(name).is_some() {
+            let shares = self.shares.entry(share::group_of(name).to_owned());
+            let shares = shares.or_default();
+            if !shares.contains(name) {
+                shares.insert(name.to_owned());
+            }
+        }
+        let line = format!("{key} {queue_id} {offset}\n");
+        if let Some(since) = &mut self.since {
+            since.push_str(&line);
+        }
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.append(line.as_bytes())
+        {
+            // The commit is in memory and in the next JSON file; only a crash before that loses it.
+            tracing::error!(%error, "the offset journal can't be written; offsets are kept by the file alone until it can");
+            self.journal = None;
+        }
     }
 }
 
@@ -421,7 +444,7 @@ mod tests {
 
     use super::*;
 
-    fn open(root: &Path) -> Offsets {
+    pub(super) fn open(root: &Path) -> Offsets {
         let files: Arc<dyn FileSystem> = Arc::new(SystemFiles);
         let file = ConfigFile::new(root, "consumerOffset.json", files.clone());
         Offsets::load(file, files).unwrap()

@@ -49,6 +49,13 @@ impl RequestModes {
             .map(|set| (set.mode, set.pop_share_queue_num))
     }
 
+    /// Whether the group is set to pop from any topic.
+    pub fn pops(&self, group: &str) -> bool {
+        let table = self.table.read();
+        let mut of_group = table.values().filter_map(|groups| groups.get(group));
+        of_group.any(|set| set.mode == MessageRequestMode::Pop)
+    }
+
     /// Sets the group's mode on the topic.
     pub fn put(&self, set: SetMessageRequestModeRequestBody) {
         let mut table = self.table.write();

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::aside::Aside;
 use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
+use crate::config::SubscriptionConflict;
 use crate::config_file::ConfigFile;
 use crate::dead_letters::{DeadLetters, Marks};
 use crate::delay_levels::DelayLevels;
@@ -161,6 +162,10 @@ impl Broker {
                 .queue_bounds(topic, queue_id)
                 .map_or(0, |bounds| bounds.max)
         });
+        let serves_each = config.subscription_conflict == SubscriptionConflict::Each;
+        if !serves_each {
+            offsets.join_shares();
+        }
         let delay_levels = DelayLevels::new(file("delayOffset.json"));
         let marks = Marks::load(file("deadLetters.json"))?;
         let timer = Timer::open(&config, &store, file("timermetrics"))?;
@@ -174,6 +179,7 @@ impl Broker {
             config: RwLock::new(Arc::new(config)),
             config_file: config_file.map(|file| std::path::absolute(&file).unwrap_or(file)),
             store_host: host,
+            serves_each,
             store,
             stats: Stats::new(topics.clone()),
             topics,

@@ -200,14 +200,32 @@ async fn disagreement_twins_owners_and_pops_are_seen() {
 }
 
 #[test]
-fn what_is_not_served_is_refused_by_name() {
+fn whether_groups_are_split_is_decided_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("broker.conf");
-    std::fs::write(&file, "subscriptionConflict=each\n").unwrap();
+    std::fs::write(&file, "subscriptionConflict=some\n").unwrap();
     let refused = BrokerConfig::read(&file).unwrap_err();
-    assert!(matches!(refused, ConfigError::Value { .. }));
     assert!(
-        refused.to_string().contains("EACH is not served"),
+        refused.to_string().contains("WARN, REFUSE or EACH"),
         "{refused}"
     );
+    std::fs::write(&file, "subscriptionConflict=each\n").unwrap();
+    let (config, _) = BrokerConfig::read(&file).unwrap();
+    assert_eq!(config.subscription_conflict, SubscriptionConflict::Each);
+    let refused = config.updated("subscriptionConflict=WARN").unwrap_err();
+    assert!(matches!(
+        refused,
+        ConfigError::NotLive("subscriptionConflict")
+    ));
+    let refused = BrokerConfig::default()
+        .updated("subscriptionConflict=EACH")
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        ConfigError::NotLive("subscriptionConflict")
+    ));
+    let (config, _) = BrokerConfig::default()
+        .updated("subscriptionConflict=REFUSE")
+        .unwrap();
+    assert_eq!(config.subscription_conflict, SubscriptionConflict::Refuse);
 }

@@ -27,7 +27,8 @@ pub struct Wish {
 }
 
 impl Wish {
-    fn meaning(&self) -> BTreeSet<&str> {
+    /// Its parts: tags in order, or the one expression.
+    pub(super) fn meaning(&self) -> BTreeSet<&str> {
         match &*self.expression_type {
             "TAG" if self.expression.is_empty() => ["*"].into(),
             "TAG" => self.expression.split("||").map(str::trim).collect(),

@@ -107,7 +107,7 @@ macro_rules! setting_words {
 setting_words! {
     FlushDiskType { "ASYNC_FLUSH" = FlushDiskType::AsyncFlush, "SYNC_FLUSH" = FlushDiskType::SyncFlush } "ASYNC_FLUSH or SYNC_FLUSH";
     BrokerRole { "ASYNC_MASTER" = BrokerRole::AsyncMaster, "SYNC_MASTER" = BrokerRole::SyncMaster } "ASYNC_MASTER or SYNC_MASTER (slaves are not served by this broker yet)";
-    SubscriptionConflict { "WARN" = SubscriptionConflict::Warn, "REFUSE" = SubscriptionConflict::Refuse } "WARN or REFUSE (EACH is not served by this broker yet)";
+    SubscriptionConflict { "WARN" = SubscriptionConflict::Warn, "REFUSE" = SubscriptionConflict::Refuse, "EACH" = SubscriptionConflict::Each } "WARN, REFUSE or EACH";
     MessageRequestMode { "PULL" = MessageRequestMode::Pull, "POP" = MessageRequestMode::Pop } "PULL or POP";
     TlsMode { "DISABLED" = TlsMode::Disabled, "PERMISSIVE" = TlsMode::Permissive, "ENFORCING" = TlsMode::Enforcing } "disabled, permissive or enforcing";
     ClientAuth { "NONE" = ClientAuth::None, "OPTIONAL" = ClientAuth::Optional, "REQUIRE" = ClientAuth::Require } "none, optional or require";

@@ -8,6 +8,7 @@ use rand::Rng;
 use sluice_protocol::message::{Record, properties};
 use sluice_protocol::topic::{RETRY_PREFIX, SCHEDULE_TOPIC};
 
+use crate::clients::Seat;
 use crate::crash_model::{Machine, play};
 use crate::deferral;
 use crate::handlers::send_back;
@@ -147,7 +148,7 @@ impl Run {
         let record = Record::parse(&bytes).unwrap();
         let group = broker.groups.get(GROUP).unwrap();
         let retries = send_back::writable_retry_topic(broker, &group, false).unwrap();
-        send_back::put_back(broker, &record, &retries, level as i32).unwrap();
+        send_back::put_back(broker, &record, &retries, level as i32, &Seat::Group).unwrap();
         self.wait((body, times + 1), level);
     }
 

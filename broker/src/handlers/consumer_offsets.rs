@@ -9,19 +9,28 @@ use sluice_protocol::header::{
 };
 use sluice_remoting::Responder;
 
+use crate::clients::Seat;
 use crate::error::Refusal;
 use crate::{Answer, Broker};
 
-/// The group's stored offset. Without one: 0 while the queue's first message is near the log's end,
-/// so that a new group on a young topic misses nothing, else "not found" and the client decides.
+/// The stored offset of a group, or of the share of it that asks. Without one: 0 while the queue's first
+/// message is near the log's end, so that a new group on a young topic misses nothing, else "not found" and the
+/// client decides.
 pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    let connection = responder.connection().id();
     broker.reply(responder, || {
         let header = QueryConsumerOffsetRequestHeader::decode(&request.ext)?;
-        if let Some(offset) = broker
-            .offsets
-            .get(&header.consumer_group, &header.topic, header.queue_id)
-            .filter(|offset| *offset >= 0)
-        {
+        let (group, topic) = (&*header.consumer_group, &*header.topic);
+        let of = |reader: &str| broker.offsets.get(reader, topic, header.queue_id);
+        let stored = match broker.seat(group, connection) {
+            Seat::Share(share) => of(&share.name).or_else(|| {
+                // On what it reads without having subscribed to it, it begins where the group is.
+                (!share.subscriptions.contains_key(topic)).then(|| of(group))?
+            }),
+            // Whoever is no member learns where the group is.
+            Seat::Group | Seat::Nowhere => of(group),
+        };
+        if let Some(offset) = stored.filter(|offset| *offset >= 0) {
             return Ok(Answer::field("offset", offset));
         }
         if header.set_zero_if_not_found == Some(false) {
@@ -42,12 +51,14 @@ pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, res
     });
 }
 
-/// Stores an offset; while a reset waits to be handed out, the reset stays.
+/// Stores an offset of a group, or of the share of it that asks; while a reset waits to be handed out, the
+/// reset stays.
 pub fn update_consumer_offset(
     broker: &Arc<Broker>,
     request: RemotingCommand,
     responder: Responder,
 ) {
+    let connection = responder.connection().id();
     broker.reply(responder, || {
         let header = UpdateConsumerOffsetRequestHeader::decode(&request.ext)?;
         let (group, topic) = (&*header.consumer_group, &*header.topic);
@@ -64,12 +75,13 @@ pub fn update_consumer_offset(
                 header.commit_offset, header.queue_id
             )));
         }
-        if broker.offsets.has_reset(group, topic, header.queue_id) {
+        let reader = broker.reader(group, connection)?;
+        if broker.offsets.has_reset(&reader, topic, header.queue_id) {
             return Ok(Answer::remark("Offset has been previously reset"));
         }
         broker
             .offsets
-            .commit(group, topic, header.queue_id, header.commit_offset);
+            .commit(&reader, topic, header.queue_id, header.commit_offset);
         Ok(Answer::default())
     });
 }

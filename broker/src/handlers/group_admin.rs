@@ -1,14 +1,14 @@
 //! Groups and their clients, as administrators see and change them: 200, 201, 203, 204, 207, 208,
 //! 307, 343, 352.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{
     ConnectionInfo, ConsumeStats, ConsumerConnection, OffsetWrapper, ProducerConnection,
-    SubscriptionGroupConfig, SubscriptionGroupWrapper, TopicList,
+    SubscriptionData, SubscriptionGroupConfig, SubscriptionGroupWrapper, TopicList,
 };
 use sluice_protocol::header::{
     DeleteSubscriptionGroupRequestHeader, GetConsumeStatsRequestHeader,
@@ -18,7 +18,7 @@ use sluice_protocol::header::{
 use sluice_protocol::{topic, version};
 use sluice_remoting::{RemotingError, Responder};
 
-use crate::clients::Member;
+use crate::clients::{Member, conflicts};
 use crate::error::Refusal;
 use crate::{Answer, Broker, topics};
 
@@ -124,14 +124,44 @@ pub fn get_consumer_connection_list(
                 header.consumer_group
             ))
         })?;
+        let members = group.members();
+        let mut subscription_table = group.subscriptions.clone();
+        subscription_table.extend(disagreements(&members));
         broker.json(&ConsumerConnection {
-            connection_set: group.members().iter().map(connection).collect(),
+            connection_set: members.iter().map(connection).collect(),
             consume_from_where: group.consume_from_where,
             consume_type: group.consume_type,
             message_model: group.message_model,
-            subscription_table: group.subscriptions,
+            subscription_table,
         })
     });
+}
+
+/// Tools print what the table holds: beside what is in force, who wants what of a topic about which members
+/// disagree, under names that no topic has.
+fn disagreements(members: &[Member]) -> BTreeMap<String, SubscriptionData> {
+    let sides = conflicts(members).into_iter().flat_map(|conflict| {
+        let topic = conflict.topic;
+        conflict
+            .sides
+            .into_iter()
+            .map(move |side| (topic.clone(), side))
+    });
+    let shown = sides.map(|(topic, side)| {
+        let clients: Vec<&str> = side.clients.iter().map(|one| &*one.client_id).collect();
+        let clients = clients.join(", ");
+        let wish = match &side.wish {
+            Some(wish) => format!("{wish} of {clients}"),
+            None => format!("not subscribed to by {clients}"),
+        };
+        let shown = SubscriptionData {
+            sub_string: wish,
+            topic: topic.clone(),
+            ..SubscriptionData::default()
+        };
+        (format!("{topic} of {clients}"), shown)
+    });
+    shown.collect()
 }
 
 /// The group's connected producers.

@@ -180,6 +180,7 @@ fn check(
     let (topic, group) = (&*header.topic, &*header.consumer_group);
     broker.popped_topic(topic, group, header.queue_id, responder.connection().peer())?;
     broker.check_member(group, responder.connection().id())?;
+    broker.check_pops(group)?;
     let text = header.exp.as_deref().unwrap_or_default();
     let (language, text) = match text {
         "" => (None, "*"),

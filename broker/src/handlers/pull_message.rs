@@ -13,11 +13,12 @@ use sluice_protocol::body::MessageModel;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::header::{PullMessageRequestHeader, PullMessageResponseHeader};
 use sluice_protocol::message::{Record, sys_flag};
-use sluice_protocol::topic::perm;
+use sluice_protocol::topic::{RETRY_PREFIX, perm};
 use sluice_remoting::Responder;
 use sluice_store::{ReadRequest, ReadResult, ReadStatus};
 
 use crate::Broker;
+use crate::clients::{Seat, Share};
 use crate::consume_hooks;
 use crate::error::Refusal;
 use crate::expressions::Passing;
@@ -51,6 +52,8 @@ pub struct ParkedPull {
     /// Waits for a plugin, not for a message.
     pub held: bool,
     group: String,
+    /// Whose progress it is, of a split group.
+    share: Option<Arc<Share>>,
     max_messages: usize,
     may_park: bool,
     /// It has waited, and a message woke it.
@@ -58,6 +61,25 @@ pub struct ParkedPull {
     /// When it came or was woken, Unix milliseconds.
     since_ms: i64,
     counts: Arc<TopicCounts>,
+}
+
+impl ParkedPull {
+    /// Under which name its progress is kept.
+    fn reader(&self) -> &str {
+        self.share.as_ref().map_or(&self.group, |share| &share.name)
+    }
+
+    /// While it waited the group may have been split, or have got another share, whose retries it must not take.
+    fn take_seat(&mut self, broker: &Broker) {
+        let connection = self.responder.connection().id();
+        let Seat::Share(share) = broker.seat(&self.group, connection) else {
+            return;
+        };
+        if is_retry_topic_of(&self.topic, &self.group) {
+            self.filter = broker.own_retries(&self.group, &share);
+        }
+        self.share = Some(share);
+    }
 }
 
 impl From<ParkedPull> for Responder {
@@ -98,12 +120,14 @@ pub fn resume(broker: &Arc<Broker>, mut pull: ParkedPull) {
     pull.may_park = false;
     pull.since_ms = broker.now_ms();
     pull.woken = pull.since_ms < pull.deadline_ms;
+    pull.take_seat(broker);
     read(broker, pull);
 }
 
 /// A pull whose checks are done but for its expression.
 struct Admitted {
     header: PullMessageRequestHeader,
+    share: Option<Arc<Share>>,
     counts: Arc<TopicCounts>,
 }
 
@@ -157,21 +181,50 @@ fn admit(
         )));
     }
     let connection = responder.connection().id();
-    let passing = passing(broker, &header, group.consume_broadcast_enable, connection)?;
+    let share = match broker.seat(&header.consumer_group, connection) {
+        Seat::Group => None,
+        Seat::Share(share) => Some(share),
+        Seat::Nowhere => {
+            broker.check_member(&header.consumer_group, connection)?;
+            return Err(unknown_member());
+        }
+    };
+    let mut passing = passing(broker, &header, group.consume_broadcast_enable, connection)?;
+    if let Some(share) = &share
+        && is_retry_topic_of(&header.topic, &header.consumer_group)
+    {
+        passing = Passing::Filter(broker.own_retries(&header.consumer_group, share));
+    }
     // Whoever invents groups is nobody's member, and nothing is kept of it.
     let member = broker
         .consumers
         .with(&header.consumer_group, |group| group.has(connection));
     if member == Some(true) {
-        broker.pullers.note(
-            &header.consumer_group,
-            &header.topic,
-            header.queue_id,
-            connection,
-        );
+        let reader = share
+            .as_ref()
+            .map_or(&*header.consumer_group, |own| &own.name);
+        broker
+            .pullers
+            .note(reader, &header.topic, header.queue_id, connection);
     }
     let counts = topic.counts.clone();
-    Ok((Admitted { header, counts }, passing))
+    let admitted = Admitted {
+        header,
+        share,
+        counts,
+    };
+    Ok((admitted, passing))
+}
+
+fn is_retry_topic_of(topic: &str, group: &str) -> bool {
+    topic.strip_prefix(RETRY_PREFIX) == Some(group)
+}
+
+/// Consumers ask again after a while.
+fn unknown_member() -> Refusal {
+    Refusal::SubscriptionNotExist(
+        "the consumer's group serves each member by its own subscription, and no heartbeat of this one has come yet".to_owned(),
+    )
 }
 
 fn passing(
@@ -205,7 +258,7 @@ fn passing(
         if let Some(unequal) = consumers.refusal(connection) {
             return Err(sessions::conflicting(group, &unequal.to_string()));
         }
-        let subscription = consumers.subscriptions.get(&*header.topic);
+        let subscription = consumers.subscription(connection, &header.topic);
         let subscription = subscription.ok_or_else(|| {
             Refusal::SubscriptionNotExist("the consumer's subscription not exist".to_owned())
         })?;
@@ -250,8 +303,9 @@ impl Admitted {
     ) -> ParkedPull {
         let header = self.header;
         if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
+            let group = &*header.consumer_group;
             broker.offsets.commit_unless_reset(
-                &header.consumer_group,
+                self.share.as_ref().map_or(group, |share| &share.name),
                 &header.topic,
                 header.queue_id,
                 header.commit_offset,
@@ -267,6 +321,7 @@ impl Admitted {
         ParkedPull {
             topic: header.topic.to_string(),
             group: header.consumer_group.to_string(),
+            share: self.share,
             queue_id: header.queue_id,
             offset: header.queue_offset,
             deadline_ms: since_ms + hold_ms.clamp(0, HOLD_MS_MAX),
@@ -290,7 +345,7 @@ impl Admitted {
 fn read(broker: &Arc<Broker>, pull: ParkedPull) {
     if let Some(offset) = broker
         .offsets
-        .take_reset(&pull.group, &pull.topic, pull.queue_id)
+        .take_reset(pull.reader(), &pull.topic, pull.queue_id)
     {
         return answer_reset(broker, pull, offset);
     }
@@ -398,7 +453,7 @@ fn park(broker: &Arc<Broker>, mut pull: ParkedPull, held: bool) {
         (!held && broker.bounds(&pull.topic, pull.queue_id).max > pull.offset)
             || broker
                 .offsets
-                .has_reset(&pull.group, &pull.topic, pull.queue_id)
+                .has_reset(pull.reader(), &pull.topic, pull.queue_id)
     });
 }
 

@@ -30,10 +30,10 @@ pub fn query_assignment(broker: &Arc<Broker>, request: RemotingCommand, responde
         Ok(query) => query,
         Err(refusal) => return broker.refuse(responder, refusal),
     };
-    let broker = broker.clone();
+    let (broker, connection) = (broker.clone(), responder.connection().id());
     // Name servers may have to be asked, and a strategy may take its time.
     tokio::spawn(async move {
-        let queues = assigned(&broker, &query).await;
+        let queues = assigned(&broker, &query, connection).await;
         if queues.is_none() {
             tracing::debug!(?query, "no assignment");
         }
@@ -55,6 +55,7 @@ pub fn query_assignment(broker: &Arc<Broker>, request: RemotingCommand, responde
 async fn assigned(
     broker: &Broker,
     query: &QueryAssignmentRequestBody,
+    connection: u64,
 ) -> Option<Vec<MessageQueue>> {
     let mut queues = cluster_queues(broker, &query.topic).await?;
     let everybody_gets_all = query.message_model == MessageModel::Broadcasting
@@ -63,7 +64,9 @@ async fn assigned(
         return Some(queues);
     }
     let (topic, group, client) = (&query.topic, &query.consumer_group, &query.client_id);
-    let mut clients = broker.consumers.with(group, ConsumerGroup::client_ids)?;
+    let beside = |group: &ConsumerGroup| group.members_beside(connection);
+    let members = broker.consumers.with(group, beside)?;
+    let mut clients: Vec<String> = members.into_iter().map(|one| one.client_id).collect();
     // One that has reconnected may be listed twice for a while; a share of its own for either
     // connection would leave queues to nobody.
     sort(&mut queues, &mut clients);
@@ -188,6 +191,9 @@ pub fn set_message_request_mode(
         if broker.group_or_create(&set.consumer_group).is_none() {
             let why = "subscription group does not exist";
             return Err(Refusal::NoSuchGroup(why.to_owned()));
+        }
+        if set.mode == MessageRequestMode::Pop {
+            broker.check_pops(&set.consumer_group)?;
         }
         tracing::info!(
             topic = set.topic,

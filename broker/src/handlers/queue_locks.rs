@@ -11,15 +11,14 @@ use crate::{Answer, Broker};
 
 /// Takes or renews locks; the answer lists those which the client holds now.
 pub fn lock_batch_mq(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    let connection = responder.connection().id();
     broker.reply(responder, || {
         let body: LockBatchRequestBody = broker.body(&request)?;
+        let reader = broker.reader(&body.consumer_group, connection)?;
         let queues = body.mq_set.into_iter().collect();
-        let held = broker.locks.lock(
-            &body.consumer_group,
-            &body.client_id,
-            queues,
-            broker.now_ms(),
-        );
+        let held = broker
+            .locks
+            .lock(&reader, &body.client_id, queues, broker.now_ms());
         broker.json(&LockBatchResponseBody {
             lock_ok_mq_set: held.into_iter().collect(),
         })
@@ -28,12 +27,12 @@ pub fn lock_batch_mq(broker: &Arc<Broker>, request: RemotingCommand, responder: 
 
 /// Frees the client's own locks, and tells those who were refused one of them.
 pub fn unlock_batch_mq(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
+    let connection = responder.connection().id();
     broker.reply(responder, || {
         let body: LockBatchRequestBody = broker.body(&request)?;
+        let reader = broker.reader(&body.consumer_group, connection)?;
         let queues: Vec<_> = body.mq_set.into_iter().collect();
-        let refused = broker
-            .locks
-            .unlock(&body.consumer_group, &body.client_id, &queues);
+        let refused = broker.locks.unlock(&reader, &body.client_id, &queues);
         sessions::tell_clients(broker, &body.consumer_group, &refused);
         Ok(Answer::default())
     });

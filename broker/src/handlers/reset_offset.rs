@@ -75,7 +75,9 @@ fn hand_out(
         .map_err(|error| Refusal::System(error.to_string()))?;
     for queue_id in queues {
         let offset = target(broker, header, queue_id)?;
-        broker.offsets.reset(group, topic, queue_id, offset);
+        for reader in broker.readers(group, topic) {
+            broker.offsets.reset(&reader, topic, queue_id, offset);
+        }
         offset_table.insert(broker.queue(topic, queue_id), offset);
     }
     broker.long_poll.wake_topic(topic);

@@ -12,11 +12,12 @@ use sluice_protocol::{RemotingCommand, version};
 use sluice_remoting::Responder;
 use sluice_store::Durability;
 
+use crate::clients::Seat;
 use crate::copies::Copy;
 use crate::dead_letters::Reason;
 use crate::deferral::{self, Deferred};
 use crate::error::Refusal;
-use crate::{Broker, consume_hooks, topics};
+use crate::{Broker, consume_hooks, shares, topics};
 
 /// The level of the first retry: 10 s in the default table.
 const FIRST_RETRY_LEVEL: i32 = 3;
@@ -35,8 +36,9 @@ pub fn consumer_send_msg_back(
         Err(error) => return broker.refuse(responder, error),
     };
     let says_max = request.version >= version::V3_4_9;
+    let seat = broker.seat(&header.group, responder.connection().id());
     broker.aside(responder, move |broker, responder| {
-        match store(broker, &header, says_max) {
+        match store(broker, &header, says_max, &seat) {
             Ok(None) => succeed(responder),
             Ok(Some(end)) => answer_when_durable(broker, end, responder),
             Err(refusal) => broker.refuse(responder, refusal),
@@ -66,6 +68,7 @@ fn store(
     broker: &Broker,
     header: &ConsumerSendMsgBackRequestHeader,
     says_max: bool,
+    seat: &Seat,
 ) -> Result<Option<i64>, Refusal> {
     let group = broker
         .groups
@@ -99,7 +102,7 @@ fn store(
             0 => FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times()),
             level => level,
         };
-        put_back(broker, &record, &retry_topic, level)?
+        put_back(broker, &record, &retry_topic, level, seat)?
     };
     let first_topic = record.property(properties::RETRY_TOPIC);
     let first_topic = first_topic.unwrap_or(record.topic());
@@ -157,8 +160,12 @@ pub(crate) fn put_back(
     record: &Record<'_>,
     retries: &Retries,
     level: i32,
+    seat: &Seat,
 ) -> Result<i64, Refusal> {
     let mut text = retried_properties(record);
+    if let Seat::Share(share) = seat {
+        text = shares::mark(&text, share);
+    }
     properties::put(&mut text, properties::DELAY, &level.to_string());
     let queue_id = rand::random_range(0..retries.queues);
     let deferred = deferral::defer(broker, &retries.name, queue_id, &mut text)?;

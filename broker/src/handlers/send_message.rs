@@ -72,7 +72,7 @@ fn pass_hooks(broker: &Arc<Broker>, incoming: Incoming, hooks: Hooks, responder:
 }
 
 fn admit(broker: &Arc<Broker>, incoming: Incoming, hooks: Hooks, responder: Responder) {
-    let incoming = match retries::bury_if_exhausted(broker, incoming) {
+    let incoming = match retries::admit(broker, incoming, responder.connection().id()) {
         Ok(incoming) => incoming,
         Err(refusal) => return broker.refuse(responder, refusal),
     };

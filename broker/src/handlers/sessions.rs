@@ -17,8 +17,7 @@ use sluice_protocol::header::{
 use sluice_protocol::topic::{self, perm};
 use sluice_remoting::{Connection, Responder};
 
-use crate::clients::{ConsumerGroup, Member, wishes};
-use crate::config::SubscriptionConflict;
+use crate::clients::{ConsumerGroup, Entering, Member, OnConflict, Share, wishes};
 use crate::error::Refusal;
 use crate::expressions::Passing;
 use crate::topics;
@@ -38,6 +37,7 @@ pub fn heart_beat(broker: &Arc<Broker>, request: RemotingCommand, responder: Res
         version: request.version,
         last_update_ms: broker.now_ms(),
         wishes: Arc::default(),
+        share: None,
     };
     let (mut created, mut refused) = (false, None);
     for consumer in &heartbeat.consumer_data_set {
@@ -108,8 +108,13 @@ fn register_consumer(
 /// Takes the member into the group. What is wrong between members is said once, when it comes about.
 fn enter(broker: &Broker, data: &ConsumerData, member: &Member) -> Result<(), Refusal> {
     let group = &data.group_name;
+    let wishes = wishes(&data.subscription_data_set);
+    let share = broker
+        .serves_each
+        .then(|| Arc::new(Share::of(group, &wishes, &data.subscription_data_set)));
     let member = Member {
-        wishes: Arc::new(wishes(&data.subscription_data_set)),
+        wishes: Arc::new(wishes),
+        share: share.clone(),
         ..member.clone()
     };
     let (id, client, peer) = (
@@ -117,8 +122,9 @@ fn enter(broker: &Broker, data: &ConsumerData, member: &Member) -> Result<(), Re
         member.client_id.clone(),
         member.connection.peer(),
     );
-    let refuse = broker.config().subscription_conflict == SubscriptionConflict::Refuse;
-    let registered = broker.consumers.register(data, member, refuse);
+    let enter = |entering: &Entering<'_>| broker.enter_share(entering);
+    let conflict = broker.on_conflict(group, share.as_deref(), &enter);
+    let registered = broker.consumers.register(data, member, &conflict);
     if registered.changed {
         tell_members(broker, group);
     }
@@ -131,7 +137,11 @@ fn enter(broker: &Broker, data: &ConsumerData, member: &Member) -> Result<(), Re
     if let Some(unequal) = registered.unequal {
         tracing::warn!(
             group, refused = registered.refused, %unequal,
-            "members of one group subscribe differently, each can miss messages"
+            "members of one group subscribe differently, {}",
+            match conflict {
+                OnConflict::Split { .. } => "each gets what it asked for",
+                _ => "each can miss messages",
+            }
         );
     }
     broker.check_member(group, id)
@@ -153,7 +163,7 @@ impl Broker {
 /// What a member is told that its group keeps out.
 pub(crate) fn conflicting(group: &str, why: &str) -> Refusal {
     Refusal::NoPermission(format!(
-        "the consumer group[{group}] refuses this member, which subscribes differently (subscriptionConflict): {why}"
+        "the consumer group[{group}] refuses this member, which subscribes differently {why}"
     ))
 }
 
@@ -233,18 +243,18 @@ pub fn connection_closed(broker: &Broker, connection: &Connection) {
     broker.producers.leave_all(connection.id());
 }
 
-/// Client ids of the group's members.
+/// Client ids of the group's members; of a split group, of those with whom the client shares queues.
 pub fn get_consumer_list_by_group(
     broker: &Arc<Broker>,
     request: RemotingCommand,
     responder: Responder,
 ) {
+    let connection = responder.connection().id();
     broker.reply(responder, || {
         let header = GetConsumerListByGroupRequestHeader::decode(&request.ext)?;
-        let members = broker
-            .consumers
-            .with(&header.consumer_group, ConsumerGroup::members)
-            .unwrap_or_default();
+        let beside = |group: &ConsumerGroup| group.members_beside(connection);
+        let members = broker.consumers.with(&header.consumer_group, beside);
+        let members = members.unwrap_or_default();
         if members.is_empty() {
             return Err(Refusal::System(format!(
                 "no consumer for this group, {}",

@@ -125,12 +125,12 @@ impl Broker {
 
     fn filtered_by(&self, record: &Record<'_>, group: &str) -> Option<String> {
         let topic = record.topic();
-        let subscribed = self.consumers.with(group, |consumers| {
-            consumers.subscriptions.get(topic).cloned()
-        });
-        if let Some(subscription) = subscribed.flatten()
-            && !self.matches(record, group, &subscription)
-        {
+        let subscribed = self
+            .consumers
+            .with(group, |consumers| consumers.subscriptions_to(topic))
+            .unwrap_or_default();
+        let unwanted = |subscription| !self.matches(record, group, subscription);
+        if !subscribed.is_empty() && subscribed.iter().all(unwanted) {
             return Some("subscription".to_owned());
         }
         let row = Row::from(record);

@@ -96,6 +96,11 @@ impl Queues {
             .is_some_and(|popped| popped.locked)
     }
 
+    /// Whether the group has popped from any queue lately.
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        self.table.lock().keys().any(|(_, of, _)| of == group)
+    }
+
     /// Where the next pop begins, as far as anything tells.
     pub(crate) fn next(
         &self,

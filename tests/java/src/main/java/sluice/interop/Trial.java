@@ -3,8 +3,11 @@ package sluice.interop;
 import java.util.List;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
@@ -21,6 +24,7 @@ import org.apache.rocketmq.common.message.MessageExt;
  * <p>{@code consume <namesrv> <topic> <group> [sql]} prints {@code GOT <body>} and {@code PROPERTY <name>=<value>} for
  * each message until its input ends; {@code class:<file>} in the place of SQL is a class filter's source, {@code tag:<tags>} are tags. A message whose
  * property {@code fate} is {@code die} is given up, with {@code retry} it is given back, each time. {@code STARTED}, or {@code REFUSED <code> <text>} when it can't start.
+ * {@code -Dtrial.orderly=true} consumes in order, {@code -Dtrial.keep=true} takes every message whatever its fate.
  * {@code -Dtrial.instance=NAME} names the client and leaves its queues to the broker.
  * {@code produce <namesrv> <topic>} sends each line of its input, {@code body[TAB name=value]...} ({@code keys} and
  * {@code tags} are such), and prints
@@ -64,22 +68,14 @@ public final class Trial {
         } else {
             consumer.subscribe(args.get(1), "*");
         }
-        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            synchronized (System.out) {
-                messages.forEach(message -> {
-                    message.getProperties().forEach((name, value) -> System.out.println("PROPERTY " + name + "=" + value));
-                    System.out.println("GOT " + Scene.text(message));
-                });
-                System.out.flush();
-            }
-            String fate = messages.get(0).getUserProperty("fate");
-            if (fate == null || "live".equals(fate)) {
-                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-            }
-            // A negative level makes it a dead letter at once.
-            context.setDelayLevelWhenNextConsume("die".equals(fate) ? -1 : 0);
-            return ConsumeConcurrentlyStatus.RECONSUME_LATER;
-        });
+        if (Boolean.getBoolean("trial.orderly")) {
+            consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
+                show(messages);
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        } else {
+            consumer.registerMessageListener((MessageListenerConcurrently) Trial::concurrently);
+        }
         try {
             consumer.start();
         } catch (MQClientException e) {
@@ -91,6 +87,27 @@ public final class Trial {
             // Until the input ends.
         }
         consumer.shutdown();
+    }
+
+    private static void show(List<MessageExt> messages) {
+        synchronized (System.out) {
+            messages.forEach(message -> {
+                message.getProperties().forEach((name, value) -> System.out.println("PROPERTY " + name + "=" + value));
+                System.out.println("GOT " + Scene.text(message));
+            });
+            System.out.flush();
+        }
+    }
+
+    private static ConsumeConcurrentlyStatus concurrently(List<MessageExt> messages, ConsumeConcurrentlyContext context) {
+        show(messages);
+        String fate = messages.get(0).getUserProperty("fate");
+        if (fate == null || "live".equals(fate) || Boolean.getBoolean("trial.keep")) {
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        }
+        // A negative level makes it a dead letter at once.
+        context.setDelayLevelWhenNextConsume("die".equals(fate) ? -1 : 0);
+        return ConsumeConcurrentlyStatus.RECONSUME_LATER;
     }
 
     /** The source of a class filter is what the file says. */
