@@ -181,7 +181,16 @@ fn drop_silent_clients(broker: &Broker) {
         sessions::tell_clients(broker, share::group_of(&reader), &refused);
     }
     broker.pullers.retain(
-        |reader| broker.groups.get(share::group_of(reader)).is_some(),
+        |reader| {
+            let group = share::group_of(reader);
+            broker.groups.get(group).is_some()
+                && (group == reader
+                    || broker
+                        .offsets
+                        .shares_of(group)
+                        .iter()
+                        .any(|one| one == reader))
+        },
         |topic| broker.topics.get(topic).is_some(),
     );
     let since = now - CLIENT_SILENCE_MAX_MS;

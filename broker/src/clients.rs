@@ -1,5 +1,6 @@
 //! Who is connected: consumers by group, producers by group.
 
+mod led;
 pub mod share;
 mod wishes;
 
@@ -15,8 +16,11 @@ use sluice_protocol::body::{
 use sluice_protocol::language::Language;
 use sluice_remoting::Connection;
 
+pub use self::led::Led;
 pub use self::share::Share;
-pub use self::wishes::{Client, Conflict, Side, Unequal, Wish, Wishes, conflicts, wishes};
+pub use self::wishes::{
+    CONFLICTS_SHOWN, Client, Conflict, Side, Unequal, Wish, Wishes, conflicts, wishes,
+};
 
 /// One connected member of a group.
 #[derive(Debug, Clone)]
@@ -35,6 +39,8 @@ pub struct Member {
     pub wishes: Arc<Wishes>,
     /// With whom it shares queues once the group is split; `None` where none ever is, and of a producer.
     pub share: Option<Arc<Share>>,
+    /// It came into a share that was there before while it ran: the queues on which it is led already.
+    pub led: Option<Arc<Led>>,
 }
 
 /// What becomes of a member that disagrees with others.
@@ -43,6 +49,8 @@ pub enum OnConflict<'a> {
     Warn,
     /// It is kept out, for this reason.
     Refuse(&'static str),
+    /// It is kept out, for this reason, with whomever it agrees.
+    Full(&'static str),
     /// The group is split into shares.
     Split {
         /// It is already, though nobody of it may be here.
@@ -109,13 +117,17 @@ pub struct ConsumerGroup {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refused {
     /// With whom it disagrees.
-    pub unequal: Unequal,
+    pub unequal: Option<Unequal>,
     reason: &'static str,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}): {}", self.reason, self.unequal)
+        write!(f, "({})", self.reason)?;
+        match &self.unequal {
+            Some(unequal) => write!(f, ": {unequal}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -198,6 +210,17 @@ impl ConsumerGroup {
         self.refused.get(&connection)
     }
 
+    /// Whether a connected member has such a share.
+    pub fn has_share(&self, is_such: impl Fn(&Share) -> bool) -> bool {
+        let mut shares = self.members.values().filter_map(|one| one.share.as_ref());
+        shares.any(|share| is_such(share))
+    }
+
+    /// On which queues a connection has been led, if it has to be.
+    pub fn led(&self, connection: u64) -> Option<Arc<Led>> {
+        self.members.get(&connection)?.led.clone()
+    }
+
     /// Its members, ordered by client id.
     pub fn members(&self) -> Vec<Member> {
         let mut members: Vec<_> = self.members.values().cloned().collect();
@@ -266,7 +289,7 @@ impl ConsumerGroup {
     fn share_out(
         &mut self,
         group: &str,
-        member: &Member,
+        member: &mut Member,
         is_unequal: bool,
         already: bool,
         enter: &dyn Fn(&Entering<'_>) -> Entered,
@@ -275,14 +298,18 @@ impl ConsumerGroup {
             return false;
         };
         let id = member.connection.id();
+        let before = self.members.get(&id);
         let was_split = self.split;
         if !was_split && !already && !is_unequal {
             return false;
         }
         self.split = true;
-        let known = self.members.get(&id).and_then(|known| known.share.clone());
+        let runs = before.is_some();
+        let led = before.and_then(|before| before.led.clone());
+        let known = before.and_then(|before| before.share.clone());
         let known = known.filter(|_| was_split);
         if known.as_ref().is_some_and(|known| known.name == share.name) {
+            member.led = led;
             return false;
         }
         if !was_split {
@@ -312,6 +339,7 @@ impl ConsumerGroup {
             Entered::New => self.founded.insert(share.name.clone(), id),
             Entered::Known => self.founded.remove(&share.name),
         };
+        member.led = (runs && entered == Entered::Known).then(Arc::default);
         true
     }
 }
@@ -328,7 +356,7 @@ impl Consumers {
     pub fn register(
         &self,
         data: &ConsumerData,
-        member: Member,
+        mut member: Member,
         conflict: &OnConflict<'_>,
     ) -> Registered {
         let id = member.connection.id();
@@ -337,14 +365,19 @@ impl Consumers {
             .entry(data.group_name.clone())
             .or_insert_with(|| ConsumerGroup::new(data));
         let (unequal, twin) = group.meet(&member);
-        if let (OnConflict::Refuse(reason), Some(unequal)) = (conflict, unequal.clone()) {
+        let reason = match conflict {
+            OnConflict::Refuse(reason) if unequal.is_some() => Some(*reason),
+            OnConflict::Full(reason) => Some(*reason),
+            _ => None,
+        };
+        if let Some(reason) = reason {
             let refused = Refused { unequal, reason };
             let before = group.refused.insert(id, refused.clone());
             let news = before.as_ref() != Some(&refused);
             return Registered {
                 changed: group.members.remove(&id).is_some(),
                 refused: true,
-                unequal: Some(refused.unequal).filter(|_| news),
+                unequal: refused.unequal.filter(|_| news),
                 twin: None,
             };
         }
@@ -352,7 +385,7 @@ impl Consumers {
         let moved = match conflict {
             OnConflict::Split { already, enter } => {
                 let name = &data.group_name;
-                group.share_out(name, &member, unequal.is_some(), *already, enter)
+                group.share_out(name, &mut member, unequal.is_some(), *already, enter)
             }
             _ => false,
         };
@@ -410,6 +443,11 @@ impl Consumers {
     /// Looks at a group without copying it.
     pub fn with<T>(&self, group: &str, look: impl FnOnce(&ConsumerGroup) -> T) -> Option<T> {
         self.groups.read().get(group).map(look)
+    }
+
+    /// Does something about a group, or about one that has no members, while nobody comes in or leaves.
+    pub fn still<T>(&self, group: &str, act: impl FnOnce(Option<&ConsumerGroup>) -> T) -> T {
+        act(self.groups.write().get(group))
     }
 
     /// The connected member with this client id.

@@ -10,7 +10,7 @@ use sluice_protocol::version;
 
 use crate::Broker;
 use crate::clients::share::digest_of;
-use crate::clients::{Conflict, ConsumerGroup, Member, Wish, conflicts};
+use crate::clients::{CONFLICTS_SHOWN, Conflict, ConsumerGroup, Member, Wish, conflicts};
 use crate::error::Refusal;
 
 /// Queues that are shown of one group.
@@ -169,7 +169,7 @@ impl Broker {
             retry_max_times: config.retry_max_times,
             retry_queue_nums: config.retry_queue_nums,
             subscriptions: consumers.as_ref().map(in_force).unwrap_or_default(),
-            conflicts: conflicts(&members),
+            conflicts: conflicts(&members, CONFLICTS_SHOWN),
             shares: self.shares_seen(name, &members),
             twins: twins(&members),
             queues,
@@ -190,7 +190,8 @@ impl Broker {
             message_model: consumers.map(|group| word(&group.message_model)),
             lag: self.topics_of(name, consumers).iter().map(of_topic).sum(),
             dead_letters: self.letter_counts(name).letters,
-            troubled: (!is_split && !conflicts(&members).is_empty()) || !twins(&members).is_empty(),
+            troubled: (!is_split && !conflicts(&members, 1).is_empty())
+                || !twins(&members).is_empty(),
             connected: members.len(),
         }
     }

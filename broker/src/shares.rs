@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use sluice_protocol::topic::RETRY_PREFIX;
 
-pub(crate) use self::retries::mark;
+pub(crate) use self::retries::{RETRY_SHARE, mark};
 use crate::Broker;
 use crate::clients::share::group_of;
 use crate::clients::{Entered, Entering, OnConflict, Seat, Share};
@@ -51,24 +51,57 @@ impl Broker {
         }
     }
 
+    /// Where a member has to go on that came into a share while it ran: told once for each queue, and only if
+    /// it is not there.
+    pub(crate) fn lead(
+        &self,
+        group: &str,
+        share: &Share,
+        connection: u64,
+        (topic, queue_id): (&str, i32),
+        at: i64,
+    ) -> Option<i64> {
+        let led = self
+            .consumers
+            .with(group, |group| group.led(connection))??;
+        let place = led.begin(topic, queue_id).then(|| {
+            let stored = self.offsets.get(&share.name, topic, queue_id);
+            stored.filter(|place| *place != at)
+        });
+        place.flatten()
+    }
+
+    /// Whether a position of a member says nothing of its share: it has not been led there yet.
+    pub(crate) fn is_unled(
+        &self,
+        group: &str,
+        connection: u64,
+        topic: &str,
+        queue_id: i32,
+    ) -> bool {
+        if !self.serves_each {
+            return false;
+        }
+        let led = self.consumers.with(group, |group| group.led(connection));
+        led.flatten().is_some_and(|led| !led.has(topic, queue_id))
+    }
+
     /// Names under which a group has progress on a topic, now or soon: its own, or those of shares.
     pub(crate) fn readers(&self, group: &str, topic: &str) -> Vec<String> {
         let mut shares = self.offsets.shares_of(group);
-        if shares.is_empty() {
-            return vec![group.to_owned()];
-        }
         shares.retain(|share| {
             !self.offsets.of(share, topic).is_empty() || self.is_wanted(share, topic)
         });
-        shares
+        match shares.is_empty() {
+            true => vec![group.to_owned()],
+            false => shares,
+        }
     }
 
     /// Whether a connected member of the share subscribes to the topic.
     fn is_wanted(&self, share: &str, topic: &str) -> bool {
         let wanted = |group: &crate::clients::ConsumerGroup| {
-            let members = group.members();
-            let mut shares = members.iter().filter_map(|member| member.share.as_ref());
-            shares.any(|own| own.name == share && own.subscriptions.contains_key(topic))
+            group.has_share(|own| own.name == share && own.subscriptions.contains_key(topic))
         };
         self.consumers.with(group_of(share), wanted) == Some(true)
     }
@@ -88,9 +121,13 @@ impl Broker {
         };
         let shares = self.offsets.shares_of(group);
         if shares.len() >= SHARES_MAX && !shares.contains(&share.name) {
-            return OnConflict::Refuse("subscriptionConflict: the group has 64 shares already");
+            return OnConflict::Full("subscriptionConflict: the group has 64 shares already");
         }
-        if shares.is_empty() && self.pops(group) {
+        let differs = || {
+            let other = |other: &Share| other.name != share.name;
+            self.consumers.with(group, |group| group.has_share(other)) == Some(true)
+        };
+        if shares.is_empty() && differs() && self.pops(group) {
             return OnConflict::Refuse(
                 "subscriptionConflict: the group pops, and pops have one progress for all",
             );
@@ -145,37 +182,45 @@ impl Broker {
         }
     }
 
-    /// Forgets shares that have no members, when retention has deleted what they had not read: the group
-    /// would wait for them for ever.
+    /// Forgets shares that have no members, when retention has deleted all that they had not read: the
+    /// group would wait for them for ever.
     pub(crate) fn forget_gone_shares(&self) {
         for (group, shares) in self.offsets.all_shares() {
-            let members = self.consumers.get(&group).map(|group| group.members());
-            let members = members.unwrap_or_default();
             for share in shares {
-                let is_of = |own: &std::sync::Arc<Share>| own.name == share;
-                let has_members = members
-                    .iter()
-                    .any(|one| one.share.as_ref().is_some_and(is_of));
-                if !has_members && self.has_expired(&share) {
+                if !self.has_expired(&share) {
+                    continue;
+                }
+                self.consumers.still(&group, |members| {
+                    let is_it = |own: &Share| own.name == share;
+                    if members.is_some_and(|members| members.has_share(is_it)) {
+                        return;
+                    }
                     tracing::info!(
                         share,
                         "a share without members ends: what it had not read is deleted"
                     );
                     self.offsets.forget_share(&share);
-                }
+                });
             }
         }
     }
 
+    /// Whether something that the share had not read is deleted, and nothing is left of it.
     fn has_expired(&self, share: &str) -> bool {
         let topics = self.offsets.topics_of(share);
-        let mut own = topics
+        let own = topics
             .iter()
             .filter(|topic| !topic.starts_with(RETRY_PREFIX));
-        own.any(|topic| {
-            let queues = self.offsets.of(share, topic);
-            let mut queues = queues.into_iter();
-            queues.any(|(id, offset)| offset < self.bounds(topic, id).min)
-        })
+        let mut expired = false;
+        for topic in own {
+            for (id, offset) in self.offsets.of(share, topic) {
+                let bounds = self.bounds(topic, id);
+                expired |= offset < bounds.min;
+                if offset.max(bounds.min) < bounds.max {
+                    return false;
+                }
+            }
+        }
+        expired
     }
 }

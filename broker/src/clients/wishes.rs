@@ -136,6 +136,9 @@ impl fmt::Display for Client {
     }
 }
 
+/// Topics about which members disagree that one answer tells.
+pub const CONFLICTS_SHOWN: usize = 100;
+
 /// A topic about which members disagree.
 #[derive(Debug, Clone, Serialize)]
 pub struct Conflict {
@@ -154,8 +157,8 @@ pub struct Side {
     pub clients: Vec<Client>,
 }
 
-/// Topics about which the members disagree.
-pub fn conflicts(members: &[Member]) -> Vec<Conflict> {
+/// Topics about which the members disagree, so many at most.
+pub fn conflicts(members: &[Member], most: usize) -> Vec<Conflict> {
     let Some(first) = members.first() else {
         return Vec::new();
     };
@@ -169,6 +172,7 @@ pub fn conflicts(members: &[Member]) -> Vec<Conflict> {
     });
     conflicts
         .filter(|conflict| conflict.sides.len() > 1)
+        .take(most)
         .collect()
 }
 

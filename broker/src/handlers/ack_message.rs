@@ -210,16 +210,19 @@ fn ack_entry(broker: &Broker, entry: &BatchAck, broker_name: &str) -> Result<i64
     let queue = (&*topic, group, entry.queue_id);
     if entry.revive_queue_id == names::ORDER_QUEUE {
         let mut refused = None;
-        for offset in &offsets {
-            let acked = ack_in_order(broker, queue, *offset, entry.pop_time, "a batch");
-            refused = acked.err().or(refused);
-        }
-        if let Some(refusal) = refused {
-            return Err(refusal);
-        }
-        broker.stats.acked(&topic, group, offsets.len());
-        observe(broker, queue, &offsets);
-        return Ok(0);
+        let mut acked = offsets;
+        acked.retain(|offset| {
+            match ack_in_order(broker, queue, *offset, entry.pop_time, "a batch") {
+                Ok(_) => true,
+                Err(refusal) => {
+                    refused = Some(refusal);
+                    false
+                }
+            }
+        });
+        broker.stats.acked(&topic, group, acked.len());
+        observe(broker, queue, &acked);
+        return refused.map_or(Ok(0), Err);
     }
     if broker.check_revive_queue(entry.revive_queue_id).is_err() {
         return Ok(0);

@@ -23,12 +23,13 @@ pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, res
         let (group, topic) = (&*header.consumer_group, &*header.topic);
         let of = |reader: &str| broker.offsets.get(reader, topic, header.queue_id);
         let stored = match broker.seat(group, connection) {
+            Seat::Group => of(group),
             Seat::Share(share) => of(&share.name).or_else(|| {
                 // On what it reads without having subscribed to it, it begins where the group is.
                 (!share.subscriptions.contains_key(topic)).then(|| of(group))?
             }),
-            // Whoever is no member learns where the group is.
-            Seat::Group | Seat::Nowhere => of(group),
+            // Told where the group is, it would go on there and store that for its share later.
+            Seat::Nowhere => return broker.reader(group, connection).map(|_| Answer::default()),
         };
         if let Some(offset) = stored.filter(|offset| *offset >= 0) {
             return Ok(Answer::field("offset", offset));
@@ -76,7 +77,8 @@ pub fn update_consumer_offset(
             )));
         }
         let reader = broker.reader(group, connection)?;
-        if broker.offsets.has_reset(&reader, topic, header.queue_id) {
+        let is_reset = broker.offsets.has_reset(&reader, topic, header.queue_id);
+        if is_reset || broker.is_unled(group, connection, topic, header.queue_id) {
             return Ok(Answer::remark("Offset has been previously reset"));
         }
         broker

@@ -1,5 +1,6 @@
 //! INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223): how far the consumers of a group say they are.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use sluice_protocol::code::{request, response};
 use sluice_protocol::header::GetConsumerStatusRequestHeader;
 use sluice_protocol::{RemotingCommand, fastjson, version};
 use sluice_remoting::Responder;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::Broker;
@@ -16,6 +18,12 @@ use crate::error::Refusal;
 
 /// A consumer that has not answered by then is left out, as those are that can't answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Consumers that are asked at a time.
+const ASKED_AT_ONCE: usize = 16;
+/// Bytes of answers after which nobody else is asked: the whole is one answer, too.
+const ANSWERS_MAX: usize = 8 << 20;
+/// Requests that are being answered at a time.
+static ASKING: Semaphore = Semaphore::const_new(4);
 
 /// Asks one consumer, or all of the group, and tells what each has said.
 pub fn get_consumer_status(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
@@ -23,19 +31,42 @@ pub fn get_consumer_status(broker: &Arc<Broker>, request: RemotingCommand, respo
         Ok(found) => found,
         Err(refusal) => return broker.refuse(responder, refusal),
     };
+    let Ok(place) = ASKING.try_acquire() else {
+        let busy = "consumers are being asked how far they are, try again later";
+        return broker.refuse(responder, Refusal::Busy(busy.to_owned()));
+    };
     let broker = broker.clone();
     tokio::spawn(async move {
-        let mut asked = JoinSet::new();
-        for member in members {
-            asked.spawn(ask(member, header.clone()));
-        }
-        let said = asked.join_all().await.into_iter().flatten();
+        let _place = place;
         let status = GetConsumerStatusBody {
-            consumer_table: said.collect(),
+            consumer_table: ask_all(members, &header).await,
             ..GetConsumerStatusBody::default()
         };
         broker.reply(responder, || broker.json(&status));
     });
+}
+
+/// What each has said by its client id.
+async fn ask_all(
+    members: Vec<Member>,
+    header: &GetConsumerStatusRequestHeader,
+) -> BTreeMap<String, QueueOffsets> {
+    let mut said = BTreeMap::new();
+    let mut size = 0;
+    for some in members.chunks(ASKED_AT_ONCE) {
+        let mut asked = JoinSet::new();
+        for member in some {
+            asked.spawn(ask(member.clone(), header.clone()));
+        }
+        for (client_id, bytes, offsets) in asked.join_all().await.into_iter().flatten() {
+            size += bytes;
+            said.insert(client_id, offsets);
+        }
+        if size > ANSWERS_MAX {
+            break;
+        }
+    }
+    said
 }
 
 fn addressees(
@@ -67,11 +98,11 @@ fn addressees(
     Ok((header, members))
 }
 
-/// A consumer's id and what it says; `None` if it says nothing that can be read.
+/// A consumer's id, how many bytes it says, and what; `None` if it says nothing that can be read.
 async fn ask(
     member: Member,
     header: GetConsumerStatusRequestHeader,
-) -> Option<(String, QueueOffsets)> {
+) -> Option<(String, usize, QueueOffsets)> {
     let mut command = RemotingCommand::request(request::GET_CONSUMER_STATUS_FROM_CLIENT, 0);
     let header = GetConsumerStatusRequestHeader {
         client_addr: None,
@@ -79,9 +110,10 @@ async fn ask(
     };
     header.encode(&mut command.ext);
     let answer = member.connection.call(command, ANSWER_TIMEOUT).await.ok()?;
-    if answer.code != response::SUCCESS {
+    let size = answer.body.len();
+    if answer.code != response::SUCCESS || size > ANSWERS_MAX / ASKED_AT_ONCE {
         return None;
     }
     let said: GetConsumerStatusBody = fastjson::from_slice(&answer.body).ok()?;
-    Some((member.client_id.to_string(), said.message_queue_table))
+    Some((member.client_id, size, said.message_queue_table))
 }

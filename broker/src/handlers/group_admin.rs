@@ -18,7 +18,7 @@ use sluice_protocol::header::{
 use sluice_protocol::{topic, version};
 use sluice_remoting::{RemotingError, Responder};
 
-use crate::clients::{Member, conflicts};
+use crate::clients::{CONFLICTS_SHOWN, Client, Member, conflicts};
 use crate::error::Refusal;
 use crate::{Answer, Broker, topics};
 
@@ -115,7 +115,7 @@ pub fn get_consumer_connection_list(
     request: RemotingCommand,
     responder: Responder,
 ) {
-    broker.reply(responder, || {
+    broker.reply_aside(responder, move |broker| {
         let header = GetConsumerConnectionListRequestHeader::decode(&request.ext)?;
         let group = broker.consumers.get(&header.consumer_group);
         let group = group.ok_or_else(|| {
@@ -137,10 +137,24 @@ pub fn get_consumer_connection_list(
     });
 }
 
+/// Clients of one side that are named.
+const CLIENTS_NAMED: usize = 10;
+
+fn names(clients: &[Client]) -> String {
+    let named = clients.iter().take(CLIENTS_NAMED);
+    let named: Vec<&str> = named.map(|client| &*client.client_id).collect();
+    let more = match clients.len().saturating_sub(CLIENTS_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    named.join(", ") + &more
+}
+
 /// Tools print what the table holds: beside what is in force, who wants what of a topic about which members
 /// disagree, under names that no topic has.
 fn disagreements(members: &[Member]) -> BTreeMap<String, SubscriptionData> {
-    let sides = conflicts(members).into_iter().flat_map(|conflict| {
+    let conflicts = conflicts(members, CONFLICTS_SHOWN);
+    let sides = conflicts.into_iter().flat_map(|conflict| {
         let topic = conflict.topic;
         conflict
             .sides
@@ -148,8 +162,7 @@ fn disagreements(members: &[Member]) -> BTreeMap<String, SubscriptionData> {
             .map(move |side| (topic.clone(), side))
     });
     let shown = sides.map(|(topic, side)| {
-        let clients: Vec<&str> = side.clients.iter().map(|one| &*one.client_id).collect();
-        let clients = clients.join(", ");
+        let clients = names(&side.clients);
         let wish = match &side.wish {
             Some(wish) => format!("{wish} of {clients}"),
             None => format!("not subscribed to by {clients}"),

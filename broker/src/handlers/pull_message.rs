@@ -303,13 +303,16 @@ impl Admitted {
     ) -> ParkedPull {
         let header = self.header;
         if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-            let group = &*header.consumer_group;
-            broker.offsets.commit_unless_reset(
-                self.share.as_ref().map_or(group, |share| &share.name),
-                &header.topic,
-                header.queue_id,
-                header.commit_offset,
-            );
+            let (group, topic) = (&*header.consumer_group, &*header.topic);
+            let connection = responder.connection().id();
+            if !broker.is_unled(group, connection, topic, header.queue_id) {
+                broker.offsets.commit_unless_reset(
+                    self.share.as_ref().map_or(group, |share| &share.name),
+                    topic,
+                    header.queue_id,
+                    header.commit_offset,
+                );
+            }
         }
         let config = broker.config();
         let hold_ms = if config.long_polling_enable {
@@ -348,6 +351,13 @@ fn read(broker: &Arc<Broker>, pull: ParkedPull) {
         .take_reset(pull.reader(), &pull.topic, pull.queue_id)
     {
         return answer_reset(broker, pull, offset);
+    }
+    if let Some(share) = &pull.share {
+        let connection = pull.responder.connection().id();
+        let queue = (&*pull.topic, pull.queue_id);
+        if let Some(place) = broker.lead(&pull.group, share, connection, queue, pull.offset) {
+            return answer_reset(broker, pull, place);
+        }
     }
     if filtering::is_slow(broker, &*pull.filter, &pull.topic, &pull.group) {
         return broker.aside_for_plugins(pull, read_aside);

@@ -73,10 +73,11 @@ fn hand_out(
     broker
         .save_pops()
         .map_err(|error| Refusal::System(error.to_string()))?;
+    let readers = broker.readers(group, topic);
     for queue_id in queues {
         let offset = target(broker, header, queue_id)?;
-        for reader in broker.readers(group, topic) {
-            broker.offsets.reset(&reader, topic, queue_id, offset);
+        for reader in &readers {
+            broker.offsets.reset(reader, topic, queue_id, offset);
         }
         offset_table.insert(broker.queue(topic, queue_id), offset);
     }

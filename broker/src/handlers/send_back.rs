@@ -194,6 +194,8 @@ pub(crate) fn retried_properties(record: &Record<'_>) -> Vec<u8> {
         properties::REAL_QID,
         properties::RETRY_TOPIC,
         properties::ORIGIN_MESSAGE_ID,
+        // Of another group, or of before the group was split.
+        shares::RETRY_SHARE,
     ];
     let mut text = properties::without(record.properties(), &replaced);
     let id = MessageId {

@@ -38,6 +38,7 @@ pub fn heart_beat(broker: &Arc<Broker>, request: RemotingCommand, responder: Res
         last_update_ms: broker.now_ms(),
         wishes: Arc::default(),
         share: None,
+        led: None,
     };
     let (mut created, mut refused) = (false, None);
     for consumer in &heartbeat.consumer_data_set {

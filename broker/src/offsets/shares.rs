@@ -25,33 +25,47 @@ impl Offsets {
     }
 
     /// A new share goes on, on these topics, where another one is, or else where the group is. On the topic
-    /// `first` it has an offset in any case, so that it is known. False if it is there already.
+    /// `last` it has an offset in any case, and that is written when all others are: a share that a crash
+    /// has let begin by half begins again. False if it is there already.
     pub fn begin_share<'a>(
         &self,
         share: &str,
         from: &str,
-        first: &'a str,
+        last: &'a str,
         topics: impl Iterator<Item = &'a str>,
     ) -> bool {
         let group = share::group_of(share);
         let mut state = self.state.lock();
-        let known = state.shares.get(group);
-        if known.is_some_and(|shares| shares.contains(share)) {
+        let begun = state.table.get(&key(last, share));
+        if begun.is_some_and(|queues| queues.contains_key(&0)) {
             return false;
         }
-        for topic in topics.chain([first]) {
+        for topic in topics.filter(|topic| *topic != last).chain([last]) {
             let of = |name: &str| state.table.get(&key(topic, name)).cloned();
             let mut queues = of(group).unwrap_or_default();
             queues.extend(of(from).unwrap_or_default());
-            if topic == first {
+            queues.extend(of(share).unwrap_or_default());
+            if topic == last {
                 queues.entry(0).or_insert(0);
             }
+            // What tells that all is written is queue 0 of the last topic.
+            let mut queues: Vec<(i32, i64)> = queues.into_iter().collect();
+            queues.sort_by_key(|(queue_id, _)| std::cmp::Reverse(*queue_id));
             for (queue_id, offset) in queues {
                 state.put(share, topic, queue_id, offset);
                 state.follow_shares(group, topic, queue_id);
+                self.pass_reset_on(topic, queue_id, from, share);
             }
         }
         true
+    }
+
+    /// A reset that waits to be handed out waits for those who go elsewhere, too.
+    fn pass_reset_on(&self, topic: &str, queue_id: i32, from: &str, to: &str) {
+        let mut resets = self.resets.lock();
+        if let Some(offset) = resets.get(&(key(topic, from), queue_id)).copied() {
+            resets.insert((key(topic, to), queue_id), offset);
+        }
     }
 
     /// Forgets a share; the group no longer waits for it.
@@ -65,6 +79,7 @@ impl Offsets {
             .collect();
         state.shares = names_in(&state.table);
         state.dirty |= !gone.is_empty();
+        self.resets.lock().retain(|(key, _), _| !of_share(key));
         for (key, queues) in gone {
             let topic = key.split_once(SEPARATOR).map_or("", |(topic, _)| topic);
             for queue_id in queues {
@@ -102,7 +117,11 @@ impl Offsets {
 impl State {
     /// The group is where the share is that is furthest behind.
     pub(super) fn follow_shares(&mut self, group: &str, topic: &str, queue_id: i32) {
-        let offset = |share: &String| self.table.get(&key(topic, share))?.get(&queue_id).copied();
+        // One that reads the topic and has not begun this queue has all of it before it.
+        let offset = |share: &String| {
+            let queues = self.table.get(&key(topic, share))?;
+            Some(queues.get(&queue_id).copied().unwrap_or(0))
+        };
         let shares = self.shares.get(group).into_iter().flatten();
         if let Some(least) = shares.filter_map(offset).min() {
             self.put(group, topic, queue_id, least);

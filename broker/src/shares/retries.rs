@@ -13,7 +13,7 @@ use crate::clients::share::digest_of;
 use crate::expressions::Passing;
 
 /// The digest of the share that gave a message back; ours.
-const RETRY_SHARE: &str = "RETRY_SHARE";
+pub(crate) const RETRY_SHARE: &str = "RETRY_SHARE";
 
 /// Properties of a message that the share gives back.
 pub(crate) fn mark(properties: &[u8], share: &Share) -> Vec<u8> {
