@@ -81,6 +81,10 @@ impl Timer {
         state: &mut State,
         now_ms: i64,
     ) -> Result<Filed, BrokerError> {
+        // A slot that is done is used again only when it is written down that it is: see `free`.
+        if state.read_ms - state.saved.read_ms > self.wheel.span_ms() / 2 {
+            self.save(broker, state)?;
+        }
         let bounds = broker.bounds(TIMER_TOPIC, QUEUE);
         state.queue_offset = state.queue_offset.max(bounds.min);
         let end = bounds.max.min(state.queue_offset + FILED_MAX);
@@ -191,7 +195,12 @@ impl Timer {
         now_tick: i64,
     ) -> Result<(i64, bool), BrokerError> {
         let precision_ms = self.wheel.precision_ms();
-        let last_ms = state.read_ms + self.wheel.span_ms() - precision_ms;
+        // A crash needs the slots again that are done since the checkpoint.
+        let kept_from = match state.unsynced {
+            true => state.read_ms,
+            false => state.read_ms.min(state.saved.read_ms),
+        };
+        let last_ms = kept_from + self.wheel.span_ms() - precision_ms;
         let mut time_ms = match wanted_ms >= last_ms + precision_ms {
             true => last_ms.min(now_tick),
             false => wanted_ms,
