@@ -15,10 +15,16 @@ pub fn lock_batch_mq(broker: &Arc<Broker>, request: RemotingCommand, responder: 
     broker.reply(responder, || {
         let body: LockBatchRequestBody = broker.body(&request)?;
         let reader = broker.reader(&body.consumer_group, connection)?;
-        let queues = body.mq_set.into_iter().collect();
-        let held = broker
-            .locks
-            .lock(&reader, &body.client_id, queues, broker.now_ms());
+        let now = broker.now_ms();
+        let mut queues: Vec<_> = body.mq_set.into_iter().collect();
+        if reader != body.consumer_group {
+            // Who was away when the group was split holds its queues in the group's own name.
+            queues.retain(|queue| {
+                let holder = broker.locks.holder(&body.consumer_group, queue, now);
+                holder.is_none_or(|holder| holder == body.client_id)
+            });
+        }
+        let held = broker.locks.lock(&reader, &body.client_id, queues, now);
         broker.json(&LockBatchResponseBody {
             lock_ok_mq_set: held.into_iter().collect(),
         })
