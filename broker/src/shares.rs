@@ -20,6 +20,13 @@ use crate::error::Refusal;
 /// Shares of one group; whoever would need one more is kept out.
 const SHARES_MAX: usize = 64;
 
+/// The refusal of whoever is no member of a split group: nobody knows what it subscribes to.
+pub(crate) fn no_seat(group: &str) -> Refusal {
+    Refusal::System(format!(
+        "the consumer group[{group}] serves each member by its own subscription (subscriptionConflict), and this connection is no member: no heartbeat of it has come yet"
+    ))
+}
+
 impl Broker {
     /// Under which name a connection's progress in a group is kept.
     pub(crate) fn seat(&self, group: &str, connection: u64) -> Seat {
@@ -45,9 +52,7 @@ impl Broker {
         match self.seat(group, connection) {
             Seat::Group => Ok(group.into()),
             Seat::Share(share) => Ok(share.name.clone().into()),
-            Seat::Nowhere => Err(Refusal::System(format!(
-                "the consumer group[{group}] serves each member by its own subscription (subscriptionConflict), and this connection is no member: no heartbeat of it has come yet"
-            ))),
+            Seat::Nowhere => Err(no_seat(group)),
         }
     }
 

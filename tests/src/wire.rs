@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sluice_protocol::code::request;
-use sluice_protocol::message::sys_flag;
+use sluice_protocol::code::{request, response};
+use sluice_protocol::message::{sys_flag, view};
 use sluice_protocol::{RemotingCommand, frame};
 
 /// How long the broker may leave a request unanswered.
@@ -158,4 +158,25 @@ pub fn pull(group: &str, topic: &str, queue_id: i32, offset: i64) -> RemotingCom
         ("subVersion", "0"),
     ];
     command(request::PULL_MESSAGE, &fields, b"")
+}
+
+/// Bodies and store times of all that lies in queue 0 of a topic.
+///
+/// # Panics
+/// The broker does not answer.
+pub fn delivered(address: &str, topic: &str) -> Vec<(String, i64)> {
+    let mut wire = Wire::connect(address).expect("the broker");
+    let mut all = Vec::new();
+    loop {
+        let answer = wire.ask(&pull("readers", topic, 0, all.len() as i64));
+        let answer = answer.expect("an answer");
+        if answer.code != response::SUCCESS {
+            return all;
+        }
+        for record in view::records(&answer.body) {
+            let record = record.expect("a record");
+            let body = String::from_utf8_lossy(record.body()).into_owned();
+            all.push((body, record.store_timestamp()));
+        }
+    }
 }

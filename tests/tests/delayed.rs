@@ -5,12 +5,10 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sluice_protocol::RemotingCommand;
-use sluice_protocol::code::{request, response};
-use sluice_protocol::message::{sys_flag, view};
+use sluice_protocol::code::response;
 use sluice_tests::cluster::{Cluster, Kind, More};
 use sluice_tests::process::wait_until;
-use sluice_tests::wire::{Wire, command, send};
+use sluice_tests::wire::{Wire, delivered, send};
 
 const TOPIC: &str = "later";
 const ROUNDS: usize = 8;
@@ -41,38 +39,6 @@ fn send_until_gone(address: &str, round: usize) -> Vec<(String, i64)> {
     acknowledged
 }
 
-fn pull(offset: i64) -> RemotingCommand {
-    let fields = [
-        ("consumerGroup", "readers"),
-        ("topic", TOPIC),
-        ("queueId", "0"),
-        ("queueOffset", &*offset.to_string()),
-        ("maxMsgNums", "32"),
-        ("sysFlag", &*sys_flag::PULL_SUBSCRIPTION.to_string()),
-        ("commitOffset", "0"),
-        ("suspendTimeoutMillis", "0"),
-        ("subscription", "*"),
-        ("subVersion", "0"),
-    ];
-    command(request::PULL_MESSAGE, &fields, b"")
-}
-
-/// Bodies and store times of all that is delivered.
-fn delivered(wire: &mut Wire) -> Vec<(String, i64)> {
-    let mut all = Vec::new();
-    loop {
-        let answer = wire.ask(&pull(all.len() as i64)).expect("an answer");
-        if answer.code != response::SUCCESS {
-            return all;
-        }
-        for record in view::records(&answer.body) {
-            let record = record.expect("a record");
-            let body = String::from_utf8_lossy(record.body()).into_owned();
-            all.push((body, record.store_timestamp()));
-        }
-    }
-}
-
 fn each_is_delivered_once(settings: &str) {
     let broker = format!("messageDelayLevel={}s\n{settings}", DELAY_MS / 1000);
     let more = More {
@@ -90,9 +56,9 @@ fn each_is_delivered_once(settings: &str) {
         cluster.broker.start_again(Kind::Sluice);
     }
     assert!(acknowledged.len() > 50 * ROUNDS, "hardly anything was sent");
-    let mut wire = Wire::connect(&cluster.broker.address()).expect("the broker");
+    let address = cluster.broker.address();
     let all = wait_until("all delayed messages", DELIVERED, || {
-        let all = delivered(&mut wire);
+        let all = delivered(&address, TOPIC);
         let bodies: std::collections::HashSet<&String> = all.iter().map(|(body, _)| body).collect();
         acknowledged
             .keys()
@@ -101,7 +67,7 @@ fn each_is_delivered_once(settings: &str) {
     });
     // What the last moments would bring twice comes as well.
     thread::sleep(Duration::from_millis(DELAY_MS as u64));
-    assert_eq!(delivered(&mut wire).len(), all.len());
+    assert_eq!(delivered(&address, TOPIC).len(), all.len());
     let mut seen = HashMap::new();
     for (body, stored_ms) in &all {
         *seen.entry(body).or_insert(0) += 1;

@@ -10,11 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::{request, response};
-use sluice_protocol::message::{sys_flag, view};
 use sluice_tests::cluster::{Cluster, Kind, More, sluice_binary};
 use sluice_tests::plugins::delay_guest;
 use sluice_tests::process::wait_until;
-use sluice_tests::wire::{Wire, command, send};
+use sluice_tests::wire::{Wire, command, delivered, send};
 
 const TOPIC: &str = "later";
 const ROUNDS: usize = 8;
@@ -48,39 +47,6 @@ fn send_until_gone(address: &str, round: usize) -> Vec<(String, i64)> {
     acknowledged
 }
 
-fn pull(offset: i64) -> RemotingCommand {
-    let fields = [
-        ("consumerGroup", "readers"),
-        ("topic", TOPIC),
-        ("queueId", "0"),
-        ("queueOffset", &*offset.to_string()),
-        ("maxMsgNums", "32"),
-        ("sysFlag", &*sys_flag::PULL_SUBSCRIPTION.to_string()),
-        ("commitOffset", "0"),
-        ("suspendTimeoutMillis", "0"),
-        ("subscription", "*"),
-        ("subVersion", "0"),
-    ];
-    command(request::PULL_MESSAGE, &fields, b"")
-}
-
-/// Bodies and store times of all that is delivered.
-fn delivered(address: &str) -> Vec<(String, i64)> {
-    let mut wire = Wire::connect(address).expect("the broker");
-    let mut all = Vec::new();
-    loop {
-        let answer = wire.ask(&pull(all.len() as i64)).expect("an answer");
-        if answer.code != response::SUCCESS {
-            return all;
-        }
-        for record in view::records(&answer.body) {
-            let record = record.expect("a record");
-            let body = String::from_utf8_lossy(record.body()).into_owned();
-            all.push((body, record.store_timestamp()));
-        }
-    }
-}
-
 fn has_all(all: &[(String, i64)], wanted: &HashMap<String, i64>) -> bool {
     let bodies: std::collections::HashSet<&String> = all.iter().map(|(body, _)| body).collect();
     wanted.keys().all(|body| bodies.contains(body))
@@ -89,12 +55,12 @@ fn has_all(all: &[(String, i64)], wanted: &HashMap<String, i64>) -> bool {
 /// Waits for all that is wanted; then it has come once, in time, and nothing else has.
 fn each_came_once(address: &str, wanted: &HashMap<String, i64>) -> Vec<(String, i64)> {
     let all = wait_until("all delayed messages", DELIVERED, || {
-        let all = delivered(address);
+        let all = delivered(address, TOPIC);
         has_all(&all, wanted).then_some(all)
     });
     // What the last moments would bring twice comes as well.
     thread::sleep(Duration::from_secs(4));
-    assert_eq!(delivered(address).len(), all.len());
+    assert_eq!(delivered(address, TOPIC).len(), all.len());
     let mut seen = HashMap::new();
     for (body, stored_ms) in &all {
         *seen.entry(body).or_insert(0) += 1;
@@ -184,7 +150,7 @@ impl Sender<'_> {
             .map(|(body, at)| (body.clone(), *at))
             .collect();
         wait_until("delayed messages", DELIVERED, || {
-            has_all(&delivered(&self.cluster.broker.address()), &some).then_some(())
+            has_all(&delivered(&self.cluster.broker.address(), TOPIC), &some).then_some(())
         });
     }
 }

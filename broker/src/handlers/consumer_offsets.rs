@@ -11,7 +11,7 @@ use sluice_remoting::Responder;
 
 use crate::clients::Seat;
 use crate::error::Refusal;
-use crate::{Answer, Broker};
+use crate::{Answer, Broker, shares};
 
 /// The stored offset of a group, or of the share of it that asks. Without one: 0 while the queue's first
 /// message is near the log's end, so that a new group on a young topic misses nothing, else "not found" and the
@@ -29,7 +29,7 @@ pub fn query_consumer_offset(broker: &Arc<Broker>, request: RemotingCommand, res
                 (!share.subscriptions.contains_key(topic)).then(|| of(group))?
             }),
             // Told where the group is, it would go on there and store that for its share later.
-            Seat::Nowhere => return broker.reader(group, connection).map(|_| Answer::default()),
+            Seat::Nowhere => return Err(shares::no_seat(group)),
         };
         if let Some(offset) = stored.filter(|offset| *offset >= 0) {
             return Ok(Answer::field("offset", offset));
