@@ -440,6 +440,13 @@ impl Consumers {
         self.groups.read().get(group).cloned()
     }
 
+    /// All groups that have members.
+    pub fn all(&self) -> BTreeMap<String, ConsumerGroup> {
+        let groups = self.groups.read();
+        let copy = |(name, group): (&String, &ConsumerGroup)| (name.clone(), group.clone());
+        groups.iter().map(copy).collect()
+    }
+
     /// Looks at a group without copying it.
     pub fn with<T>(&self, group: &str, look: impl FnOnce(&ConsumerGroup) -> T) -> Option<T> {
         self.groups.read().get(group).map(look)

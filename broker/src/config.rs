@@ -18,7 +18,7 @@ use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 use crate::topics;
 
 use self::setting::{
-    ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IP, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
+    ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IP, LABELS, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
     PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
 };
 
@@ -86,6 +86,16 @@ pub enum FlushDiskType {
 pub enum BrokerRole {
     AsyncMaster,
     SyncMaster,
+}
+
+/// Who is told the metrics beside those who ask at `httpAddress` (`metricsExporterType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum MetricsExporter {
+    Disable,
+    Prom,
+    OtlpGrpc,
+    Log,
 }
 
 /// What becomes of members of one group that subscribe differently (`subscriptionConflict`).
@@ -229,6 +239,15 @@ settings! {
     filter_server_nums: usize = "filterServerNums", 0;
     /// Where the administration of plugins is served over HTTP; empty: nowhere.
     http_address: Option<String> = "httpAddress", Some("127.0.0.1:10915".to_owned());
+    /// `PROM` serves the metrics for Prometheus at the address below as well, as Java does; Java's other
+    /// exporters (`OTLP_GRPC`, `LOG`) are not served.
+    metrics_exporter_type: MetricsExporter = "metricsExporterType", MetricsExporter::Disable;
+    /// Address of `PROM`; empty: `brokerIP1`.
+    metrics_prom_exporter_host: Option<String> = "metricsPromExporterHost", None;
+    /// Port of `PROM`.
+    metrics_prom_exporter_port: u16 = "metricsPromExporterPort", 5557;
+    /// Labels of each of Java's metrics: `name:value`, `,` between them.
+    metrics_label: Option<String> = "metricsLabel" if LABELS, None;
     /// Transactional messages are refused.
     reject_transaction_message: bool = "rejectTransactionMessage" [live], false;
     /// Milliseconds until the producer of an undecided transactional message is asked about it.
@@ -587,6 +606,12 @@ impl BrokerConfig {
                 .iter()
                 .filter(|key| IMPORTANT.contains(&key.name)),
         )
+    }
+
+    /// Names and values of `metricsLabel`.
+    pub fn metrics_labels(&self) -> Vec<(String, String)> {
+        let text = self.metrics_label.as_deref().unwrap_or_default();
+        setting::labels(text).unwrap_or_default()
     }
 
     /// The store's settings.

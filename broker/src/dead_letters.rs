@@ -162,6 +162,8 @@ impl Broker {
         };
         let appended = self.append_copy(record, copy)?;
         self.stats.stored(&name, 1, record.size());
+        let origin = record.property(properties::RETRY_TOPIC);
+        self.stats.buried(origin.unwrap_or(record.topic()), group);
         Ok(appended)
     }
 

@@ -30,6 +30,13 @@ impl Handler for Dispatch {
         }
     }
 
+    fn together(&self, handle: &mut dyn FnMut()) {
+        match self.0.upgrade() {
+            Some(broker) => broker.store.gather(handle),
+            None => handle(),
+        }
+    }
+
     fn closed(&self, connection: &Arc<Connection>, _: &CloseReason) {
         if let Some(broker) = self.0.upgrade() {
             sessions::connection_closed(&broker, connection);

@@ -1,13 +1,15 @@
-//! The HTTP side: administration of plugins, transactions, the timer, dead letters, messages and groups, and
-//! metrics.
+//! The HTTP side: administration of plugins, transactions, the timer, dead letters, messages and groups,
+//! metrics and health.
 //!
 //! Open to this machine alone by default (`httpAddress`). Who comes from elsewhere, if it listens
-//! there, must show the token that lies in the broker's `plugins/token`.
+//! there, must show the token that lies in the broker's `plugins/token`. Health is told to everybody, and so
+//! are the metrics at the address that Java's settings name.
 
 pub(crate) mod content;
 mod dead_letters;
 mod groups;
 mod guard;
+mod health;
 mod messages;
 mod metrics;
 mod plugins;
@@ -17,7 +19,7 @@ mod transactions;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
@@ -28,12 +30,19 @@ use tokio::task::JoinHandle;
 
 use self::plugins::Refused;
 use crate::Broker;
+use crate::config::MetricsExporter;
 use crate::error::{BrokerError, Refusal};
 
 type Broke = State<Arc<Broker>>;
 
 /// A path, and what may be done there.
 type Route = (&'static str, fn() -> MethodRouter<Arc<Broker>>);
+
+/// Paths of one part.
+fn router(routes: impl IntoIterator<Item = Route>) -> Router<Arc<Broker>> {
+    let add = |router: Router<_>, (path, methods): Route| router.route(path, methods());
+    routes.into_iter().fold(Router::new(), add)
+}
 
 const METRICS: &str = "/metrics";
 /// Where [`OPENAPI`] is served.
@@ -49,16 +58,24 @@ async fn description() -> impl IntoResponse {
 pub(crate) fn routes(broker: &Arc<Broker>) -> Result<Router, BrokerError> {
     let guard = guard::Guard::load(broker)?;
     Ok(Router::new()
-        .merge(plugins::routes())
-        .merge(transactions::routes())
-        .merge(dead_letters::routes())
-        .merge(messages::routes())
-        .merge(groups::routes())
-        .merge(timer::routes())
+        .merge(router(plugins::ROUTES).layer(DefaultBodyLimit::max(plugins::UPLOAD_MAX)))
+        .merge(router(transactions::ROUTES))
+        .merge(router(dead_letters::ROUTES))
+        .merge(router(messages::ROUTES))
+        .merge(router(groups::ROUTES))
+        .merge(router(timer::ROUTES))
         .route(METRICS, get(metrics::metrics))
         .route(DESCRIPTION, get(description))
+        .layer(axum::middleware::from_fn_with_state(guard, guard::check))
+        .merge(router(health::ROUTES))
+        .with_state(broker.clone()))
+}
+
+/// What a Java broker serves with `metricsExporterType=PROM`, to whoever asks.
+fn exported(broker: &Arc<Broker>) -> Router {
+    Router::new()
+        .route(METRICS, get(metrics::metrics))
         .with_state(broker.clone())
-        .layer(axum::middleware::from_fn_with_state(guard, guard::check)))
 }
 
 /// Does what reads the log, writes files or starts guests, on a thread that may wait.
@@ -122,15 +139,48 @@ impl Http {
                 "httpAddress = {wanted:?}: an IP address and a port are expected, as in 127.0.0.1:10915"
             ))
         })?;
+        Ok(Http::serve(
+            address,
+            routes(broker)?,
+            "plugins can't be administered over HTTP",
+        )
+        .await)
+    }
+
+    /// Serves the metrics where Java's settings say; `None` when they say nowhere, or it is taken.
+    pub(crate) async fn start_exporter(broker: &Arc<Broker>) -> Result<Option<Http>, BrokerError> {
+        let config = broker.config();
+        match config.metrics_exporter_type {
+            MetricsExporter::Disable => return Ok(None),
+            MetricsExporter::Prom => {}
+            MetricsExporter::OtlpGrpc | MetricsExporter::Log => {
+                tracing::warn!(
+                    "metricsExporterType: of Java's exporters this broker has PROM alone; metrics are not exported"
+                );
+                return Ok(None);
+            }
+        }
+        let host = config.metrics_prom_exporter_host.as_deref();
+        let host = host.unwrap_or(&config.broker_ip1);
+        let port = config.metrics_prom_exporter_port;
+        let found = tokio::net::lookup_host((host, port)).await.ok();
+        let address = found.and_then(|mut found| found.next()).ok_or_else(|| {
+            BrokerError::Config(format!("metricsPromExporterHost = {host:?} has no address"))
+        })?;
+        Ok(Http::serve(address, exported(broker), "metrics are not exported").await)
+    }
+
+    /// `None` when nothing can listen there, which is said together with what is `missed` then.
+    async fn serve(address: SocketAddr, routes: Router, missed: &str) -> Option<Http> {
         let listener = match TcpListener::bind(address).await {
             Ok(listener) => listener,
             Err(error) => {
-                tracing::warn!(%address, %error, "plugins can't be administered over HTTP");
-                return Ok(None);
+                tracing::warn!(%address, %error, "{missed}");
+                return None;
             }
         };
         let address = listener.local_addr().unwrap_or(address);
-        let service = routes(broker)?.into_make_service_with_connect_info::<SocketAddr>();
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             let until = async move {
@@ -141,11 +191,11 @@ impl Http {
                 tracing::error!(%error, "the HTTP side ended");
             }
         });
-        Ok(Some(Http {
+        Some(Http {
             address,
             stop: Some(stop),
             serving,
-        }))
+        })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -186,7 +236,9 @@ mod tests {
             .chain(groups::ROUTES)
             .chain(timer::ROUTES);
         let served = served.map(|(path, _)| path);
-        let served: BTreeSet<&str> = served.chain([METRICS, DESCRIPTION]).collect();
+        let unguarded = health::ROUTES.into_iter().map(|(path, _)| path);
+        let served = served.chain(unguarded).chain([METRICS, DESCRIPTION]);
+        let served: BTreeSet<&str> = served.collect();
         assert_eq!(described, served);
     }
 }

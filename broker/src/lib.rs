@@ -20,6 +20,7 @@ pub mod dispatch;
 pub mod error;
 mod expressions;
 mod filtering;
+mod group_lag;
 mod group_view;
 pub mod groups;
 pub mod handlers;

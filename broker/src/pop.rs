@@ -281,6 +281,17 @@ impl Broker {
         self.pop.revival.lock().in_flight(group)
     }
 
+    /// How many messages each group has popped of each topic that are neither acked nor back, as of the
+    /// last round.
+    pub(crate) fn popped_counts(&self) -> HashMap<(String, String), i64> {
+        let mut counts = HashMap::new();
+        for (group, topic, messages) in self.pop.revival.lock().all_in_flight() {
+            let place = (group.to_owned(), topic.to_owned());
+            *counts.entry(place).or_default() += messages;
+        }
+        counts
+    }
+
     /// Gauges of pops: name, meaning, value.
     pub(crate) fn pop_gauges(&self) -> [(&'static str, &'static str, u64); 3] {
         [

@@ -44,6 +44,7 @@ pub struct RunningBroker {
     server: Server,
     fast: Option<Server>,
     http: Option<Http>,
+    exporter: Option<Http>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -117,12 +118,14 @@ impl Broker {
         let server = Server::serve(listener, options, dispatch)?;
         let fast = listen_on_fast_port(&broker, address).await;
         let http = Http::start(&broker).await?;
+        let exporter = Http::start_exporter(&broker).await?;
         broker.register().await;
         Ok(RunningBroker {
             broker,
             server,
             fast,
             http,
+            exporter,
             tasks,
         })
     }
@@ -244,11 +247,12 @@ impl RunningBroker {
             server,
             fast,
             http,
+            exporter,
             tasks,
         } = self;
         broker.registration.unregister(&broker.config()).await;
         server.shutdown(Duration::from_secs(1)).await;
-        if let Some(http) = http {
+        for http in [http, exporter].into_iter().flatten() {
             http.stop().await;
         }
         if let Some(fast) = fast {

@@ -7,6 +7,7 @@
 
 mod counts;
 mod flow;
+mod incoming;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use sluice_protocol::body::BrokerStatsData;
 
 pub use counts::{GroupCounts, TopicCounts};
 pub use flow::{Flow, Of};
+pub use incoming::{Incoming, MessageType, SIZES, Sent};
 
 use crate::Broker;
 use crate::topics::Topics;
@@ -142,6 +144,20 @@ impl Stats {
     /// A consumer has sent back a message that lay in the topic.
     pub fn sent_back(&self, topic: &str, group: &str) {
         self.with(topic, |counts| counts.of_group(group).sent_back.add(1, 0));
+    }
+
+    /// A message that lay in the topic has become a dead letter of the group's.
+    pub fn buried(&self, topic: &str, group: &str) {
+        self.with(topic, |counts| {
+            counts.of_group(group).dead.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    /// A transaction of the topic was committed, or rolled back.
+    pub fn decided(&self, topic: &str, committed: bool) {
+        self.with(topic, |counts| {
+            counts.decided[usize::from(!committed)].fetch_add(1, Ordering::Relaxed);
+        });
     }
 
     /// Pops were acked, by a group that may be none.

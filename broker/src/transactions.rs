@@ -130,11 +130,13 @@ impl Broker {
         let Some(offset) = ledger.undecided(half.queue_offset()) else {
             return Ok(None);
         };
-        match decision {
+        let end = match decision {
             Decision::Commit => self.commit(&mut ledger, half, offset),
             Decision::Rollback => self.roll_back(&mut ledger, offset),
-        }
-        .map(Some)
+        }?;
+        let (topic, _) = half::destination(half);
+        self.stats.decided(topic, decision == Decision::Commit);
+        Ok(Some(end))
     }
 
     fn commit(

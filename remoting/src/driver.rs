@@ -113,6 +113,13 @@ impl Driver {
 
     /// Handles whole frames until there is none, or until their answers must be written first.
     fn handle_frames(&mut self) -> Result<(), CloseReason> {
+        let handler = self.handler.clone();
+        let mut handled = Ok(());
+        handler.together(&mut || handled = self.handle_each());
+        handled
+    }
+
+    fn handle_each(&mut self) -> Result<(), CloseReason> {
         while self.takes_requests()
             && let Some(frame) = self.buffer.next_frame()?
         {

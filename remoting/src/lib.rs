@@ -37,6 +37,12 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     fn handle(&self, connection: &Arc<Connection>, request: RemotingCommand, responder: Responder);
 
+    /// Does `handle`, which hands over the requests that have come together: one after the other, and
+    /// nothing of theirs has been read behind them.
+    fn together(&self, handle: &mut dyn FnMut()) {
+        handle();
+    }
+
     /// The connection is gone; nothing will reach its peer any more.
     fn closed(&self, connection: &Arc<Connection>, reason: &CloseReason) {
         let _ = (connection, reason);

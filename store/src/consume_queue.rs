@@ -292,7 +292,7 @@ impl ConsumeQueue {
 
     /// Clears the stale units behind `end`, so that no later start takes them for its own.
     fn zero_behind(&self, end: i64) -> Result<(), StoreError> {
-        let start = end * UNIT - (end * UNIT) % self.file_size;
+        let start = self.start_of(end);
         let path = self.dir.join(file_name(start));
         if !self.cache.files.exists(&path) {
             return Ok(());
@@ -340,9 +340,32 @@ impl ConsumeQueue {
         Ok(units.pop())
     }
 
-    /// Whether the unit is answered from memory.
-    pub(crate) fn in_memory(&self, offset: i64) -> bool {
-        offset >= self.state.lock().tail_start
+    /// The unit of an offset, if that waits for no disk.
+    pub(crate) fn cached_unit(&self, offset: i64) -> Option<ConsumeQueueUnit> {
+        {
+            let state = self.state.lock();
+            if offset < state.min || offset >= state.max() {
+                return None;
+            }
+            if offset >= state.tail_start {
+                return state
+                    .tail
+                    .get((offset - state.tail_start) as usize)
+                    .copied();
+            }
+        }
+        let start = self.start_of(offset);
+        let path = self.dir.join(file_name(start));
+        let file = self.cache.get_open(&path)?;
+        let mut bytes = [0; UNIT as usize];
+        let at = (offset * UNIT - start) as u64;
+        let cached = file.read_cached_at(at, &mut bytes).unwrap_or(false);
+        cached.then(|| ConsumeQueueUnit::decode(&bytes))
+    }
+
+    /// Start of the file that has a unit, bytes.
+    fn start_of(&self, offset: i64) -> i64 {
+        offset * UNIT - (offset * UNIT) % self.file_size
     }
 
     /// Reads up to `count` units from `offset` on, of one file or of memory. A file that is gone
@@ -365,7 +388,7 @@ impl ConsumeQueue {
             }
             state.tail_start - offset
         };
-        let start = offset * UNIT - (offset * UNIT) % self.file_size;
+        let start = self.start_of(offset);
         let in_file = (start + self.file_size) / UNIT - offset;
         let count = on_disk.min(in_file).min(count as i64);
         let path = self.dir.join(file_name(start));
@@ -399,7 +422,7 @@ impl ConsumeQueue {
         let end = from + units.len() as i64;
         let mut at = from;
         while at < end {
-            let start = at * UNIT - (at * UNIT) % self.file_size;
+            let start = self.start_of(at);
             let stop = end.min((start + self.file_size) / UNIT);
             self.write(
                 start,

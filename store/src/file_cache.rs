@@ -10,13 +10,26 @@ use parking_lot::Mutex;
 use crate::error::{At, StoreError};
 use crate::files::{File, FileSystem, Open};
 
-type Used = (u64, Arc<dyn File>);
+/// Files with the count of uses at their last.
+#[derive(Default)]
+struct Opened {
+    uses: u64,
+    files: HashMap<PathBuf, (u64, Arc<dyn File>)>,
+}
+
+impl Opened {
+    fn find(&mut self, path: &Path) -> Option<Arc<dyn File>> {
+        self.uses += 1;
+        let (used, file) = self.files.get_mut(path)?;
+        *used = self.uses;
+        Some(Arc::clone(file))
+    }
+}
 
 pub(crate) struct FileCache {
     pub(crate) files: Arc<dyn FileSystem>,
     limit: usize,
-    /// A count of uses, and each open file with the count at its last use.
-    open: Mutex<(u64, HashMap<PathBuf, Used>)>,
+    open: Mutex<Opened>,
 }
 
 impl FileCache {
@@ -30,22 +43,26 @@ impl FileCache {
 
     pub(crate) fn get(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut open = self.open.lock();
-        open.0 += 1;
-        let now = open.0;
-        if let Some((used, file)) = open.1.get_mut(path) {
-            *used = now;
-            return Ok(Arc::clone(file));
+        if let Some(file) = open.find(path) {
+            return Ok(file);
         }
         let file = self.files.open(path, how)?;
-        if open.1.len() >= self.limit {
-            let mut times: Vec<u64> = open.1.values().map(|(used, _)| *used).collect();
+        if open.files.len() >= self.limit {
+            let mut times: Vec<u64> = open.files.values().map(|(used, _)| *used).collect();
             times.sort_unstable();
             // A quarter at once, so that the sort is paid rarely.
             let bound = times[times.len() / 4];
-            open.1.retain(|_, (used, _)| *used > bound);
+            open.files.retain(|_, (used, _)| *used > bound);
         }
-        open.1.insert(path.to_owned(), (now, Arc::clone(&file)));
+        let used = open.uses;
+        open.files
+            .insert(path.to_owned(), (used, Arc::clone(&file)));
         Ok(file)
+    }
+
+    /// A file that is open already: opening one may wait for a disk.
+    pub(crate) fn get_open(&self, path: &Path) -> Option<Arc<dyn File>> {
+        self.open.lock().find(path)
     }
 
     /// Removes a directory with what is in it, for good: a power loss must not bring it back.
@@ -59,9 +76,7 @@ impl FileCache {
     }
 
     pub(crate) fn forget(&self, below: &Path) {
-        self.open
-            .lock()
-            .1
-            .retain(|path, _| !path.starts_with(below));
+        let mut open = self.open.lock();
+        open.files.retain(|path, _| !path.starts_with(below));
     }
 }

@@ -17,6 +17,11 @@ pub use system::SystemFiles;
 pub trait File: Send + Sync {
     /// Reads exactly `buffer.len()` bytes.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// Reads as [`File::read_at`] does if that waits for no disk; `false`, and nothing can be said of
+    /// the buffer, when it would or when the system can't tell.
+    fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
+        self.read_at(offset, buffer).map(|()| true)
+    }
     /// Writes all of `bytes`; on an error any part of them may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes everything written so far durable. After an error nothing is known.
@@ -113,6 +118,18 @@ pub trait FileSystem: Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
     /// Room on the disk that holds `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// Lengths of all files below a directory, whatever of them is on the disk.
+    fn size_below(&self, dir: &Path) -> io::Result<u64> {
+        let mut size = 0;
+        for entry in self.list(dir)? {
+            size += match entry.is_dir {
+                true => self.size_below(&dir.join(&entry.name))?,
+                false => entry.size,
+            };
+        }
+        Ok(size)
+    }
 
     /// Whole content of a small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

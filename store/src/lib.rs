@@ -11,6 +11,7 @@ mod consume_queue;
 mod error;
 mod file_cache;
 mod files;
+mod gathering;
 mod index;
 pub mod inspect;
 mod read;

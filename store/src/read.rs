@@ -398,10 +398,8 @@ impl Store {
             return true;
         }
         let recent = self.memory_share().min(256 << 20);
-        queue.in_memory(offset)
-            && queue.unit(offset).is_ok_and(|unit| {
-                unit.is_some_and(|unit| self.log.written() - unit.physical_offset <= recent)
-            })
+        let unit = queue.cached_unit(offset);
+        unit.is_some_and(|unit| self.log.written() - unit.physical_offset <= recent)
     }
 
     /// Visible offsets, `None` for an unknown queue.

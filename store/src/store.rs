@@ -18,6 +18,7 @@ use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
 use crate::error::{AppendError, At, StoreError};
 use crate::file_cache::FileCache;
 use crate::files::{FileSystem, LockGuard, Open};
+use crate::gathering;
 use crate::index::Index;
 use crate::removed_queues::RemovedQueues;
 use crate::threads::{self, Wake};
@@ -379,11 +380,23 @@ impl Store {
         let result = self.append_locked(&mut state, topic, queue_id, records, checked);
         self.locked_since.store(0, Ordering::Relaxed);
         drop(state);
+        if !gathering::owes_wake(self) {
+            self.wake_for_appended();
+        }
+        result
+    }
+
+    /// Does work whose appends, as far as this thread makes them, wake the store's threads once, when it
+    /// is over: for requests that came together.
+    pub fn gather<T>(&self, work: impl FnOnce() -> T) -> T {
+        gathering::gather(self, work)
+    }
+
+    pub(crate) fn wake_for_appended(&self) {
         match self.config.flush_mode {
             FlushMode::Async => self.wake_dispatch.wake(),
             FlushMode::Sync => self.wake_flush.wake(),
         }
-        result
     }
 
     /// Whether all are whole records and fit.

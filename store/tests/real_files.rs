@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sluice_protocol::message::{Record, RecordFields};
 use sluice_store::{
-    Arrival, ArrivalListener, Clock, Durability, Environment, FlushMode, ReadRequest, RecordFilter,
-    Store, StoreConfig, StoreError, SystemFiles, TestClock, inspect,
+    Arrival, ArrivalListener, Clock, Durability, Environment, FileSystem, FlushMode, Open,
+    ReadRequest, RecordFilter, Store, StoreConfig, StoreError, SystemFiles, TestClock, inspect,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -521,4 +521,30 @@ fn check_changes_nothing() {
         Vec::<String>::new()
     );
     assert!(next.exists() && !dir.path().join("checkpoint").exists());
+}
+
+/// Units of a long queue are in its files alone, and those in the page cache: a read there must not be
+/// sent to threads that wait for disks, where the system can tell.
+#[test]
+fn what_the_page_cache_has_is_hot() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig {
+        commit_log_file_size: 1 << 20,
+        consume_queue_file_size: 20 * 1_000,
+        ..config(dir.path(), FlushMode::Async)
+    };
+    let store = open(&config);
+    for at in 0..500 {
+        append(&store, "long", 0, &at.to_string());
+    }
+    store.flush_once();
+    store.flush_queues_once().unwrap();
+    assert_eq!(bodies(&store, "long", 0).len(), 500);
+    let file = dir.path().join("consumequeue/long/0/00000000000000000000");
+    let file = SystemFiles.open(&file, Open::Existing).unwrap();
+    let can_tell = file.read_cached_at(0, &mut [0; 20]).unwrap();
+    assert_eq!(store.is_hot("long", 0, 0), can_tell);
+    assert!(store.is_hot("long", 0, 499), "the queue's end is in memory");
+    assert!(!file.read_cached_at(20 * 1_000, &mut [0; 20]).unwrap());
+    store.shutdown().unwrap();
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use sluice_protocol::body::MessageRequestMode;
 use sluice_remoting::tls::{ClientAuth, TlsMode};
 
-use super::{BrokerRole, DelayTable, FlushDiskType, SubscriptionConflict};
+use super::{BrokerRole, DelayTable, FlushDiskType, MetricsExporter, SubscriptionConflict};
 
 /// A type of setting: from text, to text.
 pub(super) trait Setting: Sized {
@@ -108,6 +108,7 @@ setting_words! {
     FlushDiskType { "ASYNC_FLUSH" = FlushDiskType::AsyncFlush, "SYNC_FLUSH" = FlushDiskType::SyncFlush } "ASYNC_FLUSH or SYNC_FLUSH";
     BrokerRole { "ASYNC_MASTER" = BrokerRole::AsyncMaster, "SYNC_MASTER" = BrokerRole::SyncMaster } "ASYNC_MASTER or SYNC_MASTER (slaves are not served by this broker yet)";
     SubscriptionConflict { "WARN" = SubscriptionConflict::Warn, "REFUSE" = SubscriptionConflict::Refuse, "EACH" = SubscriptionConflict::Each } "WARN, REFUSE or EACH";
+    MetricsExporter { "DISABLE" = MetricsExporter::Disable, "PROM" = MetricsExporter::Prom, "OTLP_GRPC" = MetricsExporter::OtlpGrpc, "LOG" = MetricsExporter::Log } "DISABLE or PROM (OTLP_GRPC and LOG are read, and not served)";
     MessageRequestMode { "PULL" = MessageRequestMode::Pull, "POP" = MessageRequestMode::Pop } "PULL or POP";
     TlsMode { "DISABLED" = TlsMode::Disabled, "PERMISSIVE" = TlsMode::Permissive, "ENFORCING" = TlsMode::Enforcing } "disabled, permissive or enforcing";
     ClientAuth { "NONE" = ClientAuth::None, "OPTIONAL" = ClientAuth::Optional, "REQUIRE" = ClientAuth::Require } "none, optional or require";
@@ -228,6 +229,28 @@ pub(super) const HOURS: Check<String> = Check {
         hours.split(';').all(hour)
     },
 };
+
+/// `metricsLabel`.
+pub(super) const LABELS: Check<Option<String>> = Check {
+    expected: "name:value,name:value, a name of letters, digits and _",
+    holds: |text| text.as_deref().is_none_or(|text| labels(text).is_some()),
+};
+
+/// Names and values; names are what Prometheus takes for one, and not of the labels that there are.
+pub(super) fn labels(text: &str) -> Option<Vec<(String, String)>> {
+    const OURS: [&str; 4] = ["cluster", "node_id", "node_type", "le"];
+    let label = |part: &str| {
+        let (name, value) = part.split_once(':')?;
+        let (name, value) = (name.trim(), value.trim());
+        let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let is_name = name.chars().all(in_name)
+            && name.starts_with(|c: char| !c.is_ascii_digit())
+            && !OURS.contains(&name);
+        (is_name && !value.contains(':')).then(|| (name.to_owned(), value.to_owned()))
+    };
+    let parts = text.split(',').filter(|part| !part.trim().is_empty());
+    parts.map(label).collect()
+}
 
 /// A share of the whole.
 pub(super) const PERCENT: Check<u8> = Check {

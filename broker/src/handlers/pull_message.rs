@@ -203,9 +203,10 @@ fn admit(
         let reader = share
             .as_ref()
             .map_or(&*header.consumer_group, |own| &own.name);
+        let (queue_id, offset) = (header.queue_id, header.queue_offset);
         broker
             .pullers
-            .note(reader, &header.topic, header.queue_id, connection);
+            .note(reader, &header.topic, queue_id, connection, offset);
     }
     let counts = topic.counts.clone();
     let admitted = Admitted {

@@ -18,6 +18,7 @@ use sluice_store::{AppendError, Appended, Durability};
 use crate::deferral::{self, Deferred};
 use crate::error::Refusal;
 use crate::send_hooks::{self, Incoming};
+use crate::stats::MessageType;
 use crate::topics::Topic;
 use crate::{Broker, BrokerConfig};
 use crate::{retries, timer, topics, transactions};
@@ -239,6 +240,7 @@ struct Stored {
     size: usize,
     /// Its producer waits for durability.
     waits: bool,
+    message_type: MessageType,
 }
 
 /// Lays the message out and appends it.
@@ -272,6 +274,7 @@ fn lay_out_and_append(
         appended,
         size: records.len(),
         waits: laid_out.waits,
+        message_type: laid_out.message_type,
         elsewhere: laid_out.elsewhere,
         recall_handle: laid_out.recall_handle,
     })
@@ -283,6 +286,7 @@ struct LaidOut {
     /// Where they go for now, if not where they were sent to.
     elsewhere: Option<Elsewhere>,
     recall_handle: Option<String>,
+    message_type: MessageType,
 }
 
 struct Elsewhere {
@@ -326,6 +330,7 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
     put_broker_s(broker, &mut text);
     let mut laid_out = LaidOut {
         waits: !seen.does_not_wait,
+        message_type: seen.message_type(),
         elsewhere: None,
         recall_handle: None,
     };
@@ -406,7 +411,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     let whole = send.header.properties.as_bytes();
     let of_all = Seen::in_properties(whole);
     refuse_in_batch(&of_all)?;
-    let mut waits = !of_all.does_not_wait;
+    let (mut waits, mut message_type) = (!of_all.does_not_wait, of_all.message_type());
     let mut common = properties::without(
         &properties::without(whole, &STRIPPED),
         &[properties::UNIQ_KEY],
@@ -418,6 +423,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
         let seen = Seen::in_properties(item.properties);
         refuse_in_batch(&seen)?;
         waits &= !seen.does_not_wait;
+        message_type = message_type.max(seen.message_type());
         text.clear();
         text.extend_from_slice(item.properties);
         if !text.is_empty() && text.last() != Some(&properties::PROPERTY_SEPARATOR) {
@@ -440,6 +446,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     }
     Ok(LaidOut {
         waits,
+        message_type,
         elsewhere: None,
         recall_handle: None,
     })
@@ -521,6 +528,7 @@ struct Seen {
     timed: bool,
     strip: bool,
     half: bool,
+    ordered: bool,
 }
 
 impl Seen {
@@ -542,11 +550,22 @@ impl Seen {
                 properties::TIMER_DELAY_SEC
                 | properties::TIMER_DELAY_MS
                 | properties::TIMER_DELIVER_MS => seen.timed = true,
+                properties::SHARDING_KEY => seen.ordered = true,
                 properties::TRAN_MSG => seen.half = value.eq_ignore_ascii_case("true"),
                 _ => {}
             }
         }
         seen
+    }
+
+    /// Source: `BrokerMetricsManager.getMessageType`.
+    fn message_type(&self) -> MessageType {
+        match self {
+            Seen { half: true, .. } => MessageType::Transaction,
+            Seen { ordered: true, .. } => MessageType::Fifo,
+            Seen { delayed: true, .. } | Seen { timed: true, .. } => MessageType::Delay,
+            _ => MessageType::Normal,
+        }
     }
 }
 
@@ -558,8 +577,10 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
         recall_handle,
         size,
         waits,
+        message_type,
     } = stored;
     let messages = appended.physical_offsets.len();
+    send.topic.counts.incoming.add(message_type, messages, size);
     match &elsewhere {
         Some(elsewhere) => broker.stats.stored(&elsewhere.topic, messages, size),
         None => broker.stats.stored_in(&send.topic.counts, messages, size),

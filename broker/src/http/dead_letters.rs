@@ -1,12 +1,11 @@
 //! Dead letters, JSON over HTTP: looked at, sent again and dropped by an operator.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sluice_protocol::message::Record;
@@ -28,11 +27,6 @@ pub(super) const ROUTES: [Route; 5] = [
     ("/v1/dead-letters/drop", || post(drop_letters)),
     ("/v1/dead-letters/{id}", || get(show)),
 ];
-
-pub(super) fn routes() -> Router<Arc<Broker>> {
-    let add = |router: Router<_>, (path, methods): Route| router.route(path, methods());
-    ROUTES.into_iter().fold(Router::new(), add)
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

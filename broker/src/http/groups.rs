@@ -1,15 +1,12 @@
 //! Consumer groups, JSON over HTTP, for an operator to look at.
 
-use std::sync::Arc;
-
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::plugins::Refused;
 use super::{Broke, Route, aside};
-use crate::Broker;
 use crate::group_view::{Summary, View};
 
 /// Groups listed unless said otherwise, and at most.
@@ -20,11 +17,6 @@ pub(super) const ROUTES: [Route; 2] = [
     ("/v1/groups", || get(list)),
     ("/v1/groups/{group}", || get(show)),
 ];
-
-pub(super) fn routes() -> Router<Arc<Broker>> {
-    let add = |router: Router<_>, (path, methods): Route| router.route(path, methods());
-    ROUTES.into_iter().fold(Router::new(), add)
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,23 +1,15 @@
 //! Single messages, JSON over HTTP, for an operator to look at.
 
-use std::sync::Arc;
-
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::plugins::Refused;
 use super::{Broke, Route, aside};
-use crate::Broker;
 use crate::message_life::Lives;
 
 pub(super) const ROUTES: [Route; 1] = [("/v1/messages/{id}", || get(show))];
-
-pub(super) fn routes() -> Router<Arc<Broker>> {
-    let add = |router: Router<_>, (path, methods): Route| router.route(path, methods());
-    ROUTES.into_iter().fold(Router::new(), add)
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use sluice_plugins::filter::Explanation;
 use sluice_plugins::logs::Line;
@@ -21,7 +21,7 @@ use super::{Route, aside, no_place};
 use crate::Broker;
 
 /// Largest upload, bytes.
-const UPLOAD_MAX: usize = 32 << 20;
+pub(super) const UPLOAD_MAX: usize = 32 << 20;
 /// Messages of one `explain`.
 const EXPLAINED_MAX: usize = 100;
 
@@ -42,15 +42,6 @@ pub(super) const ROUTES: [Route; 12] = [
     ("/v1/bindings/logs", || get(logs)),
     ("/v1/bindings/explain", || get(explain)),
 ];
-
-pub(super) fn routes() -> Router<Arc<Broker>> {
-    ROUTES
-        .into_iter()
-        .fold(Router::new(), |router, (path, methods)| {
-            router.route(path, methods())
-        })
-        .layer(DefaultBodyLimit::max(UPLOAD_MAX))
-}
 
 /// A request that is not carried out.
 pub(super) struct Refused(pub(super) StatusCode, pub(super) String);

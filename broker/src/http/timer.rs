@@ -1,23 +1,15 @@
 //! What waits in the timer, JSON over HTTP.
 
-use std::sync::Arc;
-
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use axum::{Json, Router};
 
 use super::plugins::Refused;
 use super::{Broke, Route, aside};
-use crate::Broker;
 use crate::timer::Look;
 
 pub(super) const ROUTES: [Route; 1] = [("/v1/timer", || get(look))];
-
-pub(super) fn routes() -> Router<Arc<Broker>> {
-    let add = |router: Router<_>, (path, methods): Route| router.route(path, methods());
-    ROUTES.into_iter().fold(Router::new(), add)
-}
 
 async fn look(State(broker): Broke) -> Result<Json<Look>, Refused> {
     let look = aside(broker, |broker| Ok(broker.look_at_timer()?)).await?;

@@ -1,11 +1,9 @@
 //! Undecided transactions, JSON over HTTP: looked at, and decided by an operator.
 
-use std::sync::Arc;
-
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use sluice_protocol::message::Record;
 
@@ -25,11 +23,6 @@ pub(super) const ROUTES: [Route; 4] = [
     ("/v1/transactions/{id}/commit", || post(commit)),
     ("/v1/transactions/{id}/rollback", || post(roll_back)),
 ];
-
-pub(super) fn routes() -> Router<Arc<Broker>> {
-    let add = |router: Router<_>, (path, methods): Route| router.route(path, methods());
-    ROUTES.into_iter().fold(Router::new(), add)
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

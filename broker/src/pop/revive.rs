@@ -177,6 +177,15 @@ impl Revival {
             .collect()
     }
 
+    /// Group, topic and number of messages of each pop that is not over, as of the last round.
+    pub(crate) fn all_in_flight(&self) -> impl Iterator<Item = (&str, &str, i64)> {
+        let held = self.lines.iter().flat_map(|line| line.held.values());
+        held.filter(|held| !held.done).map(|held| {
+            let point = &held.point;
+            (&*point.group, &*point.topic, open(point).count() as i64)
+        })
+    }
+
     /// Writes the topics that copies lie in.
     ///
     /// # Errors

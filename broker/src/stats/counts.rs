@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::flow::Flow;
+use super::flow::{Flow, Of};
+use super::incoming::Incoming;
 
 /// Counts of one topic.
 #[derive(Debug)]
@@ -15,6 +17,10 @@ pub struct TopicCounts {
     pub(super) system: bool,
     /// Messages stored.
     pub(super) put: Flow,
+    /// What clients sent; what is stored for others, retries among it, is not in here.
+    pub incoming: Incoming,
+    /// Transactions committed, and rolled back.
+    pub decided: [AtomicU64; 2],
     groups: RwLock<HashMap<String, Arc<GroupCounts>>>,
 }
 
@@ -32,6 +38,8 @@ pub struct GroupCounts {
     pub(super) acked: Flow,
     /// Check points of pops.
     pub(super) check_points: Flow,
+    /// Dead letters.
+    pub(super) dead: AtomicU64,
 }
 
 impl TopicCounts {
@@ -40,6 +48,8 @@ impl TopicCounts {
         TopicCounts {
             system,
             put: Flow::default(),
+            incoming: Incoming::default(),
+            decided: Default::default(),
             groups: RwLock::default(),
         }
     }
@@ -58,6 +68,7 @@ impl TopicCounts {
                 sent_back: Flow::default(),
                 acked: Flow::default(),
                 check_points: Flow::default(),
+                dead: AtomicU64::new(0),
             })
         };
         groups.entry(group.to_owned()).or_insert_with(new).clone()
@@ -66,6 +77,18 @@ impl TopicCounts {
     /// Counts of a group, if it has read the topic.
     pub(super) fn known(&self, group: &str) -> Option<Arc<GroupCounts>> {
         self.groups.read().get(group).cloned()
+    }
+
+    /// Of each group: messages handed out, their bytes, and dead letters.
+    pub fn handed_out(&self) -> Vec<(String, u64, u64, u64)> {
+        let groups = self.groups.read();
+        let of = |(name, counts): (&String, &Arc<GroupCounts>)| {
+            let got = &counts.got;
+            let dead = counts.dead.load(Ordering::Relaxed);
+            let (messages, bytes) = (got.total(Of::Number), got.total(Of::Size));
+            (name.clone(), messages, bytes, dead)
+        };
+        groups.iter().map(of).collect()
     }
 
     /// Forgets groups that are gone.

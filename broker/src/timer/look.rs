@@ -44,28 +44,25 @@ pub(crate) struct Look {
     pub(crate) more: bool,
 }
 
-impl Broker {
-    /// How many messages wait, and how late the timer is, milliseconds.
-    pub(crate) fn timer_backlog(&self) -> (i64, i64) {
-        let Some(timer) = &self.timer else {
-            return (0, 0);
-        };
-        let pending = timer.pending.by_topic().values().sum();
-        (pending, timer.lag_ms(self))
-    }
+/// What waits, in numbers.
+pub(crate) struct Backlog {
+    /// Messages that wait for their delivery time.
+    pub(crate) by_topic: BTreeMap<String, i64>,
+    /// Messages that have come and are not in the wheel yet.
+    pub(crate) unfiled: i64,
+    /// How late the timer is, milliseconds.
+    pub(crate) lag_ms: i64,
+}
 
-    /// For the metrics: name, meaning and number.
-    pub(crate) fn timer_gauges(&self) -> [(&'static str, &'static str, u64); 2] {
-        let (pending, lag_ms) = self.timer_backlog();
-        let number = |value: i64| u64::try_from(value).unwrap_or(0);
-        [
-            (
-                "pending",
-                "Messages that wait for their delivery time.",
-                number(pending),
-            ),
-            ("lag_milliseconds", "How late the timer is.", number(lag_ms)),
-        ]
+impl Broker {
+    /// What the metrics say; `None` when the timer is off.
+    pub(crate) fn timer_backlog(&self) -> Option<Backlog> {
+        let timer = self.timer.as_ref()?;
+        Some(Backlog {
+            by_topic: timer.pending.by_topic(),
+            unfiled: timer.unfiled(self),
+            lag_ms: timer.lag_ms(self),
+        })
     }
 
     /// What waits; `None` when the timer is off. Reads a disk.
@@ -86,16 +83,11 @@ impl Broker {
                 pending: *count,
                 next_ms: next.get(&java_hash(topic)).copied(),
             });
-        let bounds = self.bounds(TIMER_TOPIC, QUEUE);
-        let (unfiled, stuck) = {
-            let state = timer.state.lock();
-            (bounds.max - state.queue_offset, state.stuck.clone())
-        };
         Ok(Some(Look {
             pending: counts.values().sum(),
-            unfiled: unfiled.max(0),
+            unfiled: timer.unfiled(self),
             lag_ms: timer.lag_ms(self),
-            stuck,
+            stuck: timer.state.lock().stuck.clone(),
             topics: topics.collect(),
             more: counts.len() > TOPICS_MAX,
         }))
@@ -103,6 +95,12 @@ impl Broker {
 }
 
 impl Timer {
+    /// Messages that have come and are not in the wheel yet.
+    fn unfiled(&self, broker: &Broker) -> i64 {
+        let end = broker.bounds(TIMER_TOPIC, QUEUE).max;
+        (end - self.state.lock().queue_offset).max(0)
+    }
+
     /// How long the oldest slot that is not done has been over.
     fn lag_ms(&self, broker: &Broker) -> i64 {
         let end_ms = self.reached_ms.load(Ordering::Relaxed) + self.wheel.precision_ms();

@@ -14,6 +14,8 @@ pub const KEYS: &str = "KEYS";
 pub const TAGS: &str = "TAGS";
 /// `false`: the producer does not wait for flush and replicas.
 pub const WAIT: &str = "WAIT";
+/// What a client orders by; such a message counts as one of type FIFO.
+pub const SHARDING_KEY: &str = "__SHARDINGKEY";
 /// Delay level 1..=18.
 pub const DELAY: &str = "DELAY";
 /// Original topic of a retry message.

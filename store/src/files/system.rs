@@ -40,6 +40,23 @@ impl File for SystemFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
     }
+    #[cfg(target_os = "linux")]
+    fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
+        let part = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        let (file, offset) = (self.file.as_raw_fd(), offset as libc::off_t);
+        // SAFETY: the one part is a living buffer of the length it says, lent to this call alone, and
+        // the descriptor is open.
+        let read = unsafe { libc::preadv2(file, &part, 1, offset, libc::RWF_NOWAIT) };
+        // A page that is not there, a file system that can't tell, the file's end: all the same here.
+        Ok(usize::try_from(read).is_ok_and(|read| read == buffer.len()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    fn read_cached_at(&self, _offset: u64, _buffer: &mut [u8]) -> io::Result<bool> {
+        Ok(false)
+    }
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
     }
