@@ -47,6 +47,7 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
         every(broker, "pops", config.revive_interval.max(10), revive),
         every(broker, "state of pops", offsets, save_pops),
         every(broker, "sampling", 1_000, sample_stats),
+        every(broker, "counts of days", 60_000, save_stats),
         every(
             broker,
             "transactions",
@@ -158,6 +159,13 @@ async fn save_pops(broker: Arc<Broker>) {
 }
 
 /// Every tenth time it goes through all topics and their groups.
+async fn save_stats(broker: Arc<Broker>) {
+    let saved = tokio::task::spawn_blocking(move || broker.stats.save(broker.now_ms())).await;
+    if let Ok(Err(error)) = saved {
+        tracing::warn!(%error, "counts of days can't be written");
+    }
+}
+
 async fn sample_stats(broker: Arc<Broker>) {
     let sampled = tokio::task::spawn_blocking(move || broker.sample_stats()).await;
     if let Err(cause) = sampled {

@@ -169,6 +169,7 @@ impl Broker {
         if !serves_each {
             offsets.join_shares();
         }
+        let stats = Stats::load(topics.clone(), file("statistics.json"));
         let delay_levels = DelayLevels::new(file("delayOffset.json"));
         let marks = Marks::load(file("deadLetters.json"))?;
         let timer = Timer::open(&config, &store, file("timermetrics"))?;
@@ -184,7 +185,7 @@ impl Broker {
             store_host: host,
             serves_each,
             store,
-            stats: Stats::new(topics.clone()),
+            stats,
             topics,
             groups,
             request_modes,
@@ -268,6 +269,7 @@ impl RunningBroker {
                 broker.save_pops(),
                 broker.offsets.close(broker.now_ms()),
                 broker.save_delay_levels(),
+                broker.stats.save(broker.now_ms()),
                 broker.close_timer(),
                 broker.plugins.save_state().map_err(BrokerError::from),
                 broker.store.shutdown().map_err(BrokerError::from),

@@ -8,6 +8,7 @@
 mod counts;
 mod flow;
 mod incoming;
+mod kept;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,15 +20,16 @@ use sluice_protocol::body::BrokerStatsData;
 pub use counts::{GroupCounts, TopicCounts};
 pub use flow::{Flow, Of};
 pub use incoming::{Incoming, MessageType, SIZES, Sent};
+pub use kept::Kept;
 
-use crate::Broker;
+use crate::config_file::ConfigFile;
 use crate::topics::Topics;
+use crate::{Broker, BrokerError};
 
 /// Samples kept: eleven minutes of one a second.
 const SAMPLES: usize = 661;
 /// Seconds between the samples of topics and groups.
 const FLOWS_EVERY: u64 = 10;
-const DAY_MS: i64 = 86_400_000;
 
 /// Counters of this broker since its start.
 #[derive(Debug)]
@@ -44,6 +46,9 @@ pub struct Stats {
     missed: AtomicU64,
     slowest_get_ms: AtomicU64,
     clock: Mutex<Sampling>,
+    /// What users had put and got when this broker started.
+    before: [u64; 2],
+    file: ConfigFile,
 }
 
 /// What the samples of each second have.
@@ -51,17 +56,7 @@ pub struct Stats {
 struct Sampling {
     second: u64,
     samples: VecDeque<[u64; 5]>,
-    mornings: Mornings,
-}
-
-/// Totals of messages put and got by users at the last two midnights, UTC.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Mornings {
-    day: Option<i64>,
-    /// At the midnight before the last.
-    pub yesterday: [u64; 2],
-    /// At the last midnight.
-    pub today: [u64; 2],
+    kept: Kept,
 }
 
 /// What a sample counts.
@@ -81,10 +76,22 @@ pub enum Rate {
 }
 
 impl Stats {
-    /// Nothing is counted yet.
-    pub fn new(topics: Arc<Topics>) -> Stats {
+    /// Goes on with the totals in the file; of all else nothing is counted yet.
+    pub fn load(topics: Arc<Topics>, file: ConfigFile) -> Stats {
+        let kept = file.load().unwrap_or_else(|error| {
+            tracing::warn!(%error, "counts of earlier days are lost");
+            None
+        });
+        let kept: Kept = kept.unwrap_or_default();
+        let clock = Sampling {
+            kept,
+            ..Sampling::default()
+        };
         Stats {
             topics,
+            before: kept.now,
+            file,
+            clock: Mutex::new(clock),
             put: Flow::default(),
             got: Flow::default(),
             acked: Flow::default(),
@@ -94,7 +101,6 @@ impl Stats {
             put_failed: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             slowest_get_ms: AtomicU64::new(0),
-            clock: Mutex::default(),
         }
     }
 
@@ -191,9 +197,11 @@ impl Stats {
         (self.put.total(Of::Number), self.put.total(Of::Size))
     }
 
-    /// Messages stored and sent to consumers, without the system's own topics.
+    /// Messages stored and sent to consumers, without the system's own topics, those before this start among
+    /// them.
     pub fn users_total(&self) -> [u64; 2] {
-        [&self.users_put, &self.users_got].map(|flow| flow.total(Of::Number))
+        let counted = [&self.users_put, &self.users_got].map(|flow| flow.total(Of::Number));
+        [counted[0] + self.before[0], counted[1] + self.before[1]]
     }
 
     /// Messages that could not be stored.
@@ -206,9 +214,22 @@ impl Stats {
         self.slowest_get_ms.load(Ordering::Relaxed)
     }
 
-    /// Totals at the last midnights.
-    pub fn mornings(&self) -> Mornings {
-        self.clock.lock().mornings
+    /// Totals at the last midnights, as of the last sample.
+    pub fn kept(&self) -> Kept {
+        self.clock.lock().kept
+    }
+
+    /// Writes the totals, for the next broker on this directory to go on with.
+    ///
+    /// # Errors
+    /// They can't be written; the file is as it was.
+    pub fn save(&self, now_ms: i64) -> Result<(), BrokerError> {
+        let kept = {
+            let mut clock = self.clock.lock();
+            clock.kept.pass(now_ms, self.users_total());
+            clock.kept
+        };
+        self.file.save(&kept)
     }
 
     /// Messages a second that were stored under the topic in the last minute.
@@ -270,7 +291,7 @@ impl Stats {
         let second = {
             let mut clock = self.clock.lock();
             clock.sample(self.counted());
-            clock.mornings.pass(now_ms, self.users_total());
+            clock.kept.pass(now_ms, self.users_total());
             let second = clock.second;
             clock.second += 1;
             second
@@ -340,17 +361,6 @@ impl Sampling {
     }
 }
 
-impl Mornings {
-    /// A day that begins makes what was today's yesterday's (`BrokerStats.record`).
-    fn pass(&mut self, now_ms: i64, totals: [u64; 2]) {
-        let today = now_ms.div_euclid(DAY_MS);
-        if self.day.is_some_and(|day| day < today) {
-            self.yesterday = std::mem::replace(&mut self.today, totals);
-        }
-        self.day = Some(today);
-    }
-}
-
 impl Broker {
     /// Takes this second's samples of what is counted.
     pub(crate) fn sample_stats(&self) {
@@ -371,16 +381,22 @@ mod tests {
     use sluice_store::SystemFiles;
 
     use super::*;
-    use crate::BrokerConfig;
-    use crate::config_file::ConfigFile;
-    use crate::topics;
+    use crate::{BrokerConfig, topics};
+
+    const DAY_MS: i64 = 86_400_000;
 
     fn stats() -> (tempfile::TempDir, Stats) {
         let root = tempfile::tempdir().unwrap();
         let file = ConfigFile::new(root.path(), "topics.json", Arc::new(SystemFiles));
         let topics = Topics::load(file, &BrokerConfig::default(), 0).unwrap();
         topics.put(topics::plain("t", 1, perm::READ | perm::WRITE), 0);
-        (root, Stats::new(Arc::new(topics)))
+        let stats = load(&root, topics);
+        (root, stats)
+    }
+
+    fn load(root: &tempfile::TempDir, topics: Topics) -> Stats {
+        let file = ConfigFile::new(root.path(), "statistics.json", Arc::new(SystemFiles));
+        Stats::load(Arc::new(topics), file)
     }
 
     fn group(stats: &Stats) -> Arc<GroupCounts> {
@@ -461,10 +477,8 @@ mod tests {
             stats.stored("t", 1, 10);
             stats.stored("SCHEDULE_TOPIC_XXXX", 5, 10);
             stats.sample(at_ms, |_| true);
-            let Mornings {
-                yesterday, today, ..
-            } = stats.mornings();
-            (yesterday[0], today[0])
+            let kept = stats.kept();
+            (kept.yesterday_morning[0], kept.today_morning[0])
         };
         assert_eq!(pass(DAY_MS - 1), (0, 0));
         assert_eq!(pass(DAY_MS), (0, 2));

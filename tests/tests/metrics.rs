@@ -12,14 +12,14 @@ use sluice_tests::process::wait_until;
 use sluice_tests::scenarios::{assert_passed, run_java};
 
 const SOON: Duration = Duration::from_secs(60);
-/// What happens before the metrics are read: sends of each type, pushes, POP, a retry that ends as a dead
-/// letter, transactions.
-const SCENARIOS: [&str; 5] = [
+/// What happens before the metrics are read.
+const SCENARIOS: [&str; 6] = [
     "sync_send",
-    "push_concurrent",
-    "send_back_to_dead_letters",
-    "transaction",
-    "delay_level",
+    "clustering",
+    "retry_to_dead_letters",
+    "transaction_commit_and_rollback",
+    "timer_setters",
+    "pop_all",
 ];
 
 /// Families of the Java broker that stand for parts this broker does not have.
@@ -75,7 +75,9 @@ fn parse(text: &str) -> Families {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, rest) = line.split_once('{').unwrap_or((line, ""));
         let labels = rest.rsplit_once('}').map_or("", |(labels, _)| labels);
-        let names = labels.split("\",").filter_map(|label| label.split_once('='));
+        let names = labels
+            .split("\",")
+            .filter_map(|label| label.split_once('='));
         let names = names.map(|(name, _)| name.to_owned());
         families
             .entry(name.to_owned())

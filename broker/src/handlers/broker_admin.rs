@@ -108,11 +108,11 @@ fn runtime_info(broker: &Broker) -> BTreeMap<String, String> {
             .start_accept_send_request_time_stamp
             .to_string(),
     );
-    let (now, mornings) = (broker.stats.users_total(), broker.stats.mornings());
+    let (now, kept) = (broker.stats.users_total(), broker.stats.kept());
     for (at, name) in ["Put", "Get"].into_iter().enumerate() {
         for (when, totals) in [
-            ("YesterdayMorning", mornings.yesterday),
-            ("TodayMorning", mornings.today),
+            ("YesterdayMorning", kept.yesterday_morning),
+            ("TodayMorning", kept.today_morning),
             ("TodayNow", now),
         ] {
             put(&format!("msg{name}Total{when}"), totals[at].to_string());
