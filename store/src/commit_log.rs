@@ -187,11 +187,7 @@ impl CommitLog {
 
     pub(crate) fn segment(&self, offset: i64) -> Option<Segment> {
         let segments = self.segments.read();
-        let at = segments
-            .partition_point(|segment| segment.start <= offset)
-            .checked_sub(1)?;
-        let segment = &segments[at];
-        (offset < segment.start + self.file_size as i64).then(|| segment.clone())
+        self.find(&segments, offset).cloned()
     }
 
     /// The file that starts at `start`, made if it is missing.
@@ -236,12 +232,34 @@ impl CommitLog {
 
     /// Bytes of the log, unchecked; `None` when they are not all within one file.
     pub(crate) fn slice(&self, offset: i64, size: usize) -> Option<Bytes> {
-        let segment = self.segment(offset)?;
+        self.part(offset, size, |file, at| file.slice(at, size).ok())?
+    }
+
+    /// Whether these bytes can be read without waiting for a disk, as far as can be told.
+    pub(crate) fn is_cached(&self, offset: i64, size: usize) -> bool {
+        let cached = self.part(offset, size, |file, at| file.is_cached(at, size));
+        cached.unwrap_or(false)
+    }
+
+    /// Looks at the file that has these bytes, and where in it they begin; `None` when none has them.
+    fn part<T>(
+        &self,
+        offset: i64,
+        size: usize,
+        look: impl FnOnce(&dyn File, u64) -> T,
+    ) -> Option<T> {
+        let segments = self.segments.read();
+        let segment = self.find(&segments, offset)?;
         let at = (offset - segment.start) as u64;
-        if at + size as u64 > self.file_size {
-            return None;
-        }
-        segment.file.slice(at, size).ok()
+        (at + size as u64 <= self.file_size).then(|| look(&*segment.file, at))
+    }
+
+    fn find<'a>(&self, segments: &'a [Segment], offset: i64) -> Option<&'a Segment> {
+        let at = segments
+            .partition_point(|segment| segment.start <= offset)
+            .checked_sub(1)?;
+        let segment = &segments[at];
+        (offset < segment.start + self.file_size as i64).then_some(segment)
     }
 
     /// The record or blank at `offset`, lengths and own offset checked; no body checksum.

@@ -42,6 +42,12 @@ pub trait File: Send + Sync {
     fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
         Ok(Some(offset).filter(|_| self.len().is_ok_and(|len| offset < len)))
     }
+    /// Whether [`File::slice`] of these bytes can be read without waiting for a disk, as far as the system
+    /// tells.
+    fn is_cached(&self, offset: u64, size: usize) -> bool {
+        let _ = (offset, size);
+        true
+    }
     /// A part of the file that costs no copy where the file is mapped.
     fn slice(&self, offset: u64, size: usize) -> io::Result<Bytes> {
         let mut buffer = vec![0; size];

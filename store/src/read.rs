@@ -144,6 +144,9 @@ struct Run {
     bytes: usize,
 }
 
+/// Bytes at the log's end that are taken to be in memory without asking.
+const RECENT: i64 = 256 << 20;
+
 /// One walk along a queue.
 struct Scan<'a> {
     store: &'a Store,
@@ -388,8 +391,9 @@ impl Store {
         (size >= EXT_UNIT_MIN).then(|| be64(&bytes, 2))
     }
 
-    /// Whether [`Store::read`] will be answered without touching the disk, as far as can be told.
-    pub fn is_hot(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
+    /// Whether [`Store::read`] of so many messages will be answered without touching the disk, as far as can be
+    /// told: the first and the last of them are looked at.
+    pub fn is_hot(&self, topic: &str, queue_id: i32, offset: i64, messages: usize) -> bool {
         let Some(queue) = self.queue(topic, queue_id) else {
             return true;
         };
@@ -397,9 +401,23 @@ impl Store {
         if offset < min || offset >= max {
             return true;
         }
-        let recent = self.memory_share().min(256 << 20);
-        let unit = queue.cached_unit(offset);
-        unit.is_some_and(|unit| self.log.written() - unit.physical_offset <= recent)
+        let recent = self.log.written() - self.memory_share().min(RECENT);
+        let is_cached = |unit: ConsumeQueueUnit| {
+            unit.is_blank()
+                || unit.physical_offset >= recent
+                || self
+                    .log
+                    .is_cached(unit.physical_offset, unit.size.max(0) as usize)
+        };
+        let Some(first) = queue.cached_unit(offset) else {
+            return false;
+        };
+        // Behind a recent one all are.
+        first.physical_offset >= recent
+            || is_cached(first) && {
+                let last = offset.saturating_add(messages as i64).min(max) - 1;
+                queue.cached_unit(last).is_some_and(is_cached)
+            }
     }
 
     /// Visible offsets, `None` for an unknown queue.

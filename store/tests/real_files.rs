@@ -537,14 +537,17 @@ fn what_the_page_cache_has_is_hot() {
     for at in 0..500 {
         append(&store, "long", 0, &at.to_string());
     }
-    store.flush_once();
+    store.dispatch_once();
     store.flush_queues_once().unwrap();
     assert_eq!(bodies(&store, "long", 0).len(), 500);
     let file = dir.path().join("consumequeue/long/0/00000000000000000000");
     let file = SystemFiles.open(&file, Open::Existing).unwrap();
     let can_tell = file.read_cached_at(0, &mut [0; 20]).unwrap();
-    assert_eq!(store.is_hot("long", 0, 0), can_tell);
-    assert!(store.is_hot("long", 0, 499), "the queue's end is in memory");
+    assert_eq!(store.is_hot("long", 0, 0, 32), can_tell);
+    assert!(
+        store.is_hot("long", 0, 499, 32),
+        "the queue's end is in memory"
+    );
     assert!(!file.read_cached_at(20 * 1_000, &mut [0; 20]).unwrap());
     store.shutdown().unwrap();
 }

@@ -39,7 +39,7 @@ pub fn end_transaction(broker: &Arc<Broker>, request: RemotingCommand, responder
     if behind <= RECENT
         && broker
             .store
-            .is_hot(TRANS_HALF_TOPIC, transactions::QUEUE, offset)
+            .is_hot(TRANS_HALF_TOPIC, transactions::QUEUE, offset, 1)
     {
         return decide(broker, &header, decision, responder);
     }

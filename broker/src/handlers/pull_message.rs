@@ -363,7 +363,10 @@ fn read(broker: &Arc<Broker>, pull: ParkedPull) {
     if filtering::is_slow(broker, &*pull.filter, &pull.topic, &pull.group) {
         return broker.aside_for_plugins(pull, read_aside);
     }
-    if broker.store.is_hot(&pull.topic, pull.queue_id, pull.offset) {
+    if broker
+        .store
+        .is_hot(&pull.topic, pull.queue_id, pull.offset, pull.max_messages)
+    {
         return read_now(broker, pull, Thread::Serving);
     }
     broker.aside(pull, read_aside);

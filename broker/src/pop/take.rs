@@ -482,9 +482,10 @@ impl Broker {
 
     /// Whether a pop can be served without a disk, as far as can be told.
     pub(crate) fn is_pop_hot(&self, pop: &ParkedPop) -> bool {
+        let messages = pop.take.map_or(1, |take| take.max_messages);
         let hot = |topic: &str, id: i32| {
             let next = self.pop.queues.next(&self.offsets, topic, &pop.group, id);
-            self.store.is_hot(topic, id, next.unwrap_or(0))
+            self.store.is_hot(topic, id, next.unwrap_or(0), messages)
         };
         let own = match pop.queue_id {
             id if id < 0 => self.queue_ids(&pop.topic).all(|id| hot(&pop.topic, id)),

@@ -78,6 +78,10 @@ impl File for SystemFile {
     fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
         seek(&self.file, offset, libc::SEEK_DATA)
     }
+    fn is_cached(&self, offset: u64, size: usize) -> bool {
+        let map = self.map.as_deref();
+        map.is_some_and(|map| is_resident(map, offset as usize, size))
+    }
     fn slice(&self, offset: u64, size: usize) -> io::Result<Bytes> {
         let start = offset as usize;
         match &self.map {
@@ -96,6 +100,32 @@ impl File for SystemFile {
             }
         }
     }
+}
+
+/// Most pages that are asked about.
+const PAGES_MAX: usize = 128;
+
+/// Whether all pages of a part of a map are in memory; no for more than [`PAGES_MAX`].
+fn is_resident(map: &Mmap, start: usize, size: usize) -> bool {
+    // SAFETY: sysconf only reads system values.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page = usize::try_from(page).unwrap_or(4096);
+    let Some(end) = start.checked_add(size).filter(|end| *end <= map.len()) else {
+        return false;
+    };
+    let first = start - start % page;
+    let pages = (end - first).div_ceil(page);
+    let mut states = [0_u8; PAGES_MAX];
+    if pages > states.len() {
+        return false;
+    }
+    // SAFETY: the address lies in the map and on a page's start, for the map itself does; the length ends in
+    // the page that the map ends in; there is a byte for each page.
+    let asked = unsafe {
+        let address = map.as_ptr().add(first).cast_mut().cast();
+        libc::mincore(address, end - first, states.as_mut_ptr().cast())
+    };
+    asked == 0 && states[..pages].iter().all(|state| state & 1 == 1)
 }
 
 /// Next position of a kind; `None` when there is none up to the file's end.
@@ -257,5 +287,27 @@ impl FileSystem for SystemFiles {
             total: used + free,
             free,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_just_written_are_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = SystemFiles
+            .open(&dir.path().join("log"), Open::Log(2 << 20))
+            .unwrap();
+        log.write_at(4_000, &[7; 9_000]).unwrap();
+        assert!(log.is_cached(4_000, 9_000));
+        assert!(log.is_cached(4_001, 1));
+        assert!(!log.is_cached(0, 1 << 20), "too many pages to ask about");
+        assert!(!log.is_cached((2 << 20) - 10, 20), "over the end");
+        let queue = SystemFiles
+            .open(&dir.path().join("queue"), Open::Sparse(100))
+            .unwrap();
+        assert!(!queue.is_cached(0, 10), "not mapped");
     }
 }
