@@ -80,7 +80,7 @@ pub enum FlushDiskType {
     SyncFlush,
 }
 
-/// `brokerRole`: without replication, both say the same.
+/// `brokerRole`: there is no replication yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum BrokerRole {
@@ -194,7 +194,8 @@ settings! {
     broker_cluster_name: String = "brokerClusterName" if NAME, "DefaultCluster".to_owned();
     /// 0 is the master.
     broker_id: i64 = "brokerId" if NOT_NEGATIVE, 0;
-    /// `ASYNC_MASTER` or `SYNC_MASTER`.
+    /// `ASYNC_MASTER`, or `SYNC_MASTER`: there are no slaves yet, so sends that wait for one are stored and
+    /// answered SLAVE_NOT_AVAILABLE.
     broker_role: BrokerRole = "brokerRole", BrokerRole::AsyncMaster;
     /// Address clients reach this broker at.
     broker_ip1: String = "brokerIP1" if HOST, local_ip();

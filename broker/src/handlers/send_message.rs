@@ -15,6 +15,7 @@ use sluice_protocol::topic;
 use sluice_remoting::Responder;
 use sluice_store::{AppendError, Appended, Durability};
 
+use crate::config::BrokerRole;
 use crate::deferral::{self, Deferred};
 use crate::error::Refusal;
 use crate::send_hooks::{self, Incoming};
@@ -602,6 +603,10 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
         .ext
         .put(properties::MSG_REGION, config.region_id.clone());
     success.ext.put(properties::TRACE_ON, trace_on(&config));
+    if waits && config.broker_role == BrokerRole::SyncMaster {
+        // It is stored, and who asked for a second copy is told that there is nobody to keep one.
+        success.code = response::SLAVE_NOT_AVAILABLE;
+    }
     if !waits || !broker.flushes_in_sync() {
         return responder.answer(success);
     }

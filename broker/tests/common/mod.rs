@@ -137,11 +137,23 @@ impl Asker {
     }
 
     pub async fn heartbeat(&self, client_id: &str, expression: &str, language: Language) {
+        let model = MessageModel::Clustering;
+        self.heartbeat_as(client_id, expression, language, model)
+            .await;
+    }
+
+    pub async fn heartbeat_as(
+        &self,
+        client_id: &str,
+        expression: &str,
+        language: Language,
+        message_model: MessageModel,
+    ) {
         let consumer = ConsumerData {
             consume_from_where: ConsumeFromWhere::default(),
             consume_type: ConsumeType::default(),
             group_name: GROUP.to_owned(),
-            message_model: MessageModel::Clustering,
+            message_model,
             subscription_data_set: vec![SubscriptionData {
                 expression_type: "TAG".to_owned(),
                 sub_string: expression.to_owned(),

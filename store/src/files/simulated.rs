@@ -85,6 +85,7 @@ struct State {
     generation: u64,
     space: Option<Space>,
     unreadable: Option<PathBuf>,
+    syncs_wait: bool,
 }
 
 /// Files that keep apart what was written and what would survive a power loss. With no fault set
@@ -117,6 +118,11 @@ impl SimulatedFiles {
     /// Lets every read of a file below `dir` fail with EIO, until called with `None`.
     pub fn fail_reads(&self, dir: Option<&Path>) {
         self.0.lock().unreadable = dir.map(Path::to_owned);
+    }
+
+    /// Lets every sync of a file wait, as on a disk that is stuck, until called with `false`.
+    pub fn hold_syncs(&self, wait: bool) {
+        self.0.lock().syncs_wait = wait;
     }
 
     /// The same names and contents, synced or not, independent from here on.
@@ -300,6 +306,9 @@ impl File for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        while self.files.0.lock().syncs_wait {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         match self.files.turn(Some(self.generation)) {
             Ok(None) => {
                 sync(&mut self.node.lock());
