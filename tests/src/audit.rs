@@ -25,6 +25,19 @@ impl AuditProducer {
         Self::program("sluice.interop.AuditProducer", namesrv, topic, prefix, dir)
     }
 
+    /// The same with the client's own settings: it tries another broker when one fails.
+    pub fn patient(namesrv: &str, topic: &str, prefix: &str, dir: &Path) -> Self {
+        let program = "sluice.interop.AuditProducer";
+        Self::program_with(program, [namesrv, topic, prefix], dir, &["patient"])
+    }
+
+    /// Sends that the client itself has given up.
+    pub fn failed(&self) -> Vec<String> {
+        let output = self.running.output();
+        let failed = output.lines().filter(|line| line.starts_with("FAILED"));
+        failed.map(str::to_owned).collect()
+    }
+
     /// The same with transactions: ids are committed or rolled back by their number, see
     /// `TransactionAuditProducer.java`.
     pub fn transactional(namesrv: &str, topic: &str, prefix: &str, dir: &Path) -> Self {
@@ -33,9 +46,19 @@ impl AuditProducer {
     }
 
     fn program(program: &str, namesrv: &str, topic: &str, prefix: &str, dir: &Path) -> Self {
+        Self::program_with(program, [namesrv, topic, prefix], dir, &[])
+    }
+
+    fn program_with(
+        program: &str,
+        [namesrv, topic, prefix]: [&str; 3],
+        dir: &Path,
+        more: &[&str],
+    ) -> Self {
         let acked = dir.join(format!("{prefix}.acked"));
         let mut command = JavaPeer::client(SERVER_VERSION).program(program, dir);
         command.args([namesrv, topic]).arg(&acked).arg(prefix);
+        command.args(more);
         let mut running = Running::start(&format!("producer-{prefix}"), dir, &mut command);
         running.wait_for("READY", START);
         Self { running, acked }

@@ -56,10 +56,15 @@ pub struct More<'a> {
     pub broker: &'a str,
 }
 
-/// A running name server.
+/// A name server that can be stopped and started again on the same directory and port.
 pub struct NameServer {
+    kind: Kind,
+    home: PathBuf,
+    port: u16,
+    /// Lines of the property file behind our own.
+    more: String,
     address: String,
-    running: Running,
+    running: Option<Running>,
 }
 
 impl NameServer {
@@ -67,29 +72,52 @@ impl NameServer {
     /// property file.
     pub fn start(kind: Kind, dir: &Path, more: &str) -> Self {
         let port = free_port();
-        let home = dir.join("namesrv");
+        let mut name_server = Self {
+            kind,
+            home: dir.join("namesrv"),
+            port,
+            more: more.to_owned(),
+            address: format!("127.0.0.1:{port}"),
+            running: None,
+        };
+        name_server.start_again();
+        name_server
+    }
+
+    /// Starts a stopped name server again.
+    pub fn start_again(&mut self) {
+        let (port, home) = (self.port, &self.home);
         let config = write(
-            &home,
+            home,
             "namesrv.conf",
             &format!(
                 "listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={0}/kv.json\nconfigStorePath={0}/namesrv.properties\n{more}",
-                home.display()
+                home.display(),
+                more = self.more
             ),
         );
-        let mut command = match kind {
+        let mut command = match self.kind {
             Kind::Java => JavaPeer::server().server_program(
                 "org.apache.rocketmq.namesrv.NamesrvStartup",
-                &home,
+                home,
                 "256m",
             ),
             Kind::Sluice => sluice("namesrv"),
         };
-        let mut running = Running::start("namesrv", &home, command.arg("-c").arg(config));
+        let mut running = Running::start("namesrv", home, command.arg("-c").arg(config));
         running.wait_for("boot success", BOOT);
-        Self {
-            address: format!("127.0.0.1:{port}"),
-            running,
-        }
+        self.running = Some(running);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.running.take().expect("a running name server").kill();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let running = self.running.take();
+        running.expect("a running name server").terminate(STOP)
     }
 
     /// `host:port` for clients.
@@ -98,13 +126,19 @@ impl NameServer {
     }
 
     /// Process id.
+    ///
+    /// # Panics
+    /// If it does not run.
     pub fn id(&self) -> u32 {
-        self.running.id()
+        self.running.as_ref().expect("the name server runs").id()
     }
 
-    /// Everything it printed.
+    /// Everything it printed since it was last started.
     pub fn output(&self) -> String {
-        self.running.output()
+        self.running
+            .as_ref()
+            .map(Running::output)
+            .unwrap_or_default()
     }
 }
 

@@ -11,7 +11,9 @@ import org.apache.rocketmq.common.message.Message;
  * Sends unique ids until it is killed or told to stop, and writes each acknowledged id to a file.
  *
  * <p>Arguments: {@code <namesrvAddr> <topic> <ackedFile> <prefix>}. Failed sends are repeated with the
- * same id until acknowledged. Prints {@code READY} after the first acknowledgement and stops at end of input.
+ * same id until acknowledged, and with the further argument {@code patient} only after the client's own attempts,
+ * each such failure a line {@code FAILED}. Prints {@code READY} after the first acknowledgement and stops at end of
+ * input.
  */
 public final class AuditProducer {
     private AuditProducer() {}
@@ -19,8 +21,10 @@ public final class AuditProducer {
     public static void main(String[] args) throws Exception {
         var producer = new DefaultMQProducer("audit-producer");
         producer.setNamesrvAddr(args[0]);
-        producer.setSendMsgTimeout(2_000);
-        producer.setRetryTimesWhenSendFailed(0);
+        if (args.length < 5) {
+            producer.setSendMsgTimeout(2_000);
+            producer.setRetryTimesWhenSendFailed(0);
+        }
         producer.start();
         var acked = new PrintWriter(new FileWriter(args[2], true), true);
         var next = new AtomicLong();
@@ -56,6 +60,7 @@ public final class AuditProducer {
         try {
             return producer.send(message).getSendStatus() == SendStatus.SEND_OK;
         } catch (Exception e) {
+            System.out.println("FAILED " + e);
             // The broker is away; the same id goes out again.
             try {
                 Thread.sleep(50);

@@ -1,0 +1,143 @@
+//! Brokers and name servers of a cluster come and go under load: no send of a client fails for good, nothing that
+//! was acknowledged is lost, and nobody has to be started again for it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use sluice_protocol::code::{request, response};
+use sluice_tests::audit::{AuditConsumer, AuditProducer};
+use sluice_tests::cluster::{Broker, Kind, NameServer};
+use sluice_tests::process::wait_until;
+use sluice_tests::wire::{Wire, command};
+
+const TOPIC: &str = "lives";
+/// Acknowledged messages after each change.
+const LOAD: usize = 1_000;
+/// Clients look for routes every 30 s.
+const ROUTES: Duration = Duration::from_secs(60);
+
+struct Cluster {
+    name_servers: [NameServer; 2],
+    brokers: Vec<Broker>,
+    // Last, so that it goes after the processes that use it.
+    dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn start() -> Cluster {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let name_servers =
+            ["one", "two"].map(|name| NameServer::start(Kind::Sluice, &dir.path().join(name), ""));
+        let mut cluster = Cluster {
+            name_servers,
+            brokers: Vec::new(),
+            dir,
+        };
+        cluster.add_broker("broker-a");
+        cluster.add_broker("broker-b");
+        cluster
+    }
+
+    fn namesrv(&self) -> String {
+        let [one, two] = &self.name_servers;
+        format!("{};{}", one.address(), two.address())
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn add_broker(&mut self, name: &str) {
+        let (dir, namesrv) = (self.dir().join(name), self.namesrv());
+        let settings = format!("brokerName={name}\ndefaultTopicQueueNums=2\n");
+        let broker = Broker::start(Kind::Sluice, &dir, &namesrv, &settings);
+        self.brokers.push(broker);
+    }
+}
+
+/// Messages a broker has taken since its start.
+fn taken(broker: &Broker) -> u64 {
+    let mut wire = Wire::connect(&broker.address()).expect("a connection");
+    let info = command(request::GET_BROKER_RUNTIME_INFO, &[], b"");
+    let answer = wire.ask(&info).expect("an answer");
+    assert_eq!(answer.code, response::SUCCESS);
+    let info: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let total = info["table"]["putMessageTimesTotal"].as_str();
+    // An empty broker says 1, as Java does.
+    total.and_then(|total| total.parse().ok()).unwrap_or(0)
+}
+
+/// Waits until the broker takes messages.
+fn wait_until_used(broker: &Broker) {
+    let before = taken(broker);
+    wait_until("messages for the broker", ROUTES, || {
+        (taken(broker) > before + 10).then_some(())
+    });
+}
+
+fn make_topic(broker: &Broker) {
+    let fields = [
+        ("topic", TOPIC),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "2"),
+        ("writeQueueNums", "2"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("topicSysFlag", "0"),
+        ("order", "false"),
+    ];
+    let mut wire = Wire::connect(&broker.address()).expect("a connection");
+    let update = command(request::UPDATE_AND_CREATE_TOPIC, &fields, b"");
+    let answer = wire.ask(&update).expect("an answer");
+    assert_eq!(answer.code, response::SUCCESS, "{}", answer.remark());
+}
+
+#[test]
+fn servers_come_and_go_and_no_send_fails() {
+    let mut cluster = Cluster::start();
+    let namesrv = cluster.namesrv();
+    cluster.brokers.iter().for_each(make_topic);
+    let producer = AuditProducer::patient(&namesrv, TOPIC, "m", cluster.dir());
+    let consumer = AuditConsumer::start(&namesrv, TOPIC, "lives-group", "live", cluster.dir());
+    producer.wait_for_more(LOAD);
+
+    // Each broker, one in order and one not.
+    let status = cluster.brokers[0].terminate();
+    assert!(status.success(), "{status}");
+    producer.wait_for_more(LOAD);
+    cluster.brokers[0].start_again(Kind::Sluice);
+    wait_until_used(&cluster.brokers[0]);
+    cluster.brokers[1].kill();
+    producer.wait_for_more(LOAD);
+    cluster.brokers[1].start_again(Kind::Sluice);
+    wait_until_used(&cluster.brokers[1]);
+
+    // Each name server.
+    for at in 0..2 {
+        cluster.name_servers[at].kill();
+        producer.wait_for_more(LOAD);
+        cluster.name_servers[at].start_again();
+    }
+
+    // A topic that is extended to a new broker.
+    cluster.add_broker("broker-c");
+    make_topic(&cluster.brokers[2]);
+    wait_until_used(&cluster.brokers[2]);
+
+    // All name servers: clients go on with what they know, and find what is new when they are back.
+    cluster.name_servers.iter_mut().for_each(NameServer::kill);
+    producer.wait_for_more(2 * LOAD);
+    let name_servers = &mut cluster.name_servers;
+    name_servers.iter_mut().for_each(NameServer::start_again);
+    cluster.brokers[2].terminate();
+    producer.wait_for_more(LOAD);
+    cluster.brokers[2].start_again(Kind::Sluice);
+    wait_until_used(&cluster.brokers[2]);
+
+    assert_eq!(producer.failed(), Vec::<String>::new());
+    let acked = producer.stop();
+    consumer.wait_for_all(&acked);
+    let later = AuditConsumer::start(&namesrv, TOPIC, "later-group", "later", cluster.dir());
+    later.wait_for_all(&acked);
+}
