@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::exposition::{Exposition, Kind};
+use super::store::LABELS;
 use crate::Broker;
 
 pub(super) fn write(broker: &Broker, page: &mut Exposition) {
@@ -85,7 +86,8 @@ fn timing(broker: &Broker, page: &mut Exposition) {
         "Messages that wait for their delivery time.",
     );
     for (topic, messages) in &backlog.by_topic {
-        family.sample(&[("topic", topic)], messages);
+        let labels = [LABELS[0], LABELS[1], ("topic", topic)];
+        family.sample(&labels, messages);
     }
     for (name, help, value) in [
         (
@@ -99,7 +101,7 @@ fn timing(broker: &Broker, page: &mut Exposition) {
             backlog.lag_ms,
         ),
     ] {
-        page.java(name, Kind::Gauge, help).sample(&[], value);
+        page.java(name, Kind::Gauge, help).sample(&LABELS, value);
     }
     let pending: i64 = backlog.by_topic.values().sum();
     page.own(

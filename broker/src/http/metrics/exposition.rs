@@ -86,7 +86,7 @@ impl Family<'_> {
         sum: impl Display,
     ) {
         let common = labels(&self.common, of);
-        let bounds = bounds.iter().map(|bound| bound.to_string());
+        let bounds = bounds.iter().map(|bound| bound_text(*bound));
         let mut so_far = 0;
         for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(counts) {
             so_far += count;
@@ -116,6 +116,14 @@ fn labels(common: &str, more: &[(&str, &str)]) -> String {
         let _ = write!(all, "{name}=\"{}\"", escaped(value));
     }
     all
+}
+
+/// Java writes whole numbers as `1024.0`.
+fn bound_text(bound: f64) -> String {
+    match bound.fract() == 0.0 {
+        true => format!("{bound:.1}"),
+        false => bound.to_string(),
+    }
 }
 
 fn escaped(label: &str) -> String {
@@ -148,8 +156,8 @@ mod tests {
             "sluice_up 1",
             "# HELP rocketmq_message_size Sizes.",
             "# TYPE rocketmq_message_size histogram",
-            r#"rocketmq_message_size_bucket{cluster="c\"1",topic="t",le="1024"} 2"#,
-            r#"rocketmq_message_size_bucket{cluster="c\"1",topic="t",le="4096"} 2"#,
+            r#"rocketmq_message_size_bucket{cluster="c\"1",topic="t",le="1024.0"} 2"#,
+            r#"rocketmq_message_size_bucket{cluster="c\"1",topic="t",le="4096.0"} 2"#,
             r#"rocketmq_message_size_bucket{cluster="c\"1",topic="t",le="+Inf"} 3"#,
             r#"rocketmq_message_size_sum{cluster="c\"1",topic="t"} 9000"#,
             r#"rocketmq_message_size_count{cluster="c\"1",topic="t"} 3"#,

@@ -10,7 +10,8 @@ fn size_of(broker: &Broker) -> i64 {
 }
 
 /// Java's labels of each of these.
-const LABELS: [(&str, &str); 2] = [("storage_type", "local"), ("storage_medium", "disk")];
+pub(super) const LABELS: [(&str, &str); 2] =
+    [("storage_type", "local"), ("storage_medium", "disk")];
 
 pub(super) fn write(broker: &Broker, page: &mut Exposition) {
     let status = broker.store.status();
