@@ -39,16 +39,21 @@ const NOT_OURS: [&str; 14] = [
     "rocketmq_rocksdb_",
 ];
 
-/// Label names of each family that has samples.
-type Families = BTreeMap<String, BTreeSet<String>>;
+/// What a page has.
+struct Page {
+    /// Names in its `TYPE` lines, whether there are samples or not.
+    families: BTreeSet<String>,
+    /// Label names of what has samples.
+    samples: BTreeMap<String, BTreeSet<String>>,
+}
 
 #[test]
 fn families_and_labels_are_java_s() {
-    let java = families(Kind::Java);
-    let sluice = families(Kind::Sluice);
+    let java = page_of(Kind::Java).samples;
+    let Page { families, samples } = page_of(Kind::Sluice);
     let lacks = |name: &&String| {
         let not_ours = NOT_OURS.iter().any(|prefix| name.starts_with(prefix));
-        !not_ours && !sluice.contains_key(*name)
+        !not_ours && !families.iter().any(|family| name.starts_with(family))
     };
     let missing: Vec<&String> = java.keys().filter(lacks).collect();
     assert_eq!(
@@ -56,7 +61,7 @@ fn families_and_labels_are_java_s() {
         Vec::<&String>::new(),
         "only the Java broker has these"
     );
-    for (name, labels) in &sluice {
+    for (name, labels) in &samples {
         let of_java = java
             .get(name)
             .unwrap_or_else(|| panic!("Java has no {name}"));
@@ -69,7 +74,7 @@ fn families_and_labels_are_java_s() {
     }
 }
 
-fn families(kind: Kind) -> Families {
+fn page_of(kind: Kind) -> Page {
     let port = free_port();
     let settings = format!(
         "metricsExporterType=PROM\nmetricsPromExporterHost=127.0.0.1\nmetricsPromExporterPort={port}\nmetricsLabel=zone:a1\n"
@@ -100,8 +105,11 @@ fn metrics(port: u16) -> std::io::Result<String> {
     Ok(body.to_owned())
 }
 
-fn parse(text: &str) -> Families {
-    let mut families = Families::new();
+fn parse(text: &str) -> Page {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let families = types.filter_map(|line| line.split(' ').next());
+    let families = families.map(str::to_owned).collect();
+    let mut samples: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("rocketmq_")) {
         let name = line.split(['{', ' ']).next().unwrap_or_default();
         let (_, labels) = line.split_once('{').unwrap_or_default();
@@ -110,10 +118,10 @@ fn parse(text: &str) -> Families {
             .split("\",")
             .filter_map(|label| label.split_once('='));
         let names = names.map(|(name, _)| name.to_owned());
-        families
+        samples
             .entry(name.to_owned())
             .or_default()
             .extend(names.filter(|name| !name.starts_with("otel_scope")));
     }
-    families
+    Page { families, samples }
 }
