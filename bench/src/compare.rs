@@ -1,4 +1,4 @@
-//! Sluice and the Java broker in turn on one machine in one run: what counts are the ratios.
+//! Sluice, the Java broker and the floor in turn on one machine in one run: what counts are the ratios.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use sluice_tests::cluster::{Cluster, Kind, More};
 use sluice_tests::java::{JavaPeer, SERVER_VERSION};
 use sluice_tests::process::Running;
 
-use crate::disk;
+use crate::floor::{self, Floor};
 use crate::load::{self, Load};
 use crate::process::cpu_time;
 
@@ -55,6 +55,7 @@ pub fn run(compare: &Compare) -> Result<()> {
         "| flush | load | broker | messages/s | failed | CPU us/message | p50 us | p99 us | p99.9 us |"
     );
     println!("|---|---|---|---:|---:|---:|---:|---:|---:|");
+    let mut floor = None;
     for flush in FLUSH {
         let mut rounds: Vec<[[Figures; 2]; 2]> = Vec::new();
         for _ in 0..compare.rounds {
@@ -63,9 +64,14 @@ pub fn run(compare: &Compare) -> Result<()> {
                 both_loads(compare, Kind::Sluice, flush)?,
             ]);
         }
+        if flush == "ASYNC_FLUSH" {
+            let rounds = (0..compare.rounds).map(|_| of_floor(compare));
+            floor = Some(middle(rounds.collect::<Result<_>>()?));
+        }
         for (at, load) in ["Java producer", "sluice-bench"].iter().enumerate() {
             let of = |broker: usize| middle(rounds.iter().map(|round| round[broker][at]).collect());
             print_pair(flush, load, of(0), of(1));
+            print_floor(flush, load, of(1), floor);
         }
     }
     Ok(())
@@ -81,12 +87,8 @@ fn print_settings(compare: &Compare) -> Result<()> {
         compare.rounds,
         std::thread::available_parallelism()?
     );
-    println!(
-        "fdatasync of 4 KiB in {}: {}\n",
-        directory.path().display(),
-        disk::sync_times(directory.path())?
-    );
-    Ok(())
+    println!();
+    floor::print_costs(directory.path())
 }
 
 fn both_loads(compare: &Compare, kind: Kind, flush: &str) -> Result<[Figures; 2]> {
@@ -98,9 +100,28 @@ fn both_loads(compare: &Compare, kind: Kind, flush: &str) -> Result<[Figures; 2]
     Ok([java_producer(compare, &cluster)?, ours(compare, &cluster)?])
 }
 
+/// The floor keeps no promise, so it has one figure for both flush modes.
+fn of_floor(compare: &Compare) -> Result<Figures> {
+    let floor = Floor::start()?;
+    loaded(compare, floor.address().to_owned(), floor.id())
+}
+
+fn print_floor(flush: &str, load: &str, sluice: Figures, floor: Option<Figures>) {
+    // The official producer asks a name server for its broker; the floor has none.
+    let Some(floor) = floor.filter(|_| load == "sluice-bench" && flush == "ASYNC_FLUSH") else {
+        return;
+    };
+    row(flush, load, "floor", floor);
+    ratios(flush, load, "Sluice / floor", sluice, floor);
+}
+
 fn ours(compare: &Compare, cluster: &Cluster) -> Result<Figures> {
+    loaded(compare, cluster.broker.address(), cluster.broker.id())
+}
+
+fn loaded(compare: &Compare, broker: String, pid: u32) -> Result<Figures> {
     let outcome = load::run(&Load {
-        broker: cluster.broker.address(),
+        broker,
         topic: "bench-ours".to_owned(),
         queues: 4,
         body: compare.body,
@@ -109,7 +130,7 @@ fn ours(compare: &Compare, cluster: &Cluster) -> Result<Figures> {
         rate: None,
         seconds: compare.seconds,
         warm_up: compare.seconds / 4 + 1,
-        pid: Some(cluster.broker.id()),
+        pid: Some(pid),
     })?;
     Ok(Figures {
         per_second: outcome.per_second(),
@@ -178,20 +199,25 @@ fn middle(rounds: Vec<Figures>) -> Figures {
 }
 
 fn print_pair(flush: &str, load: &str, java: Figures, sluice: Figures) {
-    let row = |broker: &str, f: Figures| {
-        println!(
-            "| {flush} | {load} | {broker} | {:.0} | {:.0} | {:.1} | {:.0} | {:.0} | {:.0} |",
-            f.per_second, f.failed, f.cpu_micros, f.p50, f.p99, f.p999
-        );
-    };
-    row("Java", java);
-    row("Sluice", sluice);
+    row(flush, load, "Java", java);
+    row(flush, load, "Sluice", sluice);
+    ratios(flush, load, "Sluice / Java", sluice, java);
+}
+
+fn row(flush: &str, load: &str, broker: &str, f: Figures) {
     println!(
-        "| {flush} | {load} | Sluice / Java | {:.2} | | {:.2} | {:.2} | {:.2} | {:.2} |",
-        sluice.per_second / java.per_second,
-        sluice.cpu_micros / java.cpu_micros,
-        sluice.p50 / java.p50,
-        sluice.p99 / java.p99,
-        sluice.p999 / java.p999
+        "| {flush} | {load} | {broker} | {:.0} | {:.0} | {:.1} | {:.0} | {:.0} | {:.0} |",
+        f.per_second, f.failed, f.cpu_micros, f.p50, f.p99, f.p999
+    );
+}
+
+fn ratios(flush: &str, load: &str, which: &str, one: Figures, other: Figures) {
+    println!(
+        "| {flush} | {load} | {which} | {:.2} | | {:.2} | {:.2} | {:.2} | {:.2} |",
+        one.per_second / other.per_second,
+        one.cpu_micros / other.cpu_micros,
+        one.p50 / other.p50,
+        one.p99 / other.p99,
+        one.p999 / other.p999
     );
 }

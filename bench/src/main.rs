@@ -4,6 +4,7 @@
 mod compare;
 mod delivery;
 mod disk;
+mod floor;
 mod latency;
 mod load;
 mod plugins;
@@ -49,6 +50,15 @@ enum Task {
     Pulls(pulls::Pulls),
     /// Memory of a million messages that wait for their time, and how late those of one second are
     Timers(timers::Timers),
+    /// What the machine takes for each thing that a send cannot do without
+    Floor {
+        /// A directory on the disk to measure
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+    },
+    /// A server that keeps bodies and answers, and does nothing else; it prints its address
+    #[command(hide = true)]
+    FloorServer,
     /// Time of one fdatasync of 4 KiB in a directory
     Disk {
         /// A directory on the disk to measure
@@ -67,6 +77,8 @@ fn main() -> Result<()> {
         Task::Plugins(plugins) => plugins::run(&plugins),
         Task::Pulls(pulls) => pulls::run(&pulls),
         Task::Timers(wanted) => timers::run(&wanted),
+        Task::Floor { dir } => floor::print_costs(&dir),
+        Task::FloorServer => floor::serve(),
         Task::Disk { dir } => {
             println!(
                 "fdatasync of 4 KiB in {}: {}",
