@@ -9,6 +9,8 @@ use std::time::SystemTime;
 
 /// The client versions that the tests run with.
 pub const CLIENT_VERSIONS: [&str; 2] = ["4.9.8", "5.3.3"];
+/// A client of the age that sends to the VIP channel unless told otherwise.
+pub const OLD_CLIENT_VERSION: &str = "4.2.0";
 /// The version of the Java broker, name server, tools and proxy.
 pub const SERVER_VERSION: &str = "5.3.3";
 /// The version of the gRPC client, which only the proxy understands.
@@ -46,6 +48,16 @@ impl JavaPeer {
         })
     }
 
+    /// Our program compiled against the client of [`OLD_CLIENT_VERSION`].
+    pub fn old_client() -> Self {
+        cached(OLD_CLIENT_VERSION, || {
+            let jars = classpath(OLD_CLIENT_VERSION, "");
+            let classes = compile(OLD_CLIENT_VERSION, &jars, &["old".to_owned()]);
+            let resources = java_dir().join("src/main/resources");
+            format!("{}:{}:{jars}", resources.display(), classes.display())
+        })
+    }
+
     /// Broker, name server and tools of [`SERVER_VERSION`].
     pub fn server() -> Self {
         let key = format!("{SERVER_VERSION}-server");
@@ -55,6 +67,18 @@ impl JavaPeer {
                 "{}:{}",
                 resources.display(),
                 classpath(SERVER_VERSION, "server")
+            )
+        })
+    }
+
+    /// The examples of [`SERVER_VERSION`] that guides have one run.
+    pub fn examples() -> Self {
+        cached("examples", || {
+            let resources = java_dir().join("src/main/resources");
+            format!(
+                "{}:{}",
+                resources.display(),
+                classpath(SERVER_VERSION, "examples")
             )
         })
     }
@@ -145,6 +169,11 @@ impl JavaPeer {
             .arg(format!("-Duser.home={}", home.display()))
             .arg(format!("-Drocketmq.log.root={}", home.display()));
         command
+    }
+
+    /// Its class path.
+    pub fn classpath(&self) -> &str {
+        &self.classpath
     }
 
     /// The version of the Java code.
