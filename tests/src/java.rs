@@ -71,18 +71,6 @@ impl JavaPeer {
         })
     }
 
-    /// The examples of [`SERVER_VERSION`] that guides have one run.
-    pub fn examples() -> Self {
-        cached("examples", || {
-            let resources = java_dir().join("src/main/resources");
-            format!(
-                "{}:{}",
-                resources.display(),
-                classpath(SERVER_VERSION, "examples")
-            )
-        })
-    }
-
     /// The proxy of [`SERVER_VERSION`].
     pub fn proxy() -> Self {
         cached("proxy", || classpath(SERVER_VERSION, "proxy"))
