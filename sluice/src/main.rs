@@ -71,6 +71,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match (settings, broker) {
         (Some(ConfigError::ControllerAndDledger), _) => CONTRADICTION,
         (Some(ConfigError::SlaveId), _) => NOT_LOADED,
+        (
+            Some(ConfigError::Value {
+                key: "namesrvAddr", ..
+            }),
+            _,
+        ) => NOT_LOADED,
         (_, Some(BrokerError::Store(StoreError::Locked { .. }))) => NOT_STARTED,
         (
             _,

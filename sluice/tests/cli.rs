@@ -186,6 +186,7 @@ fn javas_refusals_end_with_its_codes() {
     let unreadable = format!("listenPort=0\nstorePathRootDir={}\n", store.display());
     for (settings, code, words) in [
         ("brokerRole=SLAVE\n", 253, "Slave's brokerId must be > 0"),
+        ("namesrvAddr=h\n", 253, "b.conf:1: namesrvAddr = \"h\""),
         (
             "enableControllerMode=true\nenableDLegerCommitLog=true\n",
             252,
