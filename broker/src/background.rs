@@ -1,5 +1,5 @@
 //! The closed set of the broker's background tasks: changes of topics, groups and request modes,
-//! registration, routes, consumer offsets, delayed messages, the timer, pops that come back, woken pulls,
+//! registration, name servers, routes, consumer offsets, delayed messages, the timer, pops that come back, woken pulls,
 //! transactions, sampling, silent clients, gone shares of groups. The store has its own threads.
 //!
 //! A round that panics is logged and costs that round: the task goes on.
@@ -28,6 +28,7 @@ const SAVE_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Vec<JoinHandle<()>> {
     let config = broker.config();
     let registration = config.register_name_server_period.clamp(10_000, 60_000);
+    let name_servers = config.fetch_namesrv_addr_interval.max(1_000);
     let routes = config.load_balance_poll_name_server_interval.max(100);
     let delay_offsets = config.flush_delay_offset_interval.max(100);
     let offsets = config.flush_consumer_offset_interval.max(100);
@@ -38,6 +39,11 @@ pub(crate) fn start(broker: &Arc<Broker>, woken: UnboundedReceiver<Woken>) -> Ve
         settle_changes(broker),
         every(broker, "registration", registration, |broker| async move {
             broker.register().await
+        }),
+        every(broker, "name servers", name_servers, |broker| async move {
+            if broker.find_name_servers().await {
+                broker.register().await;
+            }
         }),
         every(broker, "routes", routes, |broker| async move {
             broker.routes.refresh(&broker.registration).await
@@ -213,6 +219,14 @@ fn drop_silent_clients(broker: &Broker) {
 }
 
 impl Broker {
+    /// Asks the address service, if there is one to ask; answers whether others are name servers now.
+    pub(crate) async fn find_name_servers(&self) -> bool {
+        match self.config().address_service() {
+            Some(service) => self.registration.ask_for_name_servers(&service).await,
+            None => false,
+        }
+    }
+
     /// Registers at all name servers, and takes over which topics are ordered.
     pub(crate) async fn register(&self) {
         let ordered: BTreeMap<String, String> = self

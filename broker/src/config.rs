@@ -5,6 +5,7 @@
 //! and noted, unknown ones are warned of; a `.toml` file is ours and strict.
 
 mod names;
+mod replication;
 mod rewrite;
 mod setting;
 mod toml_file;
@@ -13,12 +14,14 @@ use std::path::{Path, PathBuf};
 
 use sluice_protocol::body::MessageRequestMode;
 use sluice_protocol::java_properties::{self, Property};
+use sluice_remoting::AddressService;
+pub use sluice_remoting::are_addresses;
 use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 
 use crate::topics;
 
 use self::setting::{
-    ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IP, LABELS, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
+    ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IPS, LABELS, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
     PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
 };
 
@@ -55,6 +58,24 @@ pub enum ConfigError {
         /// What is wrong.
         what: String,
     },
+    /// A promise of copies on other machines, which a broker of this kind would break alone.
+    #[error("{origin}: {key} = {value:?}: {why}")]
+    Replicated {
+        /// File and line.
+        origin: String,
+        /// The key.
+        key: &'static str,
+        /// What it says.
+        value: String,
+        /// Why it is refused.
+        why: &'static str,
+    },
+    /// Java's word for a slave that would be number 0.
+    #[error("Slave's brokerId must be > 0")]
+    SlaveId,
+    /// Java's word for two ways to replicate at once.
+    #[error("The config enableControllerMode and enableDLegerCommitLog cannot both be true.")]
+    ControllerAndDledger,
     /// A key that is read at the start only.
     #[error("{0} takes effect at the next start only; change it in the file")]
     NotLive(&'static str),
@@ -201,12 +222,21 @@ settings! {
     broker_ip1: String = "brokerIP1" if HOST, local_ip();
     /// Address slaves reach this broker at.
     broker_ip2: String = "brokerIP2" if HOST, local_ip();
-    /// Address to listen on.
-    bind_address: String = "bindAddress" if IP, "0.0.0.0".to_owned();
+    /// Addresses to listen on, `;` between them.
+    bind_address: String = "bindAddress" if IPS, "0.0.0.0".to_owned();
     /// Port; the fast port is two below.
     listen_port: u16 = "listenPort" if PORT, 10911;
     /// Name servers, `;` between them.
-    namesrv_addr: Option<String> = "namesrvAddr" [live] if ADDRESSES, None;
+    namesrv_addr: Option<String> = "namesrvAddr" | "rocketmq.namesrv.addr" [live] if ADDRESSES, None;
+    /// Without `namesrvAddr`, name servers are asked for over HTTP at
+    /// `http://<rmqAddressServerDomain>:8080/rocketmq/<rmqAddressServerSubGroup>`.
+    fetch_namesrv_addr_by_address_server: bool = "fetchNamesrvAddrByAddressServer", false;
+    /// Milliseconds between such questions.
+    fetch_namesrv_addr_interval: u64 = "fetchNamesrvAddrInterval" if POSITIVE, 10_000;
+    /// Host, and port if it is not 8080, of the address service.
+    rmq_address_server_domain: String = "rmqAddressServerDomain" | "rocketmq.namesrv.domain" if NAME, "jmenv.tbsite.net".to_owned();
+    /// Last part of its path.
+    rmq_address_server_sub_group: String = "rmqAddressServerSubGroup" | "rocketmq.namesrv.domain.subgroup" if NAME, "nsaddr".to_owned();
     /// Milliseconds between registrations.
     register_name_server_period: u64 = "registerNameServerPeriod" if POSITIVE, 30_000;
     /// Bits of what clients may do: 4 read, 2 write.
@@ -326,8 +356,11 @@ settings! {
     server_connections_max: usize = "serverConnectionsMax" if COUNT, 65_535;
     /// Store directory.
     store_path_root_dir: PathBuf = "storePathRootDir", home().join("store");
-    /// CommitLog directory; `commitlog` in the store directory if unset.
+    /// CommitLog directory; `commitlog` in the store directory if unset. Several, with `,` between them, take
+    /// the files in turn.
     store_path_commit_log: Option<PathBuf> = "storePathCommitLog", None;
+    /// More directories with files of the CommitLog, in which none are made.
+    read_only_commit_log_store_paths: Option<PathBuf> = "readOnlyCommitLogStorePaths", None;
     /// Bytes of a CommitLog file.
     mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | "mapedFileSizeCommitLog" if LOG_FILE, 1 << 30;
     /// Bytes of a ConsumeQueue file (Java counts entries of 20 bytes in its own key).
@@ -435,22 +468,6 @@ const IMPORTANT: &[&str] = &[
     "msgTraceTopicName",
 ];
 
-/// Whether a text is what `namesrvAddr` may say: `host:port`, several with `;` between them. Blanks
-/// round an address and empty entries are allowed.
-pub fn are_addresses(text: &str) -> bool {
-    let is_address = |address: &str| {
-        address.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty()
-                && !host.contains(char::is_whitespace)
-                && port.parse::<u16>().is_ok_and(|port| port > 0)
-        })
-    };
-    text.split(';')
-        .map(str::trim)
-        .filter(|address| !address.is_empty())
-        .all(is_address)
-}
-
 /// The lines of a settings file: TOML if its name ends in `.toml`, Java properties otherwise. Also
 /// whether it is to be read strictly: TOML is.
 ///
@@ -469,7 +486,22 @@ pub fn read_lines(path: &Path) -> Result<(Vec<Property>, bool), ConfigError> {
     {
         return Ok((toml_file::parse(path, &text)?, true));
     }
-    Ok((java_properties::parse(&text), false))
+    Ok((java_properties::parse(&without_xml_comment(&text)), false))
+}
+
+/// Examples that RocketMQ ships begin with their licence as an XML comment, whose words Java reads as
+/// keys. Its lines become empty here.
+fn without_xml_comment(text: &str) -> std::borrow::Cow<'_, str> {
+    let end = "-->";
+    let body = text.trim_start_matches('\u{feff}');
+    match body.find(end) {
+        Some(at) if body.trim_start().starts_with("<!--") => {
+            let (comment, rest) = body.split_at(at + end.len());
+            let lines = comment.matches('\n').count();
+            format!("{}{rest}", "\n".repeat(lines)).into()
+        }
+        _ => body.into(),
+    }
 }
 
 impl BrokerConfig {
@@ -479,25 +511,59 @@ impl BrokerConfig {
     /// The file can't be read, a value is not what its key says, or, in TOML, a key is unknown:
     /// file, line and key are named.
     pub fn read(path: &Path) -> Result<(Self, Notes), ConfigError> {
+        BrokerConfig::default().read_over(path)
+    }
+
+    /// [`BrokerConfig::read`] over these settings.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_over(self, path: &Path) -> Result<(Self, Notes), ConfigError> {
+        let (config, notes, wrong) = self.examine(path)?;
+        match wrong.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok((config, notes)),
+        }
+    }
+
+    /// Reads a file over these settings as [`BrokerConfig::read`] does, and goes on behind what is wrong
+    /// in it: that is handed out, in the order in which a start would find it.
+    ///
+    /// # Errors
+    /// The file can't be read, or is not TOML.
+    pub fn examine(mut self, path: &Path) -> Result<(Self, Notes, Vec<ConfigError>), ConfigError> {
         let (lines, strict) = read_lines(path)?;
-        let mut config = BrokerConfig::default();
+        let origin = |line: &Property| format!("{}:{}", path.display(), line.line);
+        let mut wrong = replication::promised(&lines, &origin);
         let mut notes = Notes::default();
         for line in lines {
-            let origin = format!("{}:{}", path.display(), line.line);
-            if config.set(&origin, &line.key, line.value.trim())? {
-                continue;
-            }
-            if strict {
-                return Err(ConfigError::Unknown {
-                    origin,
+            match self.set(&origin(&line), &line.key, line.value.trim()) {
+                Ok(true) => {}
+                Ok(false) if strict => wrong.push(ConfigError::Unknown {
+                    origin: origin(&line),
                     nearest: nearest(&line.key),
                     key: line.key,
-                });
+                }),
+                Ok(false) => notes.add(&origin(&line), &line),
+                Err(error) => wrong.push(error),
             }
-            notes.add(&origin, &line);
         }
-        notes.warnings.extend(config.settle());
-        Ok((config, notes))
+        notes.warnings.extend(self.settle());
+        Ok((self, notes, wrong))
+    }
+
+    /// Sets what Java takes from the JVM's system properties (`-Dtls.server.mode=enforcing`). Names
+    /// that are no keys are for somebody else.
+    ///
+    /// # Errors
+    /// A value is not what its name says.
+    pub fn set_properties(&mut self, properties: &[(String, String)]) -> Result<(), ConfigError> {
+        for (name, value) in properties {
+            if name.starts_with("tls.") || name.starts_with("rocketmq.namesrv.") {
+                self.set("JAVA_OPT", name, value.trim())?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings values that can't be together into Java's order; answers what was changed.
@@ -621,6 +687,7 @@ impl BrokerConfig {
         sluice_store::StoreConfig {
             root: self.store_path_root_dir.clone(),
             commit_log_dir: self.store_path_commit_log.clone(),
+            read_only_commit_log_dirs: self.read_only_commit_log_store_paths.clone(),
             commit_log_file_size: self.mapped_file_size_commit_log,
             consume_queue_file_size: self.mapped_file_size_consume_queue,
             consume_queue_ext_file_size: self.mapped_file_size_consume_queue_ext,
@@ -647,6 +714,25 @@ impl BrokerConfig {
             delay_levels_ms: self.message_delay_level.millis(),
             ..sluice_store::StoreConfig::default()
         }
+    }
+
+    /// Addresses to listen on; the first is the broker's own.
+    pub fn bind_addresses(&self) -> Vec<std::net::SocketAddr> {
+        let ip = |text: &str| text.trim().trim_matches(['[', ']']).parse().ok();
+        let ips = self.bind_address.split(';').filter_map(ip);
+        ips.map(|ip| std::net::SocketAddr::new(ip, self.listen_port))
+            .collect()
+    }
+
+    /// Where name servers are asked for, if they are.
+    pub fn address_service(&self) -> Option<AddressService> {
+        let asked = self.fetch_namesrv_addr_by_address_server && self.namesrv_addr.is_none();
+        asked.then(|| {
+            AddressService::of(
+                &self.rmq_address_server_domain,
+                &self.rmq_address_server_sub_group,
+            )
+        })
     }
 
     /// How name servers are dialled: encrypted, if at all.

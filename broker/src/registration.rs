@@ -14,7 +14,7 @@ use sluice_protocol::code::{request, response};
 use sluice_protocol::fastjson;
 use sluice_protocol::header::{RegisterBrokerRequestHeader, UnregisterBrokerRequestHeader};
 use sluice_protocol::message::crc32;
-use sluice_remoting::{Client, ClientOptions, Connection, Handler, Responder};
+use sluice_remoting::{AddressService, Client, ClientOptions, Connection, Handler, Responder};
 use tokio::task::JoinSet;
 
 use crate::config::BrokerConfig;
@@ -90,6 +90,26 @@ impl Registration {
     /// Changes the name servers (`updateBrokerConfig -k namesrvAddr`).
     pub fn set_name_servers(&self, addresses: &str) {
         *self.name_servers.lock() = split_addresses(addresses);
+    }
+
+    /// Takes over what the address service tells; answers whether that is something new.
+    pub async fn ask_for_name_servers(&self, service: &AddressService) -> bool {
+        match service.ask().await {
+            Ok(addresses) => {
+                let found = split_addresses(&addresses);
+                let mut known = self.name_servers.lock();
+                if *known == found {
+                    return false;
+                }
+                tracing::info!(url = service.url(), addresses, "name servers were found");
+                *known = found;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "those known before are kept");
+                false
+            }
+        }
     }
 
     /// Registers everywhere; answers which topics are ordered, as far as a name server says so.

@@ -1,6 +1,6 @@
 //! Starting and stopping a broker.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -41,8 +41,10 @@ use crate::{Broker, BrokerConfig, BrokerError, background};
 /// A broker that serves. Call [`RunningBroker::shutdown`] to end it in order.
 pub struct RunningBroker {
     broker: Arc<Broker>,
-    server: Server,
-    fast: Option<Server>,
+    /// One for each address, the broker's own first.
+    servers: Vec<Server>,
+    /// Two below each of them, as far as those ports are free.
+    fast: Vec<Server>,
     http: Option<Http>,
     exporter: Option<Http>,
     tasks: Vec<JoinHandle<()>>,
@@ -51,7 +53,7 @@ pub struct RunningBroker {
 impl std::fmt::Debug for RunningBroker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunningBroker")
-            .field("address", &self.server.address())
+            .field("servers", &self.servers)
             .finish_non_exhaustive()
     }
 }
@@ -89,11 +91,11 @@ impl Broker {
             .map_err(|error| BrokerError::Config(format!("opening the store failed: {error}")))??;
         // Who connects from now on waits: asked before offsets are loaded, the broker would have to
         // answer that there are none.
-        let listener = Listener::bind(bind_address(&config)?)?;
-        let address = listener.address();
+        let listeners = listen(&config)?;
+        let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::address).collect();
+        let port = addresses[0].port();
         let options = config.server();
-        let (broker, woken) =
-            Broker::assemble(config, config_file, store, address.port(), compile)?;
+        let (broker, woken) = Broker::assemble(config, config_file, store, port, compile)?;
         let watching = broker.clone();
         tokio::task::spawn_blocking(move || watching.watch_arrivals())
             .await
@@ -115,14 +117,18 @@ impl Broker {
         broker.save_all()?;
         let tasks = background::start(&broker, woken);
         let dispatch = Arc::new(Dispatch(Arc::downgrade(&broker)));
-        let server = Server::serve(listener, options, dispatch)?;
-        let fast = listen_on_fast_port(&broker, address).await;
+        let servers = listeners
+            .into_iter()
+            .map(|listener| Server::serve(listener, options.clone(), dispatch.clone()))
+            .collect::<Result<_, _>>()?;
+        let fast = listen_on_fast_ports(&broker, &addresses).await;
         let http = Http::start(&broker).await?;
         let exporter = Http::start_exporter(&broker).await?;
+        broker.find_name_servers().await;
         broker.register().await;
         Ok(RunningBroker {
             broker,
-            server,
+            servers,
             fast,
             http,
             exporter,
@@ -245,19 +251,21 @@ impl RunningBroker {
     pub async fn shutdown(self) -> Result<(), BrokerError> {
         let RunningBroker {
             broker,
-            server,
+            servers,
             fast,
             http,
             exporter,
             tasks,
         } = self;
         broker.registration.unregister(&broker.config()).await;
-        server.shutdown(Duration::from_secs(1)).await;
+        for server in &servers {
+            server.shutdown(Duration::from_secs(1)).await;
+        }
         for http in [http, exporter].into_iter().flatten() {
             http.stop().await;
         }
-        if let Some(fast) = fast {
-            fast.shutdown(Duration::from_secs(1)).await;
+        for server in &fast {
+            server.shutdown(Duration::from_secs(1)).await;
         }
         tasks.iter().for_each(JoinHandle::abort);
         let closed = tokio::task::spawn_blocking(move || {
@@ -284,15 +292,22 @@ impl RunningBroker {
     }
 }
 
-fn bind_address(config: &BrokerConfig) -> Result<SocketAddr, BrokerError> {
-    let ip: Result<IpAddr, _> = config.bind_address.trim_matches(['[', ']']).parse();
-    let ip = ip.map_err(|_| {
-        BrokerError::Config(format!(
+/// Listens on every address of `bindAddress`, at one port: where a free one is taken, it is the first's.
+fn listen(config: &BrokerConfig) -> Result<Vec<Listener>, BrokerError> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for mut address in config.bind_addresses() {
+        if let Some(first) = listeners.first() {
+            address.set_port(first.address().port());
+        }
+        listeners.push(Listener::bind(address)?);
+    }
+    if listeners.is_empty() {
+        return Err(BrokerError::Config(format!(
             "bindAddress = {:?}: an IP address is expected",
             config.bind_address
-        ))
-    })?;
-    Ok(SocketAddr::new(ip, config.listen_port))
+        )));
+    }
+    Ok(listeners)
 }
 
 /// `brokerIP1` and the port, as stored in messages and their ids: clients come back to it with an
@@ -313,16 +328,20 @@ fn store_host(config: &BrokerConfig, port: u16) -> Result<SocketAddr, BrokerErro
 
 /// Clients of 4.2.0 age send to two below the port (`listenPort - 2`). It may be taken; nobody else
 /// needs it.
-async fn listen_on_fast_port(broker: &Arc<Broker>, address: SocketAddr) -> Option<Server> {
-    let address = SocketAddr::new(address.ip(), address.port().checked_sub(2)?);
-    let handler = Arc::new(Dispatch(Arc::downgrade(broker)));
-    match Server::start(address, broker.config().server(), handler).await {
-        Ok(server) => Some(server),
-        Err(error) => {
-            tracing::warn!(%error, "the fast port for old clients is not served");
-            None
+async fn listen_on_fast_ports(broker: &Arc<Broker>, addresses: &[SocketAddr]) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for address in addresses {
+        let Some(port) = address.port().checked_sub(2) else {
+            continue;
+        };
+        let handler = Arc::new(Dispatch(Arc::downgrade(broker)));
+        let address = SocketAddr::new(address.ip(), port);
+        match Server::start(address, broker.config().server(), handler).await {
+            Ok(server) => servers.push(server),
+            Err(error) => tracing::warn!(%error, "the fast port for old clients is not served"),
         }
     }
+    servers
 }
 
 /// Tells parked pulls of messages, and transactions of half messages, on the store's dispatch thread.

@@ -110,6 +110,139 @@ fn toml() {
     assert_eq!(notes, Notes::default());
 }
 
+/// What is said about a file: what is wrong, warnings, how many notes.
+fn said(name: &str) -> (Vec<String>, Vec<String>, usize) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name);
+    let (_, notes, wrong) = BrokerConfig::default().examine(&path).unwrap();
+    let folder = format!("{}/", path.parent().unwrap().display());
+    let short = |text: String| text.replace(&folder, "");
+    (
+        wrong.iter().map(ToString::to_string).map(short).collect(),
+        notes.warnings.into_iter().map(short).collect(),
+        notes.meaningless.len(),
+    )
+}
+
+const ALONE: &str =
+    "replication is not served yet, and alone this broker would break what it promises";
+
+#[test]
+fn the_examples_that_rocketmq_ships() {
+    let none: Vec<String> = Vec::new();
+    for (name, notes) in [
+        ("2m-2s-async-a.properties", 0),
+        ("2m-2s-sync-b.properties", 2),
+        ("2m-noslave-trace.properties", 0),
+    ] {
+        assert_eq!(said(name), (none.clone(), none.clone(), notes), "{name}");
+    }
+    let (wrong, ..) = said("2m-2s-async-a-s.properties");
+    assert_eq!(
+        wrong,
+        [
+            "2m-2s-async-a-s.properties:7: brokerRole = \"SLAVE\": ASYNC_MASTER or SYNC_MASTER (slaves are not served by this broker yet) is expected"
+        ]
+    );
+    let (wrong, warnings, notes) = said("dledger-n0.conf");
+    assert_eq!(
+        wrong,
+        [format!(
+            "dledger-n0.conf:7: enableDLegerCommitLog = \"true\": {ALONE}"
+        )]
+    );
+    assert_eq!((warnings, notes), (none, 5));
+    let (wrong, ..) = said("controller-n0.conf");
+    assert_eq!(
+        wrong[0],
+        format!("controller-n0.conf:7: enableControllerMode = \"true\": {ALONE}")
+    );
+    let (wrong, warnings, _) = said("container-a.conf");
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(
+        warnings,
+        [
+            "container-a.conf:18: enableSlaveActingMaster is not served by this broker; it runs without"
+        ]
+    );
+}
+
+#[test]
+fn a_file_of_4_2() {
+    let (config, notes) = fixture("of-4.2.conf");
+    assert_eq!(notes.warnings, Vec::<String>::new());
+    assert_eq!(notes.meaningless.len(), 7, "{notes:?}");
+    assert_eq!(
+        (&*config.broker_cluster_name, config.filter_server_nums),
+        ("DefaultCluster", 1)
+    );
+    assert_eq!(
+        (&*config.broker_ip1, &*config.broker_ip2),
+        ("10.0.0.7", "192.168.0.7")
+    );
+    assert!(config.reject_transaction_message && config.address_service().is_none());
+}
+
+#[test]
+fn a_comment_in_another_encoding() {
+    let (config, notes) = fixture("gbk-comment.conf");
+    assert_eq!(
+        (&*config.broker_name, config.listen_port),
+        ("broker-gbk", 10931)
+    );
+    assert_eq!(notes, Notes::default());
+}
+
+#[test]
+fn several_disks_and_addresses() {
+    let (config, notes) = fixture("several-disks.conf");
+    assert_eq!(notes, Notes::default());
+    let dirs = config.store().commit_log_dirs();
+    assert_eq!(
+        dirs.writable(),
+        ["/data1/commitlog", "/data2/commitlog"].map(PathBuf::from)
+    );
+    assert_eq!(dirs.all().count(), 3);
+    let listens: Vec<String> = config
+        .bind_addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(listens, ["10.0.0.7:10911", "[fd00::7]:10911"]);
+}
+
+#[test]
+fn an_address_service() {
+    let (mut config, notes) = fixture("address-service.conf");
+    assert_eq!(notes, Notes::default());
+    let service = config.address_service().unwrap();
+    assert_eq!(service.url(), "http://ns.example:80/rocketmq/nsaddr-east");
+    config.namesrv_addr = Some("10.0.0.1:9876".to_owned());
+    assert_eq!(config.address_service(), None);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let (wrong, warnings, _) = said("mistakes.conf");
+    assert_eq!(
+        wrong,
+        [
+            "Slave's brokerId must be > 0",
+            "mistakes.conf:1: brokerName = \"\": a name without blanks is expected",
+            "mistakes.conf:2: flushDiskType = \"SYNC\": ASYNC_FLUSH or SYNC_FLUSH is expected",
+            "mistakes.conf:3: listenPort = \"10911 # the main one\": a port is expected",
+            "mistakes.conf:4: brokerRole = \"SLAVE\": ASYNC_MASTER or SYNC_MASTER (slaves are not served by this broker yet) is expected",
+        ]
+    );
+    assert_eq!(
+        warnings,
+        [
+            "mistakes.conf:5: autoCreateTopicEnabled is not known, autoCreateTopicEnable is; the line is left aside"
+        ]
+    );
+}
+
 /// The page as the table of settings makes it.
 fn page() -> String {
     let mut page = String::from(

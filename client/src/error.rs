@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_allocation::MessageQueue;
 use sluice_protocol::code;
-use sluice_remoting::RemotingError;
+use sluice_remoting::{NoAddresses, RemotingError};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,9 @@ pub enum ClientError {
         /// What the last one said.
         last: Box<ClientError>,
     },
+    /// The address service tells no name servers.
+    #[error(transparent)]
+    AddressService(#[from] NoAddresses),
     /// The name servers know no broker that serves the topic.
     #[error("no route for topic {topic}: no broker that serves it has registered it")]
     NoRoute {

@@ -135,16 +135,6 @@ impl Handler for Callbacks {
 impl Instance {
     /// Checks the settings; nothing is dialled yet.
     pub fn new(connect: &Connect, default_name: Option<&str>) -> Result<Arc<Self>, ClientError> {
-        let servers = connect
-            .name_servers
-            .clone()
-            .or_else(|| std::env::var("NAMESRV_ADDR").ok());
-        let servers = servers.ok_or_else(|| {
-            ClientError::invalid(
-                "name server",
-                "must be set, or the environment's NAMESRV_ADDR",
-            )
-        })?;
         validate::setting(
             "connect_timeout",
             connect.connect_timeout,
@@ -164,7 +154,7 @@ impl Instance {
         };
         Ok(Arc::new(Instance {
             client_id: format!("{}@{name}", unique_id::local_ip()),
-            name_servers: NameServers::parse(&servers)?,
+            name_servers: NameServers::find(connect.name_servers.as_deref())?,
             remoting: Client::new(options, Arc::new(callbacks))?,
             routes: RwLock::default(),
             brokers: RwLock::default(),
@@ -370,7 +360,11 @@ impl Instance {
     /// Keeps routes fresh and brokers informed; never ends. A name server that does not answer
     /// holds no heartbeat up.
     pub async fn keep(self: Arc<Self>) {
-        tokio::join!(self.keep_known(), self.keep_routes());
+        tokio::join!(
+            self.keep_known(),
+            self.keep_routes(),
+            self.name_servers.keep_fresh()
+        );
     }
 
     async fn keep_known(self: &Arc<Self>) {

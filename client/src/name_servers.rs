@@ -1,59 +1,111 @@
-//! The name servers: one is asked until it fails, then the next.
+//! The name servers: one is asked until it fails, then the next. Who they are was said, or is asked over
+//! HTTP.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use sluice_protocol::body::TopicRouteData;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::{ExtFields, RemotingCommand};
-use sluice_remoting::Client;
+use sluice_remoting::{AddressService, Client};
 
 use crate::body;
 use crate::error::ClientError;
 
 /// Time for one answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// The address service is asked this often, as by Java's clients.
+const ASK_AGAIN: Duration = Duration::from_secs(120);
 
 /// Addresses in the order they were given, and which of them answered last.
 #[derive(Debug)]
 pub(crate) struct NameServers {
-    addresses: Vec<String>,
+    /// Empty until the address service has told them.
+    addresses: RwLock<Arc<[String]>>,
     current: AtomicUsize,
+    service: Option<AddressService>,
+    /// Held while it is asked, so that it is asked once.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl NameServers {
-    /// From `host:port`, several separated by `;`. Starts at a random one, so that many clients
-    /// spread over the servers.
+    /// What was set, or else the environment: `NAMESRV_ADDR`, or its address service.
+    pub fn find(set: Option<&str>) -> Result<Self, ClientError> {
+        let environment = || std::env::var("NAMESRV_ADDR").ok();
+        if let Some(list) = set.map(str::to_owned).or_else(environment) {
+            return NameServers::parse(&list);
+        }
+        match AddressService::from_environment() {
+            Some(service) => Ok(NameServers::of(Vec::new(), Some(service))),
+            None => Err(ClientError::invalid(
+                "name server",
+                "must be set, or the environment's NAMESRV_ADDR",
+            )),
+        }
+    }
+
+    /// From `host:port`, several separated by `;`, or from the `http://` address of a page that tells
+    /// them. Starts at a random one, so that many clients spread over the servers.
     pub fn parse(list: &str) -> Result<Self, ClientError> {
-        let parts = list
-            .split([';', ','])
-            .map(str::trim)
-            .filter(|part| !part.is_empty());
-        let addresses: Vec<String> = parts.map(str::to_owned).collect();
-        if addresses.is_empty() {
-            return Err(ClientError::invalid(
-                format!("name server {list:?}"),
-                "must be host:port, several separated by ';'",
-            ));
+        if list.trim().starts_with("http://") {
+            let service = AddressService::at(list.trim());
+            return Ok(NameServers::of(Vec::new(), Some(service)));
         }
-        let has_port = |address: &String| {
-            address
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        };
-        if let Some(wrong) = addresses.iter().find(|address| !has_port(address)) {
-            return Err(ClientError::invalid(
-                format!("name server {wrong:?}"),
-                "must be host:port",
-            ));
+        Ok(NameServers::of(addresses(list)?, None))
+    }
+
+    fn of(addresses: Vec<String>, service: Option<AddressService>) -> Self {
+        NameServers {
+            current: AtomicUsize::new(random_index(&addresses)),
+            addresses: RwLock::new(addresses.into()),
+            service,
+            asking: tokio::sync::Mutex::default(),
         }
-        let current = AtomicUsize::new(rand::random_range(0..addresses.len()));
-        Ok(NameServers { addresses, current })
     }
 
     /// All addresses, joined by `;`.
     pub fn text(&self) -> String {
-        self.addresses.join(";")
+        self.addresses.read().join(";")
+    }
+
+    /// Asks the address service again and again; never ends.
+    pub async fn keep_fresh(&self) {
+        let Some(service) = &self.service else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(ASK_AGAIN).await;
+            let _one_at_a_time = self.asking.lock().await;
+            if let Err(error) = self.ask(service).await {
+                tracing::warn!(%error, "the name servers known before are kept");
+            }
+        }
+    }
+
+    /// All addresses, asked for if none is known yet.
+    async fn known(&self) -> Result<Arc<[String]>, ClientError> {
+        let known = self.addresses.read().clone();
+        let Some(service) = self.service.as_ref().filter(|_| known.is_empty()) else {
+            return Ok(known);
+        };
+        let _one_at_a_time = self.asking.lock().await;
+        if self.addresses.read().is_empty() {
+            self.ask(service).await?;
+        }
+        Ok(self.addresses.read().clone())
+    }
+
+    async fn ask(&self, service: &AddressService) -> Result<(), ClientError> {
+        let told = addresses(&service.ask().await?)?;
+        let mut known = self.addresses.write();
+        if **known != *told {
+            tracing::info!(url = service.url(), addresses = ?told, "name servers were found");
+            self.current.store(random_index(&told), Ordering::Relaxed);
+            *known = told.into();
+        }
+        Ok(())
     }
 
     /// Asks the current server; if it does not answer, the others in turn. Tells who answered.
@@ -62,14 +114,16 @@ impl NameServers {
         remoting: &Client,
         request: &RemotingCommand,
     ) -> Result<(String, RemotingCommand), ClientError> {
+        let addresses = self.known().await?;
         let start = self.current.load(Ordering::Relaxed);
         let mut last = ClientError::ShutDown;
-        for step in 0..self.addresses.len() {
-            let index = (start + step) % self.addresses.len();
-            let address = &self.addresses[index];
+        for step in 0..addresses.len() {
+            let index = (start + step) % addresses.len();
+            let address = &addresses[index];
             let asked = Asked {
-                servers: self,
+                current: &self.current,
                 index,
+                next: (index + 1) % addresses.len(),
             };
             match remoting.call(address, request.clone(), TIMEOUT).await {
                 Ok(response) => {
@@ -83,7 +137,7 @@ impl NameServers {
             }
         }
         Err(ClientError::NameServers {
-            addresses: self.addresses.clone(),
+            addresses: addresses.to_vec(),
             last: Box::new(last),
         })
     }
@@ -115,24 +169,54 @@ impl NameServers {
     }
 }
 
+fn random_index(addresses: &[String]) -> usize {
+    rand::random_range(0..addresses.len().max(1))
+}
+
+fn addresses(list: &str) -> Result<Vec<String>, ClientError> {
+    let parts = list
+        .split([';', ','])
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let addresses: Vec<String> = parts.map(str::to_owned).collect();
+    if addresses.is_empty() {
+        return Err(ClientError::invalid(
+            format!("name server {list:?}"),
+            "must be host:port, several separated by ';'",
+        ));
+    }
+    let has_port = |address: &String| {
+        address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    match addresses.iter().find(|address| !has_port(address)) {
+        None => Ok(addresses),
+        Some(wrong) => Err(ClientError::invalid(
+            format!("name server {wrong:?}"),
+            "must be host:port",
+        )),
+    }
+}
+
 /// A server that is being asked. Unless it answers, the next call begins with the one behind it,
 /// also when the caller has stopped waiting: else one with little time would never get past it.
 struct Asked<'a> {
-    servers: &'a NameServers,
+    current: &'a AtomicUsize,
     index: usize,
+    next: usize,
 }
 
 impl Asked<'_> {
     fn answered(self) {
-        self.servers.current.store(self.index, Ordering::Relaxed);
+        self.current.store(self.index, Ordering::Relaxed);
         std::mem::forget(self);
     }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        let next = (self.index + 1) % self.servers.addresses.len();
-        self.servers.current.store(next, Ordering::Relaxed);
+        self.current.store(self.next, Ordering::Relaxed);
     }
 }
 
@@ -143,6 +227,8 @@ mod tests {
     use std::time::Duration;
 
     use sluice_protocol::RemotingCommand;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use sluice_remoting::{Client, ClientOptions, Connection, Handler, Responder};
 
     use super::NameServers;
@@ -164,6 +250,54 @@ mod tests {
         let given_up = tokio::time::timeout(Duration::from_millis(50), route).await;
         assert!(given_up.is_err(), "it is silent");
         assert_eq!(servers.current.load(Ordering::Relaxed), 1);
+    }
+
+    /// Serves pages one after another, the last again and again.
+    async fn address_service(pages: &'static [&'static str]) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/rocketmq/nsaddr", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            for at in 0.. {
+                let (mut peer, _) = listener.accept().await.unwrap();
+                let page = pages[pages.len().min(at + 1) - 1];
+                let mut asked = [0; 2048];
+                let _ = peer.read(&mut asked).await;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", page.len());
+                let _ = peer.write_all(format!("{head}{page}").as_bytes()).await;
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn an_address_service_is_asked_at_first_and_every_two_minutes() {
+        let url = address_service(&["127.0.0.1:1", "none", "127.0.0.1:2;127.0.0.1:3"]).await;
+        let servers = Arc::new(NameServers::parse(&url).unwrap());
+        let remoting = Client::new(ClientOptions::default(), Arc::new(NoRequests)).unwrap();
+        let refused = servers.route(&remoting, "T").await.unwrap_err().to_string();
+        assert!(refused.contains("127.0.0.1:1"), "{refused}");
+        assert_eq!(servers.text(), "127.0.0.1:1");
+
+        tokio::time::pause();
+        let kept = servers.clone();
+        let keeping = tokio::spawn(async move { kept.keep_fresh().await });
+        let begun = tokio::time::Instant::now();
+        while servers.text() == "127.0.0.1:1" {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(servers.text(), "127.0.0.1:2;127.0.0.1:3");
+        // The page in between told none, so the old ones were kept.
+        assert!(begun.elapsed() >= Duration::from_secs(240));
+        keeping.abort();
+    }
+
+    #[tokio::test]
+    async fn a_service_that_tells_none_is_named() {
+        let url = address_service(&["none"]).await;
+        let servers = NameServers::parse(&url).unwrap();
+        let remoting = Client::new(ClientOptions::default(), Arc::new(NoRequests)).unwrap();
+        let refused = servers.route(&remoting, "T").await.unwrap_err().to_string();
+        assert!(refused.contains(&url), "{refused}");
     }
 
     #[test]

@@ -40,8 +40,9 @@ pub struct ProducerBuilder {
 }
 
 impl ProducerBuilder {
-    /// Name servers, `host:port`, several separated by `;`. Without it the environment's
-    /// `NAMESRV_ADDR` is used.
+    /// Name servers, `host:port`, several separated by `;`, or the `http://` address of a page that tells
+    /// them. Without it the environment's `NAMESRV_ADDR` is used, or the address service at
+    /// `ROCKETMQ_NAMESRV_DOMAIN`.
     pub fn name_server(mut self, addresses: impl Into<String>) -> Self {
         self.connect.name_servers = Some(addresses.into());
         self

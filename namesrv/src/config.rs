@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sluice_protocol::java_properties;
-use sluice_remoting::ServerOptions;
 use sluice_remoting::tls::{ClientAuth, TlsMode, TlsServerOptions};
+use sluice_remoting::{ServerOptions, are_addresses};
 
 /// Settings of a name server, after Java's `namesrv.conf`.
 #[derive(Debug, Clone)]
@@ -17,6 +17,10 @@ pub struct NamesrvConfig {
     pub kv_config_path: Option<PathBuf>,
     /// `orderMessageEnable`: routes carry the order settings of their topic.
     pub order_message_enable: bool,
+    /// `addressServicePort`: where it is told over HTTP who is a name server; 0: nowhere.
+    pub address_service_port: u16,
+    /// `nsaddr`: what is told there; none: this name server, at the address by which the asker came.
+    pub nsaddr: Option<String>,
     /// Limits of connections, TLS.
     pub server: ServerOptions,
 }
@@ -118,6 +122,29 @@ pub const KEYS: &[Key] = &[
         live: true,
         set: |config, text| put(truth(text), |on| config.order_message_enable = on),
         show: |config| config.order_message_enable.to_string(),
+    },
+    Key {
+        name: "addressServicePort",
+        about: "Port at which clients and brokers ask for name servers over HTTP (`/rocketmq/nsaddr`); Java's ask at 8080. 0: not served (ours).",
+        expected: "a port, or 0",
+        live: false,
+        set: |config, text| put(text.parse(), |port| config.address_service_port = port),
+        show: |config| config.address_service_port.to_string(),
+    },
+    Key {
+        name: "nsaddr",
+        about: "What they are told, `host:port;host:port`; empty: this name server, at the address by which they came (ours).",
+        expected: "host:port;host:port",
+        live: false,
+        set: |config, text| {
+            let said = Some(text.to_owned()).filter(|text| !text.is_empty());
+            let good = said.as_deref().is_none_or(are_addresses);
+            if good {
+                config.nsaddr = said;
+            }
+            good
+        },
+        show: |config| config.nsaddr.clone().unwrap_or_default(),
     },
     Key {
         name: "serverChannelMaxIdleTimeSeconds",
@@ -299,6 +326,8 @@ impl NamesrvConfig {
             listen,
             kv_config_path: None,
             order_message_enable: false,
+            address_service_port: 0,
+            nsaddr: None,
             server: ServerOptions {
                 // As Java: without a certificate, clients with `tls.enable=true` get a self-signed one.
                 tls: TlsServerOptions {

@@ -3,6 +3,7 @@
 //! [`NameServer::start`] serves the route table of [`routes`] and the key-value settings of [`kv`]
 //! over one listener; [`dispatch`] is the list of what it answers.
 
+mod address_page;
 pub mod config;
 pub mod dispatch;
 pub mod kv;
@@ -30,6 +31,14 @@ pub enum NamesrvError {
     /// The port can't be listened on, or TLS can't be set up.
     #[error(transparent)]
     Remoting(#[from] RemotingError),
+    /// The page of name servers can't be listened on.
+    #[error("{address} can't be listened on for the page of name servers: {source}")]
+    AddressPage {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The key-value file can't be read or written.
     #[error("{path:?}: {what}")]
     KvFile {
@@ -44,6 +53,8 @@ pub enum NamesrvError {
 pub struct NameServer {
     server: Server,
     scan: tokio::task::JoinHandle<()>,
+    /// The page of name servers: where, and the task.
+    page: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
     answers: Arc<Answers>,
 }
 
@@ -69,6 +80,14 @@ impl NameServer {
         });
         let dispatch = Arc::new(Dispatch(answers.clone()));
         let server = Server::start(config.listen, config.server, dispatch).await?;
+        let page = match config.address_service_port {
+            0 => None,
+            port => {
+                let listen = SocketAddr::new(config.listen.ip(), port);
+                let own = server.address().port();
+                Some(address_page::serve(listen, config.nsaddr, own).await?)
+            }
+        };
         let scanned = answers.clone();
         let scan = tokio::spawn(async move {
             let mut interval = tokio::time::interval(SCAN_INTERVAL);
@@ -80,6 +99,7 @@ impl NameServer {
         Ok(NameServer {
             server,
             scan,
+            page,
             answers,
         })
     }
@@ -96,6 +116,11 @@ impl NameServer {
         self.server.address()
     }
 
+    /// Where it tells over HTTP who is a name server, if it does.
+    pub fn page_address(&self) -> Option<SocketAddr> {
+        self.page.as_ref().map(|(address, _)| *address)
+    }
+
     /// Stops accepting, lets answers leave, closes everything.
     pub async fn shutdown(&self) {
         self.scan.abort();
@@ -106,6 +131,9 @@ impl NameServer {
 impl Drop for NameServer {
     fn drop(&mut self) {
         self.scan.abort();
+        if let Some((_, serving)) = &self.page {
+            serving.abort();
+        }
     }
 }
 

@@ -432,3 +432,23 @@ async fn live_settings_change_and_all_others_are_refused_by_name() {
         assert!(answer.remark().contains(named), "{}", answer.remark());
     }
 }
+
+/// Whatever the last part of the path: the list that is set, or the name server as the asker reaches it.
+#[tokio::test]
+async fn name_servers_are_told_over_http() {
+    for nsaddr in [None, Some("10.0.0.1:9876;ns.example:9877".to_owned())] {
+        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut config = NamesrvConfig::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        config.address_service_port = free.local_addr().unwrap().port();
+        config.nsaddr = nsaddr.clone();
+        drop(free);
+        let server = NameServer::start(config).await.unwrap();
+        let page = server.page_address().unwrap().to_string();
+        let told = nsaddr.unwrap_or_else(|| server.address().to_string());
+        for subgroup in ["nsaddr", "nsaddr-unit?nofix=1"] {
+            let service = sluice_remoting::AddressService::of(&page, subgroup);
+            assert_eq!(service.ask().await.unwrap(), told);
+        }
+        server.shutdown().await;
+    }
+}

@@ -5,6 +5,7 @@
 //! or timer per request. A [`Connection`] can be used from anywhere to answer later, or to send
 //! requests of our own: server and client side are the same thing but for who dialled.
 
+mod address_service;
 mod client;
 mod connection;
 mod driver;
@@ -18,6 +19,7 @@ mod stream;
 pub mod tls;
 mod watch;
 
+pub use address_service::{AddressService, NoAddresses, are_addresses};
 pub use client::{Client, ClientOptions};
 pub use connection::Connection;
 pub use error::{CloseReason, RemotingError};

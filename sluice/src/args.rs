@@ -1,10 +1,11 @@
 //! The command line.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use sluice_remoting::AddressService;
 
 /// A message broker that unmodified Apache RocketMQ clients use.
 ///
@@ -18,6 +19,9 @@ pub struct Sluice {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Called as RocketMQ's own program: the log goes where its guides look for it.
+    #[arg(skip)]
+    pub as_rocketmq: bool,
 }
 
 /// What to do.
@@ -45,8 +49,31 @@ pub enum Command {
     Group(sluice_admin::args::Group),
     /// Show what waits for its delivery time
     Timer(sluice_admin::args::Timer),
+    /// Check a file of settings without starting anything
+    Config(Config),
     /// Check, dump or repair the store directory of a broker that is not running
     Store(Store),
+}
+
+/// Options of `sluice config`.
+#[derive(Debug, Args)]
+pub struct Config {
+    /// What to do with it
+    #[command(subcommand)]
+    pub task: ConfigTask,
+}
+
+/// What to do with a file of settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigTask {
+    /// Say what a start would say about each line; ends with 1 if it would be refused
+    Check {
+        /// Property file of a broker, or TOML if its name ends in .toml
+        file: PathBuf,
+        /// It is a name server's
+        #[arg(long)]
+        namesrv: bool,
+    },
 }
 
 /// Options of `sluice store`.
@@ -135,9 +162,17 @@ pub struct Send {
         long = "namesrvAddr",
         value_name = "ADDRESSES",
         env = "NAMESRV_ADDR",
-        default_value = "127.0.0.1:9876"
+        default_value_t = name_servers()
     )]
     pub namesrv_addr: String,
+}
+
+/// Name servers where nothing names them.
+fn name_servers() -> String {
+    AddressService::from_environment().map_or_else(
+        || "127.0.0.1:9876".to_owned(),
+        |service| service.url().to_owned(),
+    )
 }
 
 /// Options of `sluice recv`.
@@ -160,7 +195,7 @@ pub struct Recv {
         long = "namesrvAddr",
         value_name = "ADDRESSES",
         env = "NAMESRV_ADDR",
-        default_value = "127.0.0.1:9876"
+        default_value_t = name_servers()
     )]
     pub namesrv_addr: String,
 }
@@ -197,30 +232,48 @@ pub struct Broker {
     /// Print the settings that matter most and end
     #[arg(short = 'm', long = "printImportantConfig")]
     pub print_important: bool,
+    /// Accepted for RocketMQ 5's scripts; gRPC clients are not served
+    #[arg(long)]
+    pub enable_proxy: bool,
     /// Java leaves further words aside, and guides write them: autoCreateTopicEnable=true
     #[arg(hide = true)]
     pub ignored: Vec<String>,
 }
 
-/// Reads the command line; called as `mqnamesrv` or `mqbroker`, the command is implied, and the
-/// usage text says so.
+/// Java's main classes, by which `bin/` starts the servers: who looks for them in the list of processes
+/// finds them.
+const NAMESRV_CLASS: &str = "org.apache.rocketmq.namesrv.NamesrvStartup";
+const BROKER_CLASS: &str = "org.apache.rocketmq.broker.BrokerStartup";
+
+/// Reads the command line. Called as `mqnamesrv` or `mqbroker`, or with the name of their main class
+/// first, the command is implied, and the usage text says so.
 pub fn parse() -> Sluice {
-    let name = std::env::args_os().next().map(PathBuf::from);
-    let name = name
-        .as_deref()
-        .and_then(Path::file_name)
-        .and_then(OsStr::to_str);
-    let command = match name {
-        Some("mqnamesrv") => Command::Namesrv(read("mqnamesrv")),
-        Some("mqbroker") => Command::Broker(read("mqbroker")),
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let text = |at: usize| words.get(at).map(Path::new);
+    let program = text(0).and_then(Path::file_name).and_then(OsStr::to_str);
+    let class = text(1).and_then(Path::to_str);
+    let (program, behind) = match (program, class) {
+        (Some("mqnamesrv"), _) => ("mqnamesrv", 1),
+        (Some("mqbroker"), _) => ("mqbroker", 1),
+        (_, Some(NAMESRV_CLASS)) => ("mqnamesrv", 2),
+        (_, Some(BROKER_CLASS)) => ("mqbroker", 2),
         _ => return Sluice::try_parse().unwrap_or_else(|error| refuse(&error)),
     };
-    Sluice { command }
+    let words = &words[behind..];
+    let command = match program {
+        "mqnamesrv" => Command::Namesrv(read(program, words)),
+        _ => Command::Broker(read(program, words)),
+    };
+    Sluice {
+        command,
+        as_rocketmq: true,
+    }
 }
 
 /// Reads the options of a program that has no subcommands.
-fn read<T: Args>(program: &'static str) -> T {
-    let matches = T::augment_args(clap::Command::new(program)).try_get_matches();
+fn read<T: Args>(program: &'static str, words: &[OsString]) -> T {
+    let words = std::iter::once(OsString::from(program)).chain(words.iter().cloned());
+    let matches = T::augment_args(clap::Command::new(program)).try_get_matches_from(words);
     matches
         .and_then(|matches| T::from_arg_matches(&matches))
         .unwrap_or_else(|error| refuse(&error))

@@ -1,19 +1,30 @@
 //! `sluice`: name server and broker in one binary, also under the names `mqnamesrv` and `mqbroker`.
 
 mod args;
+mod config;
 mod demo;
+mod logs;
 mod operate;
 mod plugin;
 mod plugin_compile;
 mod run;
+mod settings;
 mod store;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use sluice_broker::BrokerError;
+use sluice_broker::config::ConfigError;
+use sluice_store::StoreError;
 
 /// Java's `System.exit(-1)`: a server can't start.
 const NOT_STARTED: u8 = 255;
-/// Java's `System.exit(-3)`: the addresses of name servers are none.
-const ADDRESSES_ILLEGAL: u8 = 253;
+/// Java's `System.exit(-3)`: the addresses of name servers are none, a slave is number 0, or what lies on the
+/// disk can't be loaded.
+const NOT_LOADED: u8 = 253;
+/// Java's `System.exit(-4)`: two ways to replicate at once.
+const CONTRADICTION: u8 = 252;
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(plugin_compile::COMMAND) {
@@ -21,15 +32,7 @@ fn main() -> ExitCode {
     }
     let args = args::parse();
     run::raise_open_file_limit();
-    run::log_to_stderr(match args.command {
-        // What a plugin does wrong is in the answer.
-        args::Command::Plugin(_)
-        | args::Command::Tx(_)
-        | args::Command::Dlq(_)
-        | args::Command::Message(_)
-        | args::Command::Group(_) => "off",
-        _ => "info",
-    });
+    log(&args);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -49,14 +52,64 @@ fn main() -> ExitCode {
             eprintln!("sluice: {error}");
             ExitCode::FAILURE
         }
-        Err(error) if error.is::<run::AddressesIllegal>() => {
-            eprintln!("{error}");
-            ExitCode::from(ADDRESSES_ILLEGAL)
+        Err(error) if error.is::<config::Refused>() => ExitCode::FAILURE,
+        Err(error) if error.is::<settings::AddressesIllegal>() => {
+            logs::complain(&error.to_string());
+            ExitCode::from(NOT_LOADED)
         }
         Err(error) => {
-            eprintln!("sluice: {}", told_once(&error));
-            ExitCode::from(NOT_STARTED)
+            logs::complain(&format!("sluice: {}", told_once(&error)));
+            ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+/// Java's exit codes for a server that can't start.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let settings = error.downcast_ref::<ConfigError>();
+    let broker = error.downcast_ref::<BrokerError>();
+    match (settings, broker) {
+        (Some(ConfigError::ControllerAndDledger), _) => CONTRADICTION,
+        (Some(ConfigError::SlaveId), _) => NOT_LOADED,
+        (
+            Some(ConfigError::Value {
+                key: "namesrvAddr", ..
+            }),
+            _,
+        ) => NOT_LOADED,
+        (_, Some(BrokerError::Store(StoreError::Locked { .. }))) => NOT_STARTED,
+        (
+            _,
+            Some(
+                BrokerError::Store(_)
+                | BrokerError::ConfigFile { .. }
+                | BrokerError::Persist { .. }
+                | BrokerError::Plugins(_),
+            ),
+        ) => NOT_LOADED,
+        _ => NOT_STARTED,
+    }
+}
+
+/// Servers log to files where RocketMQ's do, if they are called by its names or `SLUICE_LOG_DIR` says where.
+fn log(args: &args::Sluice) {
+    let file = match args.command {
+        args::Command::Namesrv(_) => "namesrv.log",
+        args::Command::Broker(_) => "broker.log",
+        // What a plugin does wrong is in the answer.
+        args::Command::Plugin(_)
+        | args::Command::Tx(_)
+        | args::Command::Dlq(_)
+        | args::Command::Message(_)
+        | args::Command::Group(_) => return logs::to_stderr("off"),
+        _ => return logs::to_stderr("info"),
+    };
+    let chosen = std::env::var_os("SLUICE_LOG_DIR").map(PathBuf::from);
+    let home = std::env::var_os("HOME").filter(|_| args.as_rocketmq);
+    let usual = home.map(|home| PathBuf::from(home).join("logs/rocketmqlogs"));
+    match chosen.or(usual).filter(|path| !path.as_os_str().is_empty()) {
+        Some(directory) => logs::to_file(&directory, file),
+        None => logs::to_stderr("info"),
     }
 }
 

@@ -1,23 +1,24 @@
 //! What the commands do.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sluice_broker::BrokerConfig;
-use sluice_broker::config::{FlushDiskType, are_addresses};
-use sluice_namesrv::config::Line;
+use sluice_broker::config::FlushDiskType;
 use sluice_namesrv::{NameServer, NamesrvConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::args::{Broker, Command, Dev, Namesrv, Sluice};
+use crate::config;
 use crate::demo;
+use crate::logs;
 use crate::operate;
 use crate::plugin;
 use crate::plugin_compile;
+use crate::settings;
 use crate::store;
 
 /// Carries out a command; servers run until SIGTERM or SIGINT.
@@ -33,6 +34,7 @@ pub async fn run(args: Sluice) -> Result<()> {
         Command::Group(asked) => operate::group(asked),
         Command::Timer(asked) => operate::timer(asked),
         Command::Store(store) => store::run(store),
+        Command::Config(asked) => config::run(asked.task),
         Command::Send(send) => {
             demo::send(&send.namesrv_addr, &send.topic, send.body, send.tag).await
         }
@@ -147,103 +149,42 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
 
 async fn run_namesrv(args: Namesrv) -> Result<()> {
     let stop = Stop::catch()?;
-    let mut config = NamesrvConfig::at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9876)));
-    if let Some(home) = std::env::var_os("HOME") {
-        config.kv_config_path = Some(Path::new(&home).join("namesrv").join("kvConfig.json"));
-    }
+    let config = settings::namesrv(&args)?;
     if let Some(path) = &args.config_file {
-        read_namesrv_config(path, &mut config)?;
-        println!("load config properties file OK, {}", path.display());
+        logs::say(&format!(
+            "load config properties file OK, {}",
+            path.display()
+        ));
     }
     if args.print {
         return print(&config.to_properties());
     }
     let server = NameServer::start(config).await?;
-    println!(
+    logs::say(&format!(
         "The Name Server boot success. serializeType=JSON, address {}",
         server.address()
-    );
+    ));
+    if let Some(page) = server.page_address() {
+        tracing::info!(%page, "name servers are told over HTTP at /rocketmq/nsaddr");
+    }
     stop.told().await;
     server.shutdown().await;
     Ok(())
 }
 
-fn read_namesrv_config(path: &Path, config: &mut NamesrvConfig) -> Result<()> {
-    let (lines, strict) = sluice_broker::config::read_lines(path)?;
-    for property in lines {
-        let origin = format!("{}:{}: {}", path.display(), property.line, property.key);
-        match config.set(&property.key, &property.value) {
-            Line::Set => {}
-            Line::Bad(expected) => {
-                bail!("{origin} = {:?}: {expected} is expected", property.value)
-            }
-            Line::Meaningless if !strict => tracing::info!("{origin} has no meaning here"),
-            Line::Meaningless => bail!("{origin} is not known"),
-            Line::Unknown(nearest) => {
-                let nearest = nearest
-                    .map(|name| format!(", {name} is"))
-                    .unwrap_or_default();
-                if strict {
-                    bail!("{origin} is not known{nearest}");
-                }
-                tracing::warn!("{origin} is not known{nearest}; the line is left aside");
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A list of name servers that is none; Java's words and its exit code.
-#[derive(Debug)]
-pub struct AddressesIllegal(String);
-
-impl std::fmt::Display for AddressesIllegal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let AddressesIllegal(addresses) = self;
-        write!(
-            f,
-            "The Name Server Address[{addresses}] illegal, please set it as follows, \"127.0.0.1:9876;192.168.0.1:9876\""
-        )
-    }
-}
-
-impl std::error::Error for AddressesIllegal {}
-
-/// Settings from the command line, the file and the environment, strongest first.
-fn broker_config(args: &Broker) -> Result<BrokerConfig> {
-    let (mut config, notes) = match &args.config_file {
-        Some(path) => BrokerConfig::read(path)?,
-        None => Default::default(),
-    };
-    for line in notes.meaningless {
-        tracing::info!("{line}");
-    }
-    for warning in notes.warnings {
-        tracing::warn!("{warning}");
-    }
-    let environment = std::env::var("NAMESRV_ADDR").ok();
-    config.namesrv_addr = args
-        .namesrv_addr
-        .clone()
-        .or(config.namesrv_addr)
-        .or(environment)
-        .filter(|addresses| !addresses.trim().is_empty());
-    match &config.namesrv_addr {
-        Some(addresses) if !are_addresses(addresses) => {
-            Err(AddressesIllegal(addresses.clone()).into())
-        }
-        _ => Ok(config),
-    }
-}
-
 async fn run_broker(args: Broker) -> Result<()> {
     let stop = Stop::catch()?;
-    let config = broker_config(&args)?;
+    let config = settings::broker(&args)?;
     if args.print {
         return print(&config.to_properties());
     }
     if args.print_important {
         return print(&config.important());
+    }
+    if args.enable_proxy {
+        tracing::warn!(
+            "--enable-proxy: gRPC clients are not served; remoting clients use the broker's own port"
+        );
     }
     let compile = plugin_compile::in_child();
     let broker = sluice_broker::Broker::start(config, args.config_file, compile).await?;
@@ -253,18 +194,18 @@ async fn run_broker(args: Broker) -> Result<()> {
         .as_ref()
         .map(|addresses| format!(" and name server is {addresses}"))
         .unwrap_or_default();
-    println!(
+    logs::say(&format!(
         "The broker[{}, {}] boot success. serializeType=JSON{name_servers}",
         config.broker_name,
         broker.address()
-    );
+    ));
     stop.told().await;
     broker.shutdown().await?;
     Ok(())
 }
 
 /// Prints; a reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Result<()> {
+pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -297,17 +238,6 @@ impl Stop {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// Logs go to standard error; `SLUICE_LOG` chooses how much, as in `SLUICE_LOG=debug`.
-pub fn log_to_stderr(otherwise: &str) {
-    let filter =
-        EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new(otherwise));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }
 
 /// One connection is one file, and queues are files too: the soft limit of 1,024 is raised to what

@@ -10,7 +10,10 @@ fn sluice(args: &[&str]) -> Command {
     command
         .args(args)
         .env_remove("NAMESRV_ADDR")
-        .env_remove("SLUICE_LOG");
+        .env_remove("SLUICE_LOG")
+        .env_remove("SLUICE_LOG_DIR")
+        .env_remove("JAVA_OPT")
+        .env_remove("JAVA_OPT_EXT");
     command
 }
 
@@ -173,6 +176,113 @@ fn bad_options_end_with_1_and_other_failures_as_in_java() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn javas_refusals_end_with_its_codes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("store");
+    std::fs::create_dir_all(store.join("config/topics.json")).unwrap();
+    let unreadable = format!("listenPort=0\nstorePathRootDir={}\n", store.display());
+    for (settings, code, words) in [
+        ("brokerRole=SLAVE\n", 253, "Slave's brokerId must be > 0"),
+        ("namesrvAddr=h\n", 253, "b.conf:1: namesrvAddr = \"h\""),
+        (
+            "enableControllerMode=true\nenableDLegerCommitLog=true\n",
+            252,
+            "The config enableControllerMode and enableDLegerCommitLog cannot both be true.",
+        ),
+        (
+            "brokerRole=SLAVE\nbrokerId=1\n",
+            255,
+            "slaves are not served",
+        ),
+        (
+            "enableDLegerCommitLog=true\n",
+            255,
+            "replication is not served",
+        ),
+        // Java's "exited with code 253" of containers whose store can't be loaded.
+        (&unreadable, 253, "topics.json"),
+    ] {
+        let conf = file(directory.path(), "b.conf", settings);
+        let (ended, _, said) = end(&["broker", "-c", &conf]);
+        assert_eq!(ended, code, "{settings}: {said}");
+        assert!(said.contains(words), "{settings}: {said}");
+    }
+}
+
+#[test]
+fn a_file_of_settings_is_checked_without_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = file(
+        directory.path(),
+        "b.conf",
+        "listenPort=x\nbrokerNam=b\nhaListenPort=10912\ndeleteWhen=99\n",
+    );
+    let (code, said, _) = end(&["config", "check", &conf]);
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(
+        said.replace(&conf, "F"),
+        "error: F:1: listenPort = \"x\": a port is expected\n\
+         error: F:4: deleteWhen = \"99\": hours from 0 to 23, `;` between them is expected\n\
+         warning: F:2: brokerNam is not known, brokerName is; the line is left aside\n\
+         note: F:3: haListenPort has no meaning here\n\
+         F is refused\n"
+    );
+    let conf = file(
+        directory.path(),
+        "n.conf",
+        "listenPort=9877\nserverWorkerThreads=8\nnsadr=a:1\n",
+    );
+    let (code, said, _) = end(&["config", "check", &conf, "--namesrv"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(
+        said.replace(&conf, "F"),
+        "warning: F:3: nsadr is not known, nsaddr is; the line is left aside\n\
+         note: F:2: serverWorkerThreads has no meaning here\n\
+         F can be used\n"
+    );
+    // The examples that RocketMQ ships begin with an XML comment, which Java reads as keys.
+    let shipped = "../namesrv/tests/fixtures/with-controller.conf";
+    let (code, said, _) = end(&["config", "check", shipped, "--namesrv"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(said.matches("note: ").count(), 4, "{said}");
+    assert!(
+        said.starts_with(&format!(
+            "warning: {shipped}:12: orderMesageEnable is not known, orderMessageEnable is"
+        )),
+        "{said}"
+    );
+    let (code, _, said) = end(&["config", "check", "/nowhere.conf"]);
+    assert_eq!(code, 255, "{said}");
+}
+
+/// Strongest first: `-n`, the file, `-D` of a JVM, the environment.
+#[test]
+fn addresses_of_name_servers_come_from_where_java_takes_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = file(directory.path(), "b.conf", "namesrvAddr=file:1\n");
+    let empty = file(directory.path(), "e.conf", "namesrvAddr=\n");
+    let addresses = |args: &[&str], properties: &str| {
+        let mut command = sluice(&[&["broker", "-p"], args].concat());
+        command.env("NAMESRV_ADDR", "environment:1");
+        command.env("JAVA_OPT_EXT", properties);
+        let shown = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let line = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("namesrvAddr="));
+        line.unwrap_or_default().to_owned()
+    };
+    let property = "-Xmx1g -Drocketmq.namesrv.addr=property:1 -Dtls.server.mode=enforcing";
+    assert_eq!(
+        addresses(&["-n", "option:1", "-c", &conf], property),
+        "option:1"
+    );
+    assert_eq!(addresses(&["-c", &conf], property), "file:1");
+    assert_eq!(addresses(&[], property), "property:1");
+    assert_eq!(addresses(&["-c", &empty], property), "property:1");
+    assert_eq!(addresses(&[], ""), "environment:1");
 }
 
 #[test]

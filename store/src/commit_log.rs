@@ -12,7 +12,8 @@ use sluice_protocol::message::record::{
 use sluice_protocol::message::{Record, RecordError, sys_flag};
 
 use crate::error::{At, StoreError};
-use crate::files::{File, FileSystem, Open};
+use crate::files::{Entry, File, FileSystem, Open};
+use crate::log_dirs::LogDirs;
 
 /// Bytes of the blank record's header; so many always stay free at a file's end.
 pub(crate) const BLANK_SIZE: u64 = 8;
@@ -34,7 +35,7 @@ pub(crate) enum Item {
 
 pub(crate) struct CommitLog {
     files: Arc<dyn FileSystem>,
-    pub(crate) dir: PathBuf,
+    pub(crate) dirs: LogDirs,
     pub(crate) file_size: u64,
     segments: RwLock<Vec<Segment>>,
     written: AtomicI64,
@@ -54,23 +55,84 @@ pub(crate) fn file_start(name: &str) -> Option<i64> {
     digits.then(|| name.parse().ok()).flatten()
 }
 
-/// The newest file, if it is shorter than it should be and holds nothing yet.
-fn unfinished(
+/// A file of the log, not opened yet.
+struct Found {
+    start: i64,
+    path: PathBuf,
+    size: u64,
+}
+
+/// All files of the log in their order.
+fn find(files: &dyn FileSystem, dirs: &LogDirs) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    for dir in dirs.all() {
+        for entry in files.list(dir).at("list", dir)? {
+            if let Some(start) = start_of(&entry) {
+                found.push(Found {
+                    start,
+                    path: dir.join(&entry.name),
+                    size: entry.size,
+                });
+            }
+        }
+    }
+    found.sort_by_key(|file| file.start);
+    Ok(found)
+}
+
+fn start_of(entry: &Entry) -> Option<i64> {
+    file_start(&entry.name).filter(|_| !entry.is_dir)
+}
+
+fn warn_of_strangers(files: &dyn FileSystem, dirs: &LogDirs) -> Result<(), StoreError> {
+    for dir in dirs.all() {
+        let entries = files.list(dir).at("list", dir)?;
+        for entry in entries.iter().filter(|entry| start_of(entry).is_none()) {
+            let path = dir.join(&entry.name);
+            tracing::warn!(path = %path.display(), "not a commit log file, ignored; Java would refuse to start");
+        }
+    }
+    Ok(())
+}
+
+/// With several directories a missing disk leaves holes: what is in them must not be given up for it.
+fn refuse_holes(found: &[Found], dirs: &LogDirs, file_size: u64) -> Result<(), StoreError> {
+    if dirs.all().count() < 2 {
+        return Ok(());
+    }
+    for pair in found.windows(2) {
+        let (before, file) = (&pair[0], &pair[1]);
+        let next = before.start + file_size as i64;
+        let what = match file.start {
+            start if start == next => continue,
+            start if start == before.start => {
+                format!("the same file is in {}, too", before.path.display())
+            }
+            _ => format!(
+                "the file {} before it is in no directory of storePathCommitLog: is a disk not mounted?",
+                file_name(next)
+            ),
+        };
+        return Err(StoreError::LogFiles {
+            path: file.path.clone(),
+            what,
+        });
+    }
+    Ok(())
+}
+
+/// Whether the newest file is shorter than it should be and holds nothing yet.
+fn is_unfinished(
     files: &dyn FileSystem,
-    dir: &Path,
+    newest: &Found,
     file_size: u64,
-) -> Result<Option<PathBuf>, StoreError> {
-    let entries = files.list(dir).at("list", dir)?;
-    let mut ours = entries
-        .into_iter()
-        .filter(|entry| file_start(&entry.name).is_some() && !entry.is_dir);
-    let Some(last) = ours.next_back().filter(|entry| entry.size < file_size) else {
-        return Ok(None);
-    };
-    let path = dir.join(last.name);
-    let file = files.open(&path, Open::Existing).at("open", &path)?;
-    let empty = is_zero(&*file, 0, last.size).at("read", &path)?;
-    Ok(empty.then_some(path))
+) -> Result<bool, StoreError> {
+    if newest.size >= file_size {
+        return Ok(false);
+    }
+    let path = &newest.path;
+    let file = files.open(path, Open::Existing).at("open", path)?;
+    is_zero(&*file, 0, newest.size).at("read", path)
 }
 
 /// Whether a part of a file holds nothing but zeroes; reads it in pieces, holes not at all.
@@ -92,39 +154,43 @@ impl CommitLog {
     /// Removes the newest file if the process died while it was being made.
     pub(crate) fn remove_unfinished(
         files: &dyn FileSystem,
-        dir: &Path,
+        dirs: &LogDirs,
         file_size: u64,
     ) -> Result<(), StoreError> {
-        let Some(path) = unfinished(files, dir, file_size)? else {
+        let found = find(files, dirs)?;
+        let Some(newest) = found.last() else {
             return Ok(());
         };
+        if !is_unfinished(files, newest, file_size)? {
+            return Ok(());
+        }
+        let path = &newest.path;
         tracing::warn!(path = %path.display(), "a commit log file that was never finished is removed");
-        files.remove_file(&path).at("remove", &path)?;
-        files.sync_dir(dir).at("sync", dir)
+        files.remove_file(path).at("remove", path)?;
+        sync_dir_of(files, path)
     }
 
     /// Opens the files that are there and changes none. The newest is passed over if it was never
     /// finished.
     pub(crate) fn load(
         files: Arc<dyn FileSystem>,
-        dir: PathBuf,
+        dirs: LogDirs,
         file_size: u64,
     ) -> Result<Self, StoreError> {
+        warn_of_strangers(&*files, &dirs)?;
+        let mut found = find(&*files, &dirs)?;
+        if let Some(newest) = found.last()
+            && is_unfinished(&*files, newest, file_size)?
+        {
+            found.pop();
+        }
+        refuse_holes(&found, &dirs, file_size)?;
         let mut segments = Vec::new();
-        let unfinished = unfinished(&*files, &dir, file_size)?;
-        for entry in files.list(&dir).at("list", &dir)? {
-            let path = dir.join(&entry.name);
-            let Some(start) = file_start(&entry.name).filter(|_| !entry.is_dir) else {
-                tracing::warn!(path = %path.display(), "not a commit log file, ignored; Java would refuse to start");
-                continue;
-            };
-            if unfinished.as_ref() == Some(&path) {
-                continue;
-            }
-            if entry.size != file_size {
+        for Found { start, path, size } in found {
+            if size != file_size {
                 return Err(StoreError::FileSize {
                     path,
-                    size: entry.size,
+                    size,
                     expected: file_size,
                 });
             }
@@ -136,7 +202,7 @@ impl CommitLog {
             .map_or(0, |segment| segment.start + file_size as i64);
         Ok(CommitLog {
             files,
-            dir,
+            dirs,
             file_size,
             segments: RwLock::new(segments),
             written: AtomicI64::new(end),
@@ -195,7 +261,8 @@ impl CommitLog {
         if let Some(segment) = self.segment(start) {
             return Ok(segment);
         }
-        let path = self.dir.join(file_name(start));
+        let number = usize::try_from(start / self.file_size as i64).unwrap_or(0);
+        let path = self.dirs.turn(number, &*self.files).join(file_name(start));
         let file = self
             .files
             .open(&path, Open::Log(self.file_size))
@@ -208,7 +275,8 @@ impl CommitLog {
     }
 
     /// Removes files one after another and forgets each once it is gone: a file that cannot be
-    /// removed must stay known, or the log would get a hole behind it.
+    /// removed must stay known, or the log would get a hole behind it. The last goes first, so that a crash
+    /// between two leaves no hole either.
     pub(crate) fn remove(&self, doomed: impl Fn(&Segment) -> bool) -> Result<(), StoreError> {
         let gone: Vec<Segment> = self
             .segments
@@ -217,17 +285,27 @@ impl CommitLog {
             .filter(|s| doomed(s))
             .cloned()
             .collect();
-        for segment in &gone {
+        for segment in gone.iter().rev() {
             self.files
                 .remove_file(&segment.path)
                 .at("remove", &segment.path)?;
             let mut segments = self.segments.write();
             segments.retain(|other| other.start != segment.start);
-        }
-        if !gone.is_empty() {
-            self.files.sync_dir(&self.dir).at("sync", &self.dir)?;
+            drop(segments);
+            sync_dir_of(&*self.files, &segment.path)?;
         }
         Ok(())
+    }
+
+    /// Makes durable which files there are.
+    pub(crate) fn sync_dirs(&self) -> Result<(), StoreError> {
+        let mut dirs = self.dirs.writable().iter();
+        dirs.try_for_each(|dir| self.files.sync_dir(dir).at("sync", dir))
+    }
+
+    /// For messages: where it lies, as far as one name says it.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dirs.first()
     }
 
     /// Bytes of the log, unchecked; `None` when they are not all within one file.
@@ -370,13 +448,18 @@ impl CommitLog {
             }
         }
         if let Err(error) = also() {
-            let reason = format!("cannot sync beside {}: {error}", self.dir.display());
+            let reason = format!("cannot sync beside {}: {error}", self.dir().display());
             self.stop(reason.clone());
             return Err(reason);
         }
         self.set_flushed(target.max(from));
         Ok(target)
     }
+}
+
+fn sync_dir_of(files: &dyn FileSystem, path: &Path) -> Result<(), StoreError> {
+    let dir = path.parent().unwrap_or(path);
+    files.sync_dir(dir).at("sync", dir)
 }
 
 pub(crate) fn be32(bytes: &[u8], at: usize) -> i32 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, SystemClock};
 use crate::error::StoreError;
 use crate::files::{FileSystem, SystemFiles};
+use crate::log_dirs::LogDirs;
 
 /// When an append counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +22,11 @@ pub enum FlushMode {
 pub struct StoreConfig {
     /// `storePathRootDir`.
     pub root: PathBuf,
-    /// `storePathCommitLog`; `None` = `commitlog` below the root.
+    /// `storePathCommitLog`: one directory, or several as [`LogDirs`] reads them; `None` = `commitlog`
+    /// below the root.
     pub commit_log_dir: Option<PathBuf>,
+    /// `readOnlyCommitLogStorePaths`: more directories with files of the commit log.
+    pub read_only_commit_log_dirs: Option<PathBuf>,
     /// `mappedFileSizeCommitLog`, bytes.
     pub commit_log_file_size: u64,
     /// `mappedFileSizeConsumeQueue`, bytes; rounded up to a multiple of 20.
@@ -82,6 +86,7 @@ impl Default for StoreConfig {
         StoreConfig {
             root: home.join("store"),
             commit_log_dir: None,
+            read_only_commit_log_dirs: None,
             commit_log_file_size: 1 << 30,
             consume_queue_file_size: 6_000_000,
             consume_queue_ext_file_size: 48 << 20,
@@ -111,11 +116,19 @@ impl Default for StoreConfig {
 }
 
 impl StoreConfig {
-    /// Directory of the commit log.
+    /// Directories of the commit log.
+    pub fn commit_log_dirs(&self) -> LogDirs {
+        LogDirs::new(
+            self.commit_log_dir.as_deref(),
+            self.read_only_commit_log_dirs.as_deref(),
+            self.root.join("commitlog"),
+            self.disk_clean_forcibly_percent,
+        )
+    }
+
+    /// The first directory of the commit log.
     pub fn commit_log_path(&self) -> PathBuf {
-        self.commit_log_dir
-            .clone()
-            .unwrap_or_else(|| self.root.join("commitlog"))
+        self.commit_log_dirs().first().to_owned()
     }
 
     pub(crate) fn queue_file_size(&self) -> u64 {

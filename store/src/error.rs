@@ -96,6 +96,14 @@ pub enum StoreError {
         /// Length expected, bytes.
         expected: u64,
     },
+    /// The files of a commit log in several directories do not follow one another.
+    #[error("{path}: {what}", path = .path.display())]
+    LogFiles {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The directory holds, or the settings name, what Java has and this store does not.
     #[error("{path}: {what}", path = .path.display())]
     Unsupported {

@@ -80,7 +80,8 @@ fn configured(directory: &Directory, env: &Environment) -> Result<StoreConfig, S
         commit_log_dir: directory.commit_log.clone(),
         ..StoreConfig::default()
     };
-    for path in [&config.root, &config.commit_log_path()] {
+    let dirs = config.commit_log_dirs();
+    for path in std::iter::once(&config.root).chain(dirs.all()) {
         if !env.files.exists(path) {
             return Err(StoreError::Io {
                 action: "open",
@@ -89,12 +90,13 @@ fn configured(directory: &Directory, env: &Environment) -> Result<StoreConfig, S
             });
         }
     }
-    let dir = config.commit_log_path();
     // The file size is whatever the directory was written with.
-    let sizes = env.files.list(&dir).at("list", &dir)?;
-    if let Some(size) = sizes.iter().map(|entry| entry.size).max()
-        && size > 0
-    {
+    let mut size = 0;
+    for dir in dirs.all() {
+        let sizes = env.files.list(dir).at("list", dir)?;
+        size = sizes.iter().map(|entry| entry.size).fold(size, u64::max);
+    }
+    if size > 0 {
         config.commit_log_file_size = size;
     }
     if let Some(size) = queue_file_size(&config.root.join("consumequeue"), env)? {
@@ -124,7 +126,7 @@ impl Closed {
         let lock = take_lock(&*env.files, &config.root)?;
         let log = CommitLog::load(
             Arc::clone(&env.files),
-            config.commit_log_path(),
+            config.commit_log_dirs(),
             config.commit_log_file_size,
         )?;
         let path = config.root.join("checkpoint");
@@ -217,7 +219,7 @@ impl Closed {
             }
         }
         if let Some(marks) = self.marks.filter(|marks| marks.log_offset > end) {
-            let dir = self.log.dir.display();
+            let dir = self.log.dir().display();
             let durable = marks.log_offset;
             report.problems.push(format!(
                 "{dir}: messages end at {end}, but were on disk up to {durable}"
@@ -228,7 +230,11 @@ impl Closed {
 
     fn place(&self, offset: i64) -> String {
         let start = self.log.segment_start(offset);
-        let path = self.log.dir.join(crate::commit_log::file_name(start));
+        let name = || self.log.dir().join(crate::commit_log::file_name(start));
+        let path = self
+            .log
+            .segment(offset)
+            .map_or_else(name, |found| found.path);
         format!("{} at {}", path.display(), offset - start)
     }
 }

@@ -14,6 +14,7 @@ mod files;
 mod gathering;
 mod index;
 pub mod inspect;
+mod log_dirs;
 mod read;
 mod recovery;
 mod removed_queues;
@@ -31,6 +32,7 @@ pub use error::{AppendError, StoreError};
 pub use files::{
     Entry, Fault, File, FileSystem, Journal, LockGuard, Open, SimulatedFiles, Space, SystemFiles,
 };
+pub use log_dirs::LogDirs;
 pub use read::{
     Boundary, QueryResult, QueueBounds, RUN_MAX, ReadRequest, ReadResult, ReadStatus, RecordFilter,
 };

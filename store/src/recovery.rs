@@ -146,7 +146,7 @@ fn refuse_short_log(store: &Store, durable: Option<i64>) -> Result<(), StoreErro
         return Ok(());
     }
     Err(StoreError::LogShort {
-        path: store.log.dir.clone(),
+        path: store.log.dir().to_owned(),
         end,
         durable: known,
     })
@@ -627,7 +627,7 @@ fn cut(store: &Store, end: i64, durable: Option<i64>) -> Result<(), StoreError> 
     let min = log.min();
     log.remove(|segment| segment.start >= end && segment.start > min)?;
     // A file may have been made by a process that was killed before it made the entry durable.
-    store.files().sync_dir(&log.dir).at("sync", &log.dir)
+    log.sync_dirs()
 }
 
 #[cfg(test)]

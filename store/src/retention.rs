@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::clock;
 use crate::error::{AppendError, StoreError};
+use crate::files::Space;
 use crate::removed_queues::RemovedQueue;
 use crate::store::Store;
 
@@ -27,9 +28,10 @@ pub(crate) fn check_disk(store: &Store) -> u8 {
 /// Refuses messages because a file could not be made or grow, whatever the used share; the next round of
 /// retention tries again.
 pub(crate) fn refuse_for_space(store: &Store) -> AppendError {
-    let space = store.files().space(&store.log.dir);
+    let dir = store.log.dir();
+    let space = store.files().space(dir);
     let used = space.map_or(100, |space| space.used_percent());
-    refuse(store, store.log.dir.clone(), used)
+    refuse(store, dir.to_owned(), used)
 }
 
 fn refuse(store: &Store, path: PathBuf, used_percent: u8) -> AppendError {
@@ -47,14 +49,26 @@ fn refuse(store: &Store, path: PathBuf, used_percent: u8) -> AppendError {
     refusal
 }
 
-/// Of the commit log's disk and that of queues and index the one with the larger share in use.
+/// Of the commit log's disk and that of queues and index the one with the larger share in use. Of several
+/// disks for the commit log the emptiest counts: it takes the turns of the others.
 fn fuller_disk(store: &Store) -> Option<(PathBuf, u8)> {
-    let used = |path: &PathBuf| {
-        let space = store.files().space(path).ok()?;
-        Some((path.clone(), space.used_percent()))
-    };
-    let disks = [&store.config.root, &store.log.dir].map(used);
-    disks.into_iter().flatten().max_by_key(|(_, used)| *used)
+    let used = |(path, space): (PathBuf, Space)| (path, space.used_percent());
+    let log_disks = log_disks(store).into_iter().map(used);
+    let emptiest = log_disks.min_by_key(|(_, used)| *used);
+    let root = &store.config.root;
+    let queues = store.files().space(root).ok();
+    let queues = queues.map(|space| used((root.clone(), space)));
+    queues
+        .into_iter()
+        .chain(emptiest)
+        .max_by_key(|(_, used)| *used)
+}
+
+/// The directories in which commit log files are made, and the room on their disks.
+pub(crate) fn log_disks(store: &Store) -> Vec<(PathBuf, Space)> {
+    let dirs = store.log.dirs.writable().iter();
+    dirs.filter_map(|dir| Some((dir.clone(), store.files().space(dir).ok()?)))
+        .collect()
 }
 
 impl Store {

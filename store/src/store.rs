@@ -81,17 +81,17 @@ pub struct StoreStatus {
     pub queues_failed: Option<String>,
     /// Why dispatch waits at a record that it tries again and again, if it does.
     pub dispatch_blocked: Option<String>,
-    /// Commit log directory.
-    pub commit_log_path: PathBuf,
-    /// Used share of its disk, percent.
+    /// Directories in which commit log files are made, and used shares of their disks, percent.
+    pub commit_log_disks: Vec<(PathBuf, u8)>,
+    /// The smallest of these shares.
     pub commit_log_disk_percent: u8,
     /// Consume queue directory.
     pub consume_queue_path: PathBuf,
     /// Used share of its disk, percent.
     pub consume_queue_disk_percent: u8,
-    /// Used and usable bytes of the commit log's disk.
+    /// Used and usable bytes of that disk.
     pub total_bytes: u64,
-    /// Usable bytes of the commit log's disk.
+    /// Its usable bytes.
     pub free_bytes: u64,
     /// When the store was opened, Unix milliseconds.
     pub boot_timestamp: i64,
@@ -211,11 +211,13 @@ impl Store {
             .put(&abort, std::process::id().to_string().as_bytes())
             .at("write", &abort)?;
         files.sync_dir(&config.root).at("sync", &config.root)?;
-        let log_dir = config.commit_log_path();
+        let log_dirs = config.commit_log_dirs();
         refuse_unsupported(&config, &**files)?;
-        files.create_dir_all(&log_dir).at("create", &log_dir)?;
-        CommitLog::remove_unfinished(&**files, &log_dir, config.commit_log_file_size)?;
-        let log = CommitLog::load(Arc::clone(files), log_dir, config.commit_log_file_size)?;
+        for dir in log_dirs.writable() {
+            files.create_dir_all(dir).at("create", dir)?;
+        }
+        CommitLog::remove_unfinished(&**files, &log_dirs, config.commit_log_file_size)?;
+        let log = CommitLog::load(Arc::clone(files), log_dirs, config.commit_log_file_size)?;
         let cache = Arc::new(FileCache::new(Arc::clone(files), config.open_files_max));
         let index = Index::load(
             config.root.join("index"),
@@ -540,7 +542,7 @@ impl Store {
         added.map_err(|error| match error.kind() {
             ErrorKind::StorageFull => retention::refuse_for_space(self),
             _ => {
-                let reason = format!("cannot write beside {}: {error}", self.log.dir.display());
+                let reason = format!("cannot write beside {}: {error}", self.log.dir().display());
                 self.log.stop(reason.clone());
                 AppendError::LogStopped { reason }
             }
@@ -560,7 +562,7 @@ impl Store {
                     reason: source.to_string(),
                 },
                 other => AppendError::CreateFile {
-                    path: self.log.dir.clone(),
+                    path: self.log.dir().to_owned(),
                     reason: other.to_string(),
                 },
             })
@@ -826,7 +828,11 @@ impl Store {
     /// State of the store now.
     pub fn status(&self) -> StoreStatus {
         let consume_queue_path = self.config.root.join("consumequeue");
-        let log_space = self.files().space(&self.log.dir).ok();
+        let log_disks = retention::log_disks(self);
+        let emptiest = log_disks
+            .iter()
+            .min_by_key(|(_, space)| space.used_percent());
+        let log_space = emptiest.map(|(_, space)| *space);
         let queue_space = self.files().space(&self.config.root).ok();
         let since = self.locked_since.load(Ordering::Relaxed);
         StoreStatus {
@@ -838,7 +844,10 @@ impl Store {
             writable: self.writable(),
             queues_failed: self.queues_failed.get().cloned(),
             dispatch_blocked: self.dispatch_blocked.lock().clone(),
-            commit_log_path: self.log.dir.clone(),
+            commit_log_disks: log_disks
+                .iter()
+                .map(|(path, space)| (path.clone(), space.used_percent()))
+                .collect(),
             commit_log_disk_percent: log_space.map_or(0, |space| space.used_percent()),
             consume_queue_path,
             consume_queue_disk_percent: queue_space.map_or(0, |space| space.used_percent()),
@@ -883,13 +892,6 @@ impl Store {
 
 /// Refuses what would otherwise be left out in silence.
 fn refuse_unsupported(config: &StoreConfig, files: &dyn FileSystem) -> Result<(), StoreError> {
-    let log_dir = config.commit_log_path();
-    if log_dir.as_os_str().as_encoded_bytes().contains(&b',') {
-        return Err(StoreError::Unsupported {
-            path: log_dir,
-            what: "storePathCommitLog names several directories, one is supported",
-        });
-    }
     let batch = config.root.join("batchconsumequeue");
     if !files.list(&batch).at("list", &batch)?.is_empty() {
         return Err(StoreError::Unsupported {

@@ -1,6 +1,6 @@
 //! What a store does after it was left in a bad way, on simulated files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sluice_protocol::message::Record;
@@ -440,8 +440,68 @@ fn what_this_store_does_not_have_is_refused_by_name() {
     bench.files.open(&batch, Open::Sparse(1)).unwrap();
     let refused = bench.try_open().map(drop).unwrap_err().to_string();
     assert!(refused.contains("BatchCQ"), "{refused}");
+}
+
+/// Thirty of these fill a file.
+fn append_long(store: &Store, count: usize) {
+    for _ in 0..count {
+        append(store, "T", &"x".repeat(400));
+    }
+}
+
+/// Names of the files in a directory of the commit log, by their index.
+fn numbers(bench: &Bench, dir: &str) -> Vec<u64> {
+    let names = bench.files.list(Path::new(dir)).unwrap();
+    let starts = names.iter().map(|entry| entry.name.parse::<u64>().unwrap());
+    starts
+        .map(|start| start / bench.config.commit_log_file_size)
+        .collect()
+}
+
+#[test]
+fn a_log_in_several_directories_takes_turns_and_misses_none_in_silence() {
+    const A_FULL: Space = Space {
+        total: 100,
+        free: 10,
+    };
     let mut bench = Bench::new();
-    bench.config.commit_log_dir = Some(PathBuf::from("/a,/b"));
+    bench.config.commit_log_dir = Some(PathBuf::from("/b,/a"));
+    let store = bench.open();
+    append_long(&store, 200);
+    while store.dispatch_once() {}
+    assert!(store.log_bounds().1 > 4 * bench.config.commit_log_file_size as i64);
+    let (a, b) = (numbers(&bench, "/a"), numbers(&bench, "/b"));
+    assert!(a.iter().all(|number| number % 2 == 0), "{a:?}");
+    assert!(b.iter().all(|number| number % 2 == 1), "{b:?}");
+
+    // A full disk is passed over; the store goes on as long as one has room.
+    bench.files.set_space_of(Path::new("/a"), A_FULL);
+    store.clean_once();
+    append_long(&store, 100);
+    while store.dispatch_once() {}
+    assert_eq!(numbers(&bench, "/a"), a);
+    let last = *numbers(&bench, "/b").last().unwrap();
+    drop(store);
+    bench.files.kill_process();
+
+    // Read only: nothing new, nothing lost.
+    bench.config.read_only_commit_log_dirs = Some(PathBuf::from("/b"));
+    bench.config.commit_log_dir = Some(PathBuf::from("/a,/b,/c"));
+    let store = bench.open();
+    let all: Vec<i64> = (0..300).collect();
+    assert_eq!(readable(&store, "T"), all);
+    append_long(&store, 100);
+    assert_eq!(*numbers(&bench, "/b").last().unwrap(), last);
+    assert!(!numbers(&bench, "/c").is_empty());
+    store.shutdown().unwrap();
+
+    // A disk that is not mounted is missed.
+    bench.config.commit_log_dir = Some(PathBuf::from("/a,/c"));
+    bench.config.read_only_commit_log_dirs = None;
     let refused = bench.try_open().map(drop).unwrap_err().to_string();
-    assert!(refused.contains("storePathCommitLog"), "{refused}");
+    assert!(refused.contains("is a disk not mounted?"), "{refused}");
+    bench.config.commit_log_dir = Some(PathBuf::from("/a,/b,/c"));
+    let store = bench.open();
+    let all: Vec<i64> = (0..400).collect();
+    assert_eq!(readable(&store, "T"), all);
 }

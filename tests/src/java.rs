@@ -9,6 +9,8 @@ use std::time::SystemTime;
 
 /// The client versions that the tests run with.
 pub const CLIENT_VERSIONS: [&str; 2] = ["4.9.8", "5.3.3"];
+/// A client of the age that sends to the VIP channel unless told otherwise.
+pub const OLD_CLIENT_VERSION: &str = "4.2.0";
 /// The version of the Java broker, name server, tools and proxy.
 pub const SERVER_VERSION: &str = "5.3.3";
 /// The version of the gRPC client, which only the proxy understands.
@@ -29,8 +31,8 @@ const SERVER_FLAGS: [&str; 6] = [
 pub struct JavaPeer {
     version: String,
     classpath: String,
-    /// System properties, as `-Dname=value`.
-    properties: Vec<String>,
+    /// What the JVM is told, system properties as `-Dname=value` among it.
+    options: Vec<String>,
 }
 
 impl JavaPeer {
@@ -44,6 +46,20 @@ impl JavaPeer {
             let resources = java_dir().join("src/main/resources");
             format!("{}:{}:{jars}", resources.display(), classes.display())
         })
+    }
+
+    /// Our program compiled against the client of [`OLD_CLIENT_VERSION`].
+    pub fn old_client() -> Self {
+        let mut peer = cached(OLD_CLIENT_VERSION, || {
+            let jars = classpath(OLD_CLIENT_VERSION, "");
+            let classes = compile(OLD_CLIENT_VERSION, &jars, &["old".to_owned()]);
+            let resources = java_dir().join("src/main/resources");
+            format!("{}:{}:{jars}", resources.display(), classes.display())
+        });
+        // Its Netty is older than the walls between a JDK's modules.
+        let opened = ["--add-opens", "java.base/java.nio=ALL-UNNAMED"];
+        peer.options.extend(opened.map(str::to_owned));
+        peer
     }
 
     /// Broker, name server and tools of [`SERVER_VERSION`].
@@ -89,7 +105,7 @@ impl JavaPeer {
 
     /// Also sets a system property, `name=value`, in everything it starts.
     pub fn with_property(mut self, property: &str) -> Self {
-        self.properties.push(format!("-D{property}"));
+        self.options.push(format!("-D{property}"));
         self
     }
 
@@ -141,10 +157,15 @@ impl JavaPeer {
         command
             .env("CLASSPATH", &self.classpath)
             .env_remove("NAMESRV_ADDR")
-            .args(&self.properties)
+            .args(&self.options)
             .arg(format!("-Duser.home={}", home.display()))
             .arg(format!("-Drocketmq.log.root={}", home.display()));
         command
+    }
+
+    /// Its class path.
+    pub fn classpath(&self) -> &str {
+        &self.classpath
     }
 
     /// The version of the Java code.
@@ -165,7 +186,7 @@ fn cached(key: &str, make: impl FnOnce() -> String) -> JavaPeer {
     let peer = JavaPeer {
         version: key.to_owned(),
         classpath: make(),
-        properties: Vec::new(),
+        options: Vec::new(),
     };
     peers.insert(key.to_owned(), peer.clone());
     peer

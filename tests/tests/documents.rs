@@ -26,6 +26,18 @@ const RUN_ELSEWHERE: &[&str] = &[
     "cargo run --release -p sluice-bench -- delivery",
     "cargo run --release -p sluice-bench -- ready",
     "cargo bench -p sluice-bench",
+    // tests/launching.rs types these.
+    "nohup sh bin/mqnamesrv &",
+    "tail -f ~/logs/rocketmqlogs/namesrv.log",
+    "nohup sh bin/mqbroker -n localhost:9876 &",
+    "tail -f ~/logs/rocketmqlogs/broker.log",
+    "export NAMESRV_ADDR=localhost:9876",
+    "sh bin/tools.sh org.apache.rocketmq.example.quickstart.Producer",
+    "sh bin/tools.sh org.apache.rocketmq.example.quickstart.Consumer",
+    "sh bin/mqshutdown broker",
+    "sh bin/mqshutdown namesrv",
+    "sluice config check conf/broker.conf",
+    "sluice config check conf/namesrv.conf --namesrv",
 ];
 
 /// Commands that a test of this file runs.
@@ -69,6 +81,7 @@ fn every_command_shown_is_run() {
         "docs/getting-started.md",
         "docs/durability.md",
         "docs/performance.md",
+        "docs/coming-from-rocketmq.md",
     ] {
         for command in commands(page) {
             assert!(

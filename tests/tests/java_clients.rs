@@ -6,7 +6,7 @@
 use sluice_tests::cluster::{Cluster, Kind, More};
 use sluice_tests::compatibility::{Comparison, write_section};
 use sluice_tests::java::{CLIENT_VERSIONS, JavaPeer};
-use sluice_tests::scenarios::{assert_passed, run_java};
+use sluice_tests::scenarios::{assert_passed, outcomes, run_java};
 
 #[test]
 fn java_clients_find_the_broker_they_know() {
@@ -21,6 +21,19 @@ fn java_clients_find_the_broker_they_know() {
     let comparisons = CLIENT_VERSIONS.map(compare);
     write_section("Java clients", &comparisons);
     comparisons.iter().for_each(Comparison::assert_alike);
+}
+
+/// It sends to the port two below the broker's own, and so does Sluice serve it there.
+#[test]
+fn a_client_of_4_2_0_finds_the_broker_it_knows() {
+    let client = JavaPeer::old_client();
+    let comparison = Comparison::of("4.2.0", &[], &|cluster, names| {
+        let mut command = client.program("sluice.interop.OldScenarios", cluster.dir());
+        command.arg(cluster.namesrv.address()).args(names);
+        outcomes(&mut command, cluster.dir())
+    });
+    write_section("Java client of 4.2.0", std::slice::from_ref(&comparison));
+    comparison.assert_alike();
 }
 
 /// Name server and broker refuse plain text; the broker reaches the name server by TLS as well.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use sluice_tests::audit::{AuditConsumer, AuditProducer};
-use sluice_tests::cluster::{Cluster, Kind};
+use sluice_tests::cluster::{Cluster, Kind, More};
 
 const TOPIC: &str = "exchange";
 const LOAD: usize = 500;
@@ -11,7 +11,19 @@ const TURNS: [Kind; 4] = [Kind::Java, Kind::Sluice, Kind::Java, Kind::Sluice];
 
 #[test]
 fn a_store_directory_moves_both_ways() {
-    let mut cluster = Cluster::start(Kind::Java);
+    // The commit log lies on two disks, as it were, and goes from one to the other with each file.
+    let disks = tempfile::tempdir().expect("temporary directory");
+    let disk = |name: &str| disks.path().join(name);
+    let more = format!(
+        "storePathCommitLog={},{}\nmappedFileSizeCommitLog=131072\n",
+        disk("b").display(),
+        disk("a").display()
+    );
+    let more = More {
+        broker: &more,
+        ..More::default()
+    };
+    let mut cluster = Cluster::start_with(Kind::Java, more);
     let mut acked = HashSet::new();
     for (turn, kind) in TURNS.into_iter().enumerate() {
         if turn > 0 {
@@ -26,6 +38,16 @@ fn a_store_directory_moves_both_ways() {
         );
         acked.extend(now);
         cluster.broker.terminate();
+    }
+    for (name, turn) in [("a", 0), ("b", 1)] {
+        let files = std::fs::read_dir(disk(name)).expect("a directory of the commit log");
+        let names = files.map(|file| file.expect("a file").file_name());
+        let starts: Vec<u64> = names
+            .map(|name| name.to_string_lossy().parse().expect("an offset"))
+            .collect();
+        assert!(starts.len() > 1, "{name}: {starts:?}");
+        let in_turn = |start: &u64| start / 131_072 % 2 == turn;
+        assert!(starts.iter().all(in_turn), "{name}: {starts:?}");
     }
 }
 

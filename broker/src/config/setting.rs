@@ -146,12 +146,13 @@ pub(super) const HOST: Check<String> = Check {
     },
 };
 
-/// An address to bind to.
-pub(super) const IP: Check<String> = Check {
-    expected: "an IP address",
-    holds: |ip| {
-        let literal = ip.trim_start_matches('[').trim_end_matches(']');
-        literal.parse::<IpAddr>().is_ok()
+/// Addresses to bind to, each once.
+pub(super) const IPS: Check<String> = Check {
+    expected: "an IP address, or several different ones with `;` between them",
+    holds: |ips| {
+        let ip = |text: &str| text.trim().trim_matches(['[', ']']).parse().ok();
+        let read: Option<Vec<IpAddr>> = ips.split(';').map(ip).collect();
+        read.is_some_and(|ips| (1..).zip(&ips).all(|(next, ip)| !ips[next..].contains(ip)))
     },
 };
 

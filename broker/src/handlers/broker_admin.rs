@@ -45,9 +45,11 @@ fn update(broker: &Broker, text: &[u8]) -> Result<Answer, Refusal> {
         tracing::warn!(warning, "update of the settings");
     }
     let kept = keep(broker, &before, &config)?;
-    broker
-        .registration
-        .set_name_servers(config.namesrv_addr.as_deref().unwrap_or_default());
+    // Those that the address service told stay.
+    if config.namesrv_addr != before.namesrv_addr {
+        let addresses = config.namesrv_addr.as_deref().unwrap_or_default();
+        broker.registration.set_name_servers(addresses);
+    }
     let registered_anew = config.broker_permission != before.broker_permission
         || config.namesrv_addr != before.namesrv_addr;
     broker.set_config(config);
@@ -174,10 +176,10 @@ fn runtime_info(broker: &Broker) -> BTreeMap<String, String> {
         put(&key, format!("{delivered},{stored}"));
     }
     put("commitLogDiskRatio", ratio(status.commit_log_disk_percent));
-    put(
-        &format!("commitLogDiskRatio_{}", status.commit_log_path.display()),
-        ratio(status.commit_log_disk_percent),
-    );
+    for (path, used) in &status.commit_log_disks {
+        let key = format!("commitLogDiskRatio_{}", path.display());
+        put(&key, ratio(*used));
+    }
     put(
         "consumeQueueDiskRatio",
         ratio(status.consume_queue_disk_percent),

@@ -84,6 +84,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     generation: u64,
     space: Option<Space>,
+    spaces: BTreeMap<PathBuf, Space>,
     unreadable: Option<PathBuf>,
     syncs_wait: bool,
 }
@@ -108,6 +109,11 @@ impl SimulatedFiles {
     /// Changing calls so far.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls
+    }
+
+    /// What a disk mounted at `dir` has room for.
+    pub fn set_space_of(&self, dir: &Path, space: Space) {
+        self.0.lock().spaces.insert(dir.to_owned(), space);
     }
 
     /// Sets what [`FileSystem::space`] answers.
@@ -469,10 +475,13 @@ impl FileSystem for SimulatedFiles {
         )))
     }
 
-    fn space(&self, _path: &Path) -> io::Result<Space> {
-        Ok(self.0.lock().space.unwrap_or(Space {
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let state = self.0.lock();
+        let empty = Space {
             total: 1 << 40,
             free: 1 << 40,
-        }))
+        };
+        let own = state.spaces.get(path).copied();
+        Ok(own.or(state.space).unwrap_or(empty))
     }
 }
