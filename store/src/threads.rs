@@ -102,4 +102,10 @@ pub(crate) fn start(store: &Arc<Store>) {
         store.wake_retention.wait(store.config().clean_interval_ms);
         store.clean_once();
     });
+    if store.compacts() {
+        spawn(store, "store-compaction", |store| {
+            store.wake_compaction.wait(1000);
+            store.compact_if_due();
+        });
+    }
 }
