@@ -8,6 +8,7 @@
 //! round has compared them, they are read from there. No file of the commit log goes before its messages
 //! are copied and synced here.
 
+mod java_s;
 mod load;
 mod newest;
 mod positions;

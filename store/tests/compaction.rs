@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use common::Bench;
 use rand::rngs::SmallRng;
@@ -347,6 +348,87 @@ fn what_java_left_of_a_deleted_topic_is_dropped() {
             .iter()
             .all(|(_, key, _)| key == "new")
     );
+}
+
+/// Java replaces what was compacted in steps; whichever was its last, nothing is missing.
+#[test]
+fn what_a_killed_java_broker_left_is_settled() {
+    for killed_after in 0..=14 {
+        let bench = bench();
+        let store = open(&bench);
+        fill(&store, 11, 4);
+        store.shutdown().unwrap();
+        drop(store);
+        let files = &bench.files;
+        let old = files.copy();
+        let store = open(&bench);
+        store.compact_once();
+        let compacted = read_all(&store, None);
+        store.shutdown().unwrap();
+        drop(store);
+        // Four full files become one, which Java calls by the name of the first, and the last one stays.
+        let made = bench.files.copy();
+        let root = bench.config.root.join("compaction");
+        let dirs = ["compactionLog", "compactionCq"].map(|kind| root.join(kind).join("state/0"));
+        let name = |at: u64| format!("{:020}", at * bench.config.compaction_log_file_size);
+        let replaced: Vec<String> = (0..4).map(name).collect();
+        for dir in &dirs {
+            files.remove_dir_all(dir).unwrap();
+            copy_below(&old, files, dir);
+        }
+        files
+            .remove_file(&root.join("position-checkpoint"))
+            .unwrap();
+        let mut steps = Vec::new();
+        for dir in &dirs {
+            let path = |name: &str| dir.join(name);
+            let old_name = |name: &str| dir.join(format!("{name}.delete"));
+            if dir == &dirs[0] {
+                for name in &replaced {
+                    steps.push(Step::Rename(path(name), old_name(name)));
+                }
+                let new = made.read(&path(&name(0))).unwrap();
+                steps.push(Step::Put(path(&name(0)), new));
+                steps.extend(replaced.iter().map(|name| Step::Remove(old_name(name))));
+            } else {
+                let new = made.read(&path(&name(0))).unwrap();
+                let doomed = replaced
+                    .iter()
+                    .map(|name| Step::Rename(path(name), old_name(name)));
+                steps.extend(doomed);
+                steps.push(Step::Put(path(&name(0)), new));
+            }
+        }
+        for step in steps.into_iter().take(killed_after) {
+            match step {
+                Step::Rename(from, to) => files.rename(&from, &to).unwrap(),
+                Step::Put(path, bytes) => files.put(&path, &bytes).unwrap(),
+                Step::Remove(path) => files.remove_file(&path).unwrap(),
+            }
+        }
+        // What Java's place in the commit log would tell is gone as well.
+        let store = open(&bench);
+        expire(&bench, &store);
+        assert_eq!(
+            newest(&read_all(&store, None)),
+            newest(&compacted),
+            "{killed_after}"
+        );
+        store.shutdown().unwrap();
+        drop(store);
+        let report = inspect::check_in(bench.config.root.as_path(), &environment(&bench));
+        assert_eq!(
+            report.unwrap().problems,
+            Vec::<String>::new(),
+            "{killed_after}"
+        );
+    }
+}
+
+enum Step {
+    Rename(PathBuf, PathBuf),
+    Put(PathBuf, Vec<u8>),
+    Remove(PathBuf),
 }
 
 fn copy_below(from: &dyn FileSystem, to: &dyn FileSystem, dir: &std::path::Path) {

@@ -4,6 +4,7 @@
 use sluice_protocol::message::Record;
 use sluice_protocol::message::record::{MAGIC_V1, MAGIC_V2, RECORD_SIZE_MIN};
 
+use super::java_s;
 use super::queue::{CompactedQueue, Piece};
 use super::units::{UNIT, Unit};
 use crate::commit_log::{be32, file_start, is_zero};
@@ -30,6 +31,7 @@ pub(crate) fn load(
 ) -> Result<(), StoreError> {
     let files = &queue.cache.files;
     let rewritten = queue.log_dir.join(REWRITTEN);
+    java_s::settle(queue)?;
     let cut_short = files.exists(&rewritten);
     let logs = starts(queue, &queue.log_dir, queue.sizes.log)?;
     let queues = starts(queue, &queue.queue_dir, queue.sizes.queue)?;
@@ -39,7 +41,10 @@ pub(crate) fn load(
         let piece = match doubtful.filter(|_| is_last) {
             _ if cut_short || !queues.contains(&start) => rebuild(queue, start, config)?,
             Some(doubtful) => read_until(queue, start, doubtful)?,
-            None => read(queue, start)?,
+            None => match read(queue, start)? {
+                Some(piece) => piece,
+                None => rebuild(queue, start, config)?,
+            },
         };
         let last = pieces.last().map_or(-1, |before| before.last);
         // A round had put its records into the piece before, and was cut short.
@@ -99,12 +104,6 @@ fn starts(
             continue;
         }
         match file_start(&entry.name) {
-            None if entry.name.ends_with(".delete") => {
-                return Err(StoreError::Unsupported {
-                    path,
-                    what: "a Java broker was killed while it replaced compacted files; with this file moved back to its name without .delete, Java and this store go on from what was there before",
-                });
-            }
             None => {
                 tracing::warn!(path = %path.display(), "not a file of a compacted queue, ignored; Java would refuse to start");
             }
@@ -136,8 +135,9 @@ fn remove(queue: &CompactedQueue, start: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A piece whose queue file tells all.
-fn read(queue: &CompactedQueue, start: i64) -> Result<Piece, StoreError> {
+/// A piece whose queue file tells all. `None` when its last record is not where that says: a Java broker
+/// was killed between the replacement of the one file and of the other.
+fn read(queue: &CompactedQueue, start: i64) -> Result<Option<Piece>, StoreError> {
     let every = Piece {
         units: queue.sizes.queue / UNIT,
         ..Piece::empty(start)
@@ -152,9 +152,12 @@ fn read(queue: &CompactedQueue, start: i64) -> Result<Piece, StoreError> {
     {
         piece.units = units;
         (piece.first, piece.last) = (first.queue_offset, last.queue_offset);
+        if last.position < start || queue.record(&piece, &last)?.is_none() {
+            return Ok(None);
+        }
         piece.end = (last.position - start) as u64 + last.size as u64;
     }
-    Ok(piece)
+    Ok(Some(piece))
 }
 
 /// A piece up to a queue offset; behind it both files are cleared.
