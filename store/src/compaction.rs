@@ -10,11 +10,13 @@
 
 mod java_s;
 mod load;
+mod look;
 mod newest;
 mod positions;
 mod queue;
 mod reading;
 mod round;
+mod start;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,13 +29,13 @@ use sluice_protocol::message::Record;
 
 use self::positions::Positions;
 use self::queue::{CompactedQueue, Entry};
+pub(crate) use self::start::{Synced, load};
 pub(crate) use self::units::{Sizes, UNIT, Unit};
 use crate::commit_log::is_filler;
 use crate::config::StoreConfig;
-use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
+use crate::consume_queue::ConsumeQueueUnit;
 use crate::error::{At, StoreError};
 use crate::file_cache::FileCache;
-use crate::removed_queues::RemovedQueue;
 use crate::store::Store;
 
 /// For whom the commit log is kept.
@@ -156,142 +158,8 @@ impl Compaction {
                 self.cache.remove_dir(&dir)?;
             }
         }
-        let ids: Vec<i32> = queues.keys().copied().collect();
-        self.positions.remove(topic, &ids)
+        self.positions.remove(topic)
     }
-}
-
-/// How far everything is known to be on disk.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Synced {
-    /// The store was closed properly.
-    All,
-    /// All of the commit log below a physical offset was copied.
-    Below(i64),
-    /// Nobody we trust says so.
-    Unknown,
-}
-
-/// Loads what is there. Call when queues are recovered.
-pub(crate) fn load(store: &Store, synced: Synced) -> Result<(), StoreError> {
-    let compaction = &store.compaction;
-    if !compaction.enabled {
-        return Ok(());
-    }
-    for (topic, ids) in compaction.on_disk()? {
-        compaction.topics.write().entry(topic.clone()).or_default();
-        store.keep_from(WHO, store.log.min());
-        for id in ids {
-            load_queue(store, &topic, id, synced)?;
-        }
-    }
-    Ok(())
-}
-
-fn load_queue(store: &Store, topic: &str, id: i32, synced: Synced) -> Result<(), StoreError> {
-    let compaction = &store.compaction;
-    let queue = compaction.new_queue(topic, id);
-    let position = compaction.positions.get(topic, id);
-    let doubtful = doubtful(store, topic, id, synced)?;
-    load::load(&queue, &store.config, doubtful, position)?;
-    let queue = compaction.insert(queue);
-    fit_to_log(store, &queue)
-}
-
-/// The first queue offset whose copy may not have been synced. What the commit log no longer has, was.
-fn doubtful(
-    store: &Store,
-    topic: &str,
-    id: i32,
-    synced: Synced,
-) -> Result<Option<i64>, StoreError> {
-    let queue = store
-        .queue(topic, id)
-        .filter(|_| !matches!(synced, Synced::All));
-    let Some(queue) = queue else {
-        return Ok((!matches!(synced, Synced::All)).then_some(i64::MAX));
-    };
-    let (min, max) = queue.bounds();
-    let Synced::Below(end) = synced else {
-        return Ok(Some(min));
-    };
-    let mut at = max;
-    while at > min
-        && queue
-            .unit(at - 1)?
-            .is_none_or(|unit| unit.is_blank() || unit.end() > end)
-    {
-        at -= 1;
-    }
-    Ok(Some(at))
-}
-
-/// Fits a queue to what recovery has found to be the end of its consume queue: what the commit log has
-/// lost must not stand for messages that get its offsets.
-fn fit_to_log(store: &Store, queue: &CompactedQueue) -> Result<(), StoreError> {
-    let (topic, id) = (&*queue.topic, queue.queue_id);
-    let next = queue.marks().next;
-    if next == 0 {
-        return Ok(());
-    }
-    let consume_queue = store.queue(topic, id);
-    let Some(consume_queue) = consume_queue.filter(|queue| queue.bounds().0 < queue.bounds().1)
-    else {
-        // The commit log has none of its messages any more, and offsets go on behind those kept here.
-        store.forget_queue(topic, id)?;
-        let dead_below = 0;
-        let end = RemovedQueue { next, dead_below };
-        return store.removed.add([(topic.to_owned(), id, end)]);
-    };
-    let max = consume_queue.bounds().1;
-    if is_another_s(store, queue, &consume_queue)? {
-        tracing::warn!(
-            topic,
-            id,
-            "what was compacted is of a deleted topic and is dropped"
-        );
-        return start_anew(store, queue, 0);
-    }
-    if next > max {
-        tracing::warn!(
-            topic,
-            id,
-            next,
-            max,
-            "compacted messages that the commit log has lost are dropped"
-        );
-        return start_anew(store, queue, max);
-    }
-    Ok(())
-}
-
-/// Keeps only what lies below a queue offset.
-fn start_anew(store: &Store, queue: &CompactedQueue, limit: i64) -> Result<(), StoreError> {
-    let position = queue.marks().position.min(limit - 1);
-    let positions = &store.compaction.positions;
-    positions.set(&queue.topic, queue.queue_id, position)?;
-    load::cut(queue, limit, position)
-}
-
-/// Java leaves the compacted messages of a topic that it deletes, and counts from 0 when the topic comes
-/// back: then the last message that both have is not the same one.
-fn is_another_s(
-    store: &Store,
-    queue: &CompactedQueue,
-    consume_queue: &ConsumeQueue,
-) -> Result<bool, StoreError> {
-    let (min, max) = consume_queue.bounds();
-    let reading = queue.reading();
-    let last = reading.last_below(max)?;
-    let Some(last) = last.filter(|unit| unit.queue_offset >= min) else {
-        return Ok(false);
-    };
-    let unit = consume_queue.unit(last.queue_offset)?;
-    let bytes = unit.and_then(|unit| store.log.record_of(unit.physical_offset, unit.size));
-    let record = bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok());
-    Ok(record.is_some_and(|record| {
-        record.store_timestamp() != last.store_time || record.size() != last.size as usize
-    }))
 }
 
 /// Copies what is synced in the commit log and syncs it here; then the commit log may give it up.

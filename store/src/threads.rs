@@ -104,7 +104,8 @@ pub(crate) fn start(store: &Arc<Store>) {
     });
     if store.compacts() {
         spawn(store, "store-compaction", |store| {
-            store.wake_compaction.wait(1000);
+            let interval = store.config().compaction_interval_ms;
+            store.wake_compaction.wait(interval.clamp(1, 60_000));
             store.compact_if_due();
         });
     }

@@ -23,7 +23,7 @@ const CLEAR: u64 = 1 << 20;
 
 /// Loads the files. From the queue offset `doubtful` on nothing may have been synced; `None` when the
 /// store was closed properly.
-pub(crate) fn load(
+pub(crate) fn load_pieces(
     queue: &CompactedQueue,
     config: &StoreConfig,
     doubtful: Option<i64>,

@@ -19,6 +19,13 @@ fn name(topic: &str, queue_id: i32) -> String {
     format!("{topic}_{queue_id}")
 }
 
+fn is_of(name: &str, topic: &str) -> bool {
+    let id = name
+        .strip_prefix(topic)
+        .and_then(|rest| rest.strip_prefix('_'));
+    id.is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 impl Positions {
     pub(crate) fn open(files: Arc<dyn FileSystem>, path: PathBuf) -> Result<Self, StoreError> {
         let text = match files.exists(&path) {
@@ -45,13 +52,9 @@ impl Positions {
         })
     }
 
-    /// Forgets queues, on disk first.
-    pub(crate) fn remove(&self, topic: &str, queue_ids: &[i32]) -> Result<(), StoreError> {
-        self.change(|known| {
-            for id in queue_ids {
-                known.remove(&name(topic, *id));
-            }
-        })
+    /// Forgets a topic's queues, on disk first.
+    pub(crate) fn remove(&self, topic: &str) -> Result<(), StoreError> {
+        self.change(|known| known.retain(|name, _| !is_of(name, topic)))
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<String, i64>)) -> Result<(), StoreError> {
@@ -112,6 +115,7 @@ mod tests {
         );
         assert_eq!(parse(&text(&known)), known);
         assert_eq!(parse(&java.replace(['\n', '\t'], "")), known);
+        assert!(is_of("a_1_0", "a_1") && !is_of("a_1_0", "a") && is_of("a_1", "a"));
         assert!(parse("").is_empty() && parse("{\"queueOffsetMap\":{}}").is_empty());
     }
 }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use sluice_protocol::message::Record;
 use sluice_protocol::message::record::PHYSICAL_OFFSET_AT;
 
-use super::queue::{CompactedQueue, Reading};
+use super::look::Reading;
+use super::queue::CompactedQueue;
 use super::units::Unit;
 use crate::consume_queue::ConsumeQueueUnit;
 use crate::error::StoreError;
