@@ -21,8 +21,8 @@ use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 use crate::topics;
 
 use self::setting::{
-    ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IPS, LABELS, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
-    PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
+    ADDRESSES, BODY, COMPACTION_QUEUE_FILE, COUNT, HOST, HOURS, INDEX, IPS, LABELS, LOG_FILE, NAME,
+    NOT_NEGATIVE, PERCENT, PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
 };
 
 /// A value that can't be what its key says, or a file that can't be read.
@@ -367,6 +367,16 @@ settings! {
     mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | "mapedFileSizeConsumeQueue" if QUEUE_FILE, 6_000_000;
     /// Bytes of a file of a ConsumeQueue extension that Java left: they are read, not written.
     mapped_file_size_consume_queue_ext: u64 = "mappedFileSizeConsumeQueueExt" if QUEUE_FILE, 50_331_648;
+    /// Topics can be kept by their last key (`cleanup.policy=COMPACTION`).
+    enable_compaction: bool = "enableCompaction", true;
+    /// Bytes of a compaction log file, rounded as Java does it: to whole queue files, at least five.
+    compaction_mapped_file_size: u64 = "compactionMappedFileSize" if LOG_FILE, 100 << 20;
+    /// Bytes of a compaction queue file, rounded down to units of 46 bytes.
+    compaction_cq_mapped_file_size: u64 = "compactionCqMappedFileSize" if COMPACTION_QUEUE_FILE, 10 << 20;
+    /// Milliseconds between rounds that drop all but the newest message of each key.
+    compaction_schedule_internal: u64 = "compactionScheduleInternal" if POSITIVE, 900_000;
+    /// Bytes of memory for the keys of one round; it goes on with the rest in the next.
+    max_offset_map_size: u64 = "maxOffsetMapSize" if POSITIVE, 100 << 20;
     /// `ASYNC_FLUSH` or `SYNC_FLUSH`.
     flush_disk_type: FlushDiskType = "flushDiskType", FlushDiskType::AsyncFlush;
     /// Milliseconds between syncs of the CommitLog.
@@ -684,7 +694,7 @@ impl BrokerConfig {
     /// The store's settings.
     pub fn store(&self) -> sluice_store::StoreConfig {
         const HOUR_MS: u64 = 3_600_000;
-        sluice_store::StoreConfig {
+        let mut config = sluice_store::StoreConfig {
             root: self.store_path_root_dir.clone(),
             commit_log_dir: self.store_path_commit_log.clone(),
             read_only_commit_log_dirs: self.read_only_commit_log_store_paths.clone(),
@@ -712,8 +722,16 @@ impl BrokerConfig {
             max_message_size: self.max_message_size,
             access_in_memory_percent: self.access_message_in_memory_max_ratio,
             delay_levels_ms: self.message_delay_level.millis(),
+            compaction_enabled: self.enable_compaction,
+            compaction_interval_ms: self.compaction_schedule_internal,
+            compaction_memory: self.max_offset_map_size,
             ..sluice_store::StoreConfig::default()
-        }
+        };
+        config.set_compaction_files(
+            self.compaction_mapped_file_size,
+            self.compaction_cq_mapped_file_size,
+        );
+        config
     }
 
     /// Addresses to listen on; the first is the broker's own.

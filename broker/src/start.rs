@@ -33,6 +33,7 @@ use crate::request_modes::RequestModes;
 use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::timer::Timer;
+use crate::topic_attributes::is_compacted;
 use crate::topics::Topics;
 use crate::transactions::Transactions;
 use crate::unique_id::UniqueIds;
@@ -160,6 +161,11 @@ impl Broker {
             |name: &str| ConfigFile::new(&config.store_path_root_dir, name, store.files().clone());
         let now = store.clock().now_ms();
         let topics = Arc::new(Topics::load(file("topics.json"), &config, now)?);
+        let compacted = topics
+            .all()
+            .into_iter()
+            .filter(|(_, topic)| is_compacted(&topic.attributes));
+        store.keep_by_key(&compacted.map(|(name, _)| name).collect())?;
         let groups = Groups::load(
             file("subscriptionGroup.json"),
             config.auto_create_subscription_group,

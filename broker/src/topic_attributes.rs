@@ -31,7 +31,7 @@ const ATTRIBUTES: [Attribute; 4] = [
         values: Values::Among(&["SimpleCQ", "BatchCQ"]),
     },
     Attribute {
-        name: "cleanup.policy",
+        name: CLEANUP_POLICY,
         changeable: false,
         values: Values::Among(&["DELETE", "COMPACTION"]),
     },
@@ -56,7 +56,14 @@ const ATTRIBUTES: [Attribute; 4] = [
 
 /// Values that another kind of queue or log would be needed for: stored, they would promise what nobody
 /// keeps, and a Java broker would later read the directory by them.
-const NOT_SERVED: [&str; 2] = ["BatchCQ", "COMPACTION"];
+const NOT_SERVED: [&str; 1] = ["BatchCQ"];
+
+const CLEANUP_POLICY: &str = "cleanup.policy";
+
+/// Whether messages are kept by their last key.
+pub fn is_compacted(attributes: &BTreeMap<String, String>) -> bool {
+    attributes.get(CLEANUP_POLICY).map(String::as_str) == Some("COMPACTION")
+}
 
 impl Attribute {
     fn check(&self, value: &str) -> Result<(), Refusal> {
@@ -272,13 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn mixed_has_to_be_allowed_and_other_queues_and_logs_are_not_served() {
+    fn mixed_has_to_be_allowed_and_other_queues_are_not_served() {
         let refused = changed(None, "+message.type=MIXED", false).unwrap_err();
         assert_eq!(refused.to_string(), "MIXED message type is not supported.");
         assert_eq!(refused.code(), response::INVALID_PARAMETER);
-        for change in ["+queue.type=BatchCQ", "+cleanup.policy=COMPACTION"] {
-            let refused = changed(None, change, true).unwrap_err();
-            assert!(refused.to_string().contains("not served"), "{refused}");
-        }
+        let refused = changed(None, "+queue.type=BatchCQ", true).unwrap_err();
+        assert!(refused.to_string().contains("not served"), "{refused}");
+        let compacted = changed(None, "+cleanup.policy=COMPACTION", true).unwrap();
+        assert!(is_compacted(&compacted) && !is_compacted(&map(&[])));
     }
 }

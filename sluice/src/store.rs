@@ -98,6 +98,9 @@ fn write_report(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
     writeln!(out, "commit log files   {}", report.files)?;
     writeln!(out, "messages           {}", report.records)?;
     writeln!(out, "queues             {}", report.queues)?;
+    if report.compacted > 0 {
+        writeln!(out, "compacted queues   {}", report.compacted)?;
+    }
     writeln!(
         out,
         "physical offsets   {} to {}",

@@ -410,6 +410,20 @@ impl CommitLog {
         same.then_some(bytes)
     }
 
+    /// Whether bytes of the log can be read, whatever they say.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn readable(&self, offset: i64, size: i32) -> Result<(), StoreError> {
+        let Some(segment) = self.segment(offset) else {
+            return Ok(());
+        };
+        let at = (offset - segment.start) as u64;
+        let size = (size.max(0) as u64).min(self.file_size - at);
+        let read = segment.file.slice(at, size as usize);
+        read.at("read", &segment.path).map(|_| ())
+    }
+
     /// Store time of the first record of the file; recovery's fillers have none of their own.
     pub(crate) fn first_time(&self, segment: &Segment) -> Option<i64> {
         let mut at = segment.start;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
+use crate::commit_log::BLANK_SIZE;
 use crate::error::StoreError;
 use crate::files::{FileSystem, SystemFiles};
 use crate::log_dirs::LogDirs;
@@ -75,6 +76,16 @@ pub struct StoreConfig {
     pub delay_levels_ms: Vec<i64>,
     /// Open consume queue and index files kept at most.
     pub open_files_max: usize,
+    /// `enableCompaction`: topics can be kept by their last key.
+    pub compaction_enabled: bool,
+    /// Bytes of a compaction log file, see [`StoreConfig::set_compaction_files`].
+    pub compaction_log_file_size: u64,
+    /// Bytes of a compaction queue file; a multiple of 46.
+    pub compaction_queue_file_size: u64,
+    /// `compactionScheduleInternal`, milliseconds between rounds.
+    pub compaction_interval_ms: u64,
+    /// `maxOffsetMapSize`, bytes of memory for the keys of one round.
+    pub compaction_memory: u64,
 }
 
 impl Default for StoreConfig {
@@ -111,6 +122,11 @@ impl Default for StoreConfig {
             max_filter_scan_bytes: 16_000,
             delay_levels_ms,
             open_files_max: 512,
+            compaction_enabled: true,
+            compaction_log_file_size: 104_857_460,
+            compaction_queue_file_size: 10_485_746,
+            compaction_interval_ms: 15 * 60_000,
+            compaction_memory: 100 << 20,
         }
     }
 }
@@ -129,6 +145,27 @@ impl StoreConfig {
     /// The first directory of the commit log.
     pub fn commit_log_path(&self) -> PathBuf {
         self.commit_log_dirs().first().to_owned()
+    }
+
+    /// Sets the sizes of compaction files by `compactionMappedFileSize` and `compactionCqMappedFileSize` as
+    /// Java rounds them (`CompactionLog.getCompactionLogSize`): queue files to whole units, log files to
+    /// whole queue files, at least five.
+    pub fn set_compaction_files(&mut self, log: u64, queue: u64) {
+        const UNIT: u64 = 46;
+        let queue = (queue / UNIT).max(2) * UNIT;
+        let (whole, rest) = (log / queue, log % queue);
+        self.compaction_queue_file_size = queue;
+        self.compaction_log_file_size = match whole {
+            0..5 => 5 * queue,
+            _ if rest > 0 && rest < queue / 2 => whole * queue,
+            _ => (whole + 1) * queue,
+        };
+    }
+
+    /// Bytes of the largest record that is taken.
+    pub(crate) fn record_max(&self) -> u64 {
+        let whole = self.commit_log_file_size - BLANK_SIZE;
+        (self.max_message_size as u64 + 64 * 1024).min(whole)
     }
 
     pub(crate) fn queue_file_size(&self) -> u64 {
@@ -159,6 +196,19 @@ impl StoreConfig {
             );
         }
         Ok(())
+    }
+
+    /// Whether every message finds room in a compaction log file.
+    pub(crate) fn check_compaction(&self) -> Result<(), StoreError> {
+        let value = self.compaction_log_file_size;
+        if ((self.record_max() + BLANK_SIZE)..=i32::MAX as u64).contains(&value) {
+            return Ok(());
+        }
+        Err(StoreError::Setting {
+            name: "compactionMappedFileSize",
+            value,
+            range: "a file holds the largest message (maxMessageSize and 65544 bytes), and at most 2147483647 bytes",
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! dump change nothing in it.
 
 mod against_log;
+mod compaction;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use sluice_protocol::message::Record;
 
 use crate::checkpoint::{Checkpoint, Marks};
 use crate::commit_log::{CommitLog, Item, is_filler, is_zero};
+use crate::compaction::{UNIT, roots};
 use crate::config::{Environment, StoreConfig};
 use crate::error::{At, StoreError};
 use crate::files::LockGuard;
@@ -44,6 +46,8 @@ pub struct Report {
     pub records: u64,
     /// Consume queues; 0 where they were not looked at.
     pub queues: usize,
+    /// Queues kept by their last key; 0 where they were not looked at.
+    pub compacted: usize,
     /// Lowest physical offset.
     pub min_offset: i64,
     /// Behind the last good record.
@@ -99,21 +103,28 @@ fn configured(directory: &Directory, env: &Environment) -> Result<StoreConfig, S
     if size > 0 {
         config.commit_log_file_size = size;
     }
-    if let Some(size) = queue_file_size(&config.root.join("consumequeue"), env)? {
+    if let Some(size) = file_size(&config.root.join("consumequeue"), env, 20)? {
         config.consume_queue_file_size = size;
+    }
+    let (logs, queues) = roots(&config.root);
+    if let Some(size) = file_size(&logs, env, 1)? {
+        config.compaction_log_file_size = size;
+    }
+    if let Some(size) = file_size(&queues, env, UNIT)? {
+        config.compaction_queue_file_size = size;
     }
     Ok(config)
 }
 
-/// Size of the first consume queue file there is.
-fn queue_file_size(dir: &Path, env: &Environment) -> Result<Option<u64>, StoreError> {
+/// Size of the first file there is that holds whole units.
+fn file_size(dir: &Path, env: &Environment, unit: u64) -> Result<Option<u64>, StoreError> {
     for entry in env.files.list(dir).at("list", dir)? {
         let path = dir.join(&entry.name);
         if entry.is_dir {
-            if let Some(size) = queue_file_size(&path, env)? {
+            if let Some(size) = file_size(&path, env, unit)? {
                 return Ok(Some(size));
             }
-        } else if entry.size > 0 && entry.size % 20 == 0 {
+        } else if entry.size > 0 && entry.size % unit == 0 {
             return Ok(Some(entry.size));
         }
     }
@@ -252,7 +263,10 @@ pub fn check(directory: impl Into<Directory>) -> Result<Report, StoreError> {
 /// # Errors
 /// As [`check`].
 pub fn check_in(directory: impl Into<Directory>, env: &Environment) -> Result<Report, StoreError> {
-    against_log::check(&Closed::open(&directory.into(), env)?)
+    let closed = Closed::open(&directory.into(), env)?;
+    let mut report = against_log::check(&closed)?;
+    compaction::check(&closed, &mut report)?;
+    Ok(report)
 }
 
 /// Prints one line per record.

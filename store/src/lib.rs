@@ -6,6 +6,7 @@
 mod checkpoint;
 mod clock;
 mod commit_log;
+mod compaction;
 mod config;
 mod consume_queue;
 mod error;

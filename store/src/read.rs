@@ -148,7 +148,7 @@ struct Run {
 const RECENT: i64 = 256 << 20;
 
 /// One walk along a queue.
-struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     store: &'a Store,
     request: &'a ReadRequest<'a>,
     filter: &'a dyn RecordFilter,
@@ -163,9 +163,32 @@ struct Scan<'a> {
     result: &'a mut ReadResult,
 }
 
-impl Scan<'_> {
-    /// Looks at the next unit; breaks before it when the answer is full or held.
-    fn take(&mut self, unit: &ConsumeQueueUnit) -> ControlFlow<()> {
+impl<'a> Scan<'a> {
+    /// Begins where the request does; `end` is where the log ends that units point into.
+    pub(crate) fn new(
+        store: &'a Store,
+        request: &'a ReadRequest<'a>,
+        filter: &'a dyn RecordFilter,
+        end: i64,
+        result: &'a mut ReadResult,
+    ) -> Self {
+        result.status = ReadStatus::NoMatchedMessage;
+        Scan {
+            store,
+            request,
+            filter,
+            at: request.offset,
+            bytes: 0,
+            run: Run::default(),
+            memory: store.memory_share(),
+            end,
+            last_physical: 0,
+            result,
+        }
+    }
+
+    /// Breaks when the answer has no room for the unit's record, or is held before it.
+    pub(crate) fn make_room(&mut self, unit: &ConsumeQueueUnit) -> ControlFlow<()> {
         while self.is_full(unit) {
             // What waits for its verdict may make room again.
             if self.run.records.is_empty() {
@@ -176,6 +199,22 @@ impl Scan<'_> {
                 return ControlFlow::Break(());
             }
         }
+        ControlFlow::Continue(())
+    }
+
+    /// Goes on at an offset.
+    pub(crate) fn pass_to(&mut self, offset: i64) {
+        self.at = offset;
+    }
+
+    /// The first test of the unit before.
+    pub(crate) fn matches(&self, tags_code: i64) -> bool {
+        self.filter.matches_tags_code(tags_code)
+    }
+
+    /// Looks at the next unit; breaks before it when the answer is full or held.
+    fn take(&mut self, unit: &ConsumeQueueUnit) -> ControlFlow<()> {
+        self.make_room(unit)?;
         self.at += 1;
         if unit.is_blank() || unit.physical_offset < self.store.log.min() {
             self.mark_removed();
@@ -184,11 +223,16 @@ impl Scan<'_> {
         self.last_physical = unit.physical_offset;
         let (topic, queue_id) = (self.request.topic, self.request.queue_id);
         let tags = self.store.resolve_tags(topic, queue_id, unit.tags_code);
-        if tags.is_some_and(|code| !self.filter.matches_tags_code(code)) {
+        if tags.is_some_and(|code| !self.matches(code)) {
             return ControlFlow::Continue(());
         }
         let found = self.store.log.record_of(unit.physical_offset, unit.size);
-        match found.filter(|record| !is_filler(record)) {
+        self.offer(found.filter(|record| !is_filler(record)))
+    }
+
+    /// The second test of the record before `at`, `None` when it is no more; breaks when held.
+    pub(crate) fn offer(&mut self, record: Option<Bytes>) -> ControlFlow<()> {
+        match record {
             None => self.mark_removed(),
             Some(record) if self.filter.needs_record() => {
                 self.run.bytes += record.len();
@@ -261,17 +305,31 @@ impl Scan<'_> {
         self.result.records.len() * 4 >= self.request.max_messages * 3
     }
 
-    fn finish(mut self) {
+    /// Answers whether the reader has to wait before the next message.
+    pub(crate) fn finish(mut self) -> bool {
         // A run that is held here has set `at` to where it waits.
-        let _ = self.judge();
+        let held = self.judge().is_break();
         self.result.next_begin_offset = self.at;
         self.result.suggest_slave = self.end - self.last_physical > self.memory;
+        held
     }
 }
 
 impl Store {
     /// Reads a queue from an offset on; may read from disk.
     pub fn read(&self, request: &ReadRequest<'_>, filter: &dyn RecordFilter) -> ReadResult {
+        match self.compacted(request.topic, request.queue_id) {
+            Some(both) => self.read_compacted(&both, request, filter),
+            None => self.read_queue(request, filter),
+        }
+    }
+
+    /// Reads what the consume queue has.
+    pub(crate) fn read_queue(
+        &self,
+        request: &ReadRequest<'_>,
+        filter: &dyn RecordFilter,
+    ) -> ReadResult {
         let queue = self.queue(request.topic, request.queue_id);
         let (min, max) = queue.as_ref().map_or((0, 0), |queue| queue.bounds());
         let offset = request.offset;
@@ -309,12 +367,7 @@ impl Store {
         filter: &dyn RecordFilter,
         result: &mut ReadResult,
     ) {
-        let unit_size = UNIT as usize;
-        let count = (self
-            .config
-            .max_filter_scan_bytes
-            .max(request.max_messages.saturating_mul(unit_size)))
-        .div_ceil(unit_size);
+        let count = self.scan_units(request.max_messages);
         let mut units = Vec::new();
         let first_read = if filter.needs_record() {
             count
@@ -331,20 +384,7 @@ impl Store {
                 (ReadStatus::OffsetFoundNull, queue.next_file(request.offset));
             return;
         }
-        let end = self.log.written();
-        let mut scan = Scan {
-            store: self,
-            request,
-            filter,
-            at: request.offset,
-            bytes: 0,
-            run: Run::default(),
-            memory: self.memory_share(),
-            end,
-            last_physical: 0,
-            result,
-        };
-        scan.result.status = ReadStatus::NoMatchedMessage;
+        let mut scan = Scan::new(self, request, filter, self.log.written(), result);
         let mut scanned = 0;
         'all: loop {
             for unit in units.iter().take(count - scanned) {
@@ -363,13 +403,22 @@ impl Store {
         scan.finish();
     }
 
+    /// Units looked at for one read.
+    pub(crate) fn scan_units(&self, max_messages: usize) -> usize {
+        let unit_size = UNIT as usize;
+        let bytes = self.config.max_filter_scan_bytes;
+        bytes
+            .max(max_messages.saturating_mul(unit_size))
+            .div_ceil(unit_size)
+    }
+
     fn memory_share(&self) -> i64 {
         physical_memory() / 100 * i64::from(self.config.access_in_memory_percent)
     }
 
     /// Tags code of a unit that may point into Java's `consumequeue_ext`. `None` when that cannot
     /// be told any more: the message then passes, and the client compares its tag itself.
-    fn resolve_tags(&self, topic: &str, queue_id: i32, code: i64) -> Option<i64> {
+    pub(crate) fn resolve_tags(&self, topic: &str, queue_id: i32, code: i64) -> Option<i64> {
         if code > EXT_ADDRESS_MAX {
             return Some(code);
         }
@@ -394,6 +443,10 @@ impl Store {
     /// Whether [`Store::read`] of so many messages will be answered without touching the disk, as far as can be
     /// told: the first and the last of them are looked at.
     pub fn is_hot(&self, topic: &str, queue_id: i32, offset: i64, messages: usize) -> bool {
+        let compacted = self.compacted(topic, queue_id);
+        if compacted.is_some_and(|both| both.has(offset)) {
+            return false;
+        }
         let Some(queue) = self.queue(topic, queue_id) else {
             return true;
         };
@@ -422,6 +475,9 @@ impl Store {
 
     /// Visible offsets, `None` for an unknown queue.
     pub fn queue_bounds(&self, topic: &str, queue_id: i32) -> Option<QueueBounds> {
+        if let Some(both) = self.compacted(topic, queue_id) {
+            return Some(both.bounds);
+        }
         let (min, max) = self.queue(topic, queue_id)?.bounds();
         Some(QueueBounds { min, max })
     }
@@ -509,8 +565,9 @@ impl Store {
 
     /// Store time of a queue's message, Unix milliseconds.
     pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
-        let queue = self.queue(topic, queue_id)?;
-        self.unit_time(&queue, offset).ok().flatten()
+        let queue = self.queue(topic, queue_id);
+        let time = queue.and_then(|queue| self.unit_time(&queue, offset).ok().flatten());
+        time.or_else(|| self.compacted_time(topic, queue_id, offset))
     }
 
     /// `None` for a message that was removed.
@@ -555,9 +612,14 @@ impl Store {
         timestamp_ms: i64,
         boundary: Boundary,
     ) -> Result<i64, StoreError> {
+        // Older than all that the commit log has, or nothing.
+        let compacted = self.compacted_by_time(topic, queue_id, timestamp_ms, boundary)?;
         let Some(queue) = self.queue(topic, queue_id) else {
-            return Ok(0);
+            return Ok(compacted.unwrap_or(0));
         };
+        if let (Some(offset), Boundary::Lower) = (compacted, boundary) {
+            return Ok(offset);
+        }
         let (min, max) = queue.bounds();
         let before = |time: i64| match boundary {
             Boundary::Lower => time < timestamp_ms,
@@ -575,7 +637,7 @@ impl Store {
         Ok(match boundary {
             Boundary::Lower => low,
             Boundary::Upper if low > min => low - 1,
-            Boundary::Upper => 0,
+            Boundary::Upper => compacted.unwrap_or(0),
         })
     }
 

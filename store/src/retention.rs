@@ -164,6 +164,7 @@ impl Store {
                     unit.is_some_and(|unit| unit.physical_offset >= min)
                 });
                 let dead_below = min;
+                let kept = kept || self.compaction.keeps(&topic);
                 (!kept && !is_system(&topic)).then_some((
                     topic,
                     id,
@@ -186,6 +187,8 @@ impl Store {
     /// # Errors
     /// When that cannot be written down, or a directory cannot be removed.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        // First: what is noted below speaks of the commit log alone.
+        self.compaction.forget_topic(topic)?;
         let _no_flush = self.checkpoint.lock();
         let _no_dispatch = self.dispatching.lock();
         let (ends, dead_below) = {

@@ -13,6 +13,7 @@ use sluice_protocol::message::{Record, properties, record, sys_flag, tags_code};
 use crate::checkpoint::{Checkpoint, Marks};
 use crate::clock::Clock;
 use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment, be32};
+use crate::compaction::{Compaction, Synced};
 use crate::config::{Environment, FlushMode, StoreConfig};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
 use crate::error::{AppendError, At, StoreError};
@@ -24,7 +25,7 @@ use crate::removed_queues::RemovedQueues;
 use crate::threads::{self, Wake};
 use crate::vouched::{self, Vouched};
 use crate::waiters::Waiter;
-use crate::{recovery, retention};
+use crate::{compaction, recovery, retention};
 
 /// Where appended records came to lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +129,7 @@ pub struct Store {
     pub(crate) cache: Arc<FileCache>,
     pub(crate) queues: RwLock<Queues>,
     pub(crate) removed: RemovedQueues,
+    pub(crate) compaction: Compaction,
     pub(crate) index: Mutex<Index>,
     pub(crate) append_state: Mutex<AppendState>,
     pub(crate) dispatched: AtomicI64,
@@ -154,6 +156,7 @@ pub struct Store {
     pub(crate) wake_flush: Wake,
     pub(crate) wake_queues: Wake,
     pub(crate) wake_retention: Wake,
+    pub(crate) wake_compaction: Wake,
     boot: i64,
 }
 
@@ -230,12 +233,14 @@ impl Store {
         let vouched = Vouched::open(Arc::clone(files), config.root.join("vouched"))?;
         let removed = RemovedQueues::open(Arc::clone(files), config.root.join("removedqueues"))?;
         let boot = env.clock.now_ms();
+        let compaction = Compaction::open(&config, Arc::clone(&cache), boot)?;
         let store = Arc::new(Store {
             log,
             vouched,
             cache,
             queues: RwLock::default(),
             removed,
+            compaction,
             index: Mutex::new(index),
             append_state: Mutex::default(),
             dispatched: AtomicI64::new(0),
@@ -260,6 +265,7 @@ impl Store {
             wake_flush: Wake::default(),
             wake_queues: Wake::default(),
             wake_retention: Wake::default(),
+            wake_compaction: Wake::default(),
             boot,
             config,
             env,
@@ -269,6 +275,12 @@ impl Store {
         } else {
             recovery::recover(&store, marks, trusted, clean)?;
         }
+        let synced = match (clean && !distrust, trusted) {
+            (true, _) => Synced::All,
+            (false, true) => Synced::Below(marks.dispatched),
+            (false, false) => Synced::Unknown,
+        };
+        compaction::load(&store, synced)?;
         let next = store.next_offsets();
         store.append_state.lock().next = next;
         store.append_state.lock().last_time = store.last_dispatched_time.load(Ordering::Relaxed);
@@ -313,6 +325,7 @@ impl Store {
             &self.wake_flush,
             &self.wake_queues,
             &self.wake_retention,
+            &self.wake_compaction,
         ] {
             wake.wake();
         }
@@ -403,8 +416,7 @@ impl Store {
 
     /// Whether all are whole records and fit.
     fn check_records(&self, records: &[u8]) -> Result<Checked, AppendError> {
-        let max = (self.config.max_message_size + 64 * 1024)
-            .min((self.config.commit_log_file_size - BLANK_SIZE) as usize);
+        let max = self.config.record_max() as usize;
         let whole = (self.config.commit_log_file_size - BLANK_SIZE) as usize;
         if records.len() > whole {
             return Err(AppendError::TooLarge {
@@ -710,6 +722,13 @@ impl Store {
         self.queues.read().get(topic)?.get(&queue_id).cloned()
     }
 
+    pub(crate) fn queue_ids(&self, topic: &str) -> Vec<i32> {
+        let queues = self.queues.read();
+        queues
+            .get(topic)
+            .map_or_else(Vec::new, |ids| ids.keys().copied().collect())
+    }
+
     pub(crate) fn queue_or_create(&self, topic: &str, queue_id: i32) -> Arc<ConsumeQueue> {
         if let Some(queue) = self.queue(topic, queue_id) {
             return queue;
@@ -782,7 +801,9 @@ impl Store {
                 self.log.stopped().unwrap_or("sync failed").to_owned(),
             ));
         }
-        let queues = match self.flush_units() {
+        let flushed = self.flush_units();
+        let flushed = flushed.and_then(|queues| compaction::copy(self).map(|()| queues));
+        let queues = match flushed {
             Err(error) if matches!(&error, StoreError::Io { action: "sync", .. }) => {
                 self.fail_queues(error.to_string());
                 return Err(error);

@@ -102,4 +102,11 @@ pub(crate) fn start(store: &Arc<Store>) {
         store.wake_retention.wait(store.config().clean_interval_ms);
         store.clean_once();
     });
+    if store.compacts() {
+        spawn(store, "store-compaction", |store| {
+            let interval = store.config().compaction_interval_ms;
+            store.wake_compaction.wait(interval.clamp(1, 60_000));
+            store.compact_if_due();
+        });
+    }
 }

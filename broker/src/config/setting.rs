@@ -210,6 +210,12 @@ pub(super) const QUEUE_FILE: Check<u64> = Check {
     holds: |size| (20..=i32::MAX as u64).contains(size),
 };
 
+/// A compaction queue file holds at least one unit, and the one that ends it.
+pub(super) const COMPACTION_QUEUE_FILE: Check<u64> = Check {
+    expected: "bytes from 92 to 2147483647",
+    holds: |size| (92..=i32::MAX as u64).contains(size),
+};
+
 /// Slots and entries of an index file: Java keeps them in an `int`.
 pub(super) const INDEX: Check<u32> = Check {
     expected: "a number from 1 to 2147483647",

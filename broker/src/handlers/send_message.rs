@@ -20,6 +20,7 @@ use crate::deferral::{self, Deferred};
 use crate::error::Refusal;
 use crate::send_hooks::{self, Incoming};
 use crate::stats::MessageType;
+use crate::topic_attributes::is_compacted;
 use crate::topics::Topic;
 use crate::{Broker, BrokerConfig};
 use crate::{retries, timer, topics, transactions};
@@ -337,6 +338,7 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
     };
     // Clients before 4.6.1 leave the mark on what they send back.
     let comes_back = send.header.reconsume_times > 0 && seen.delayed;
+    require_key(send, &seen, &Seen::default())?;
     if seen.half && !comes_back {
         // What could never be committed is refused now.
         timer::check(broker, &text)?;
@@ -423,6 +425,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
         let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
         let seen = Seen::in_properties(item.properties);
         refuse_in_batch(&seen)?;
+        require_key(send, &seen, &of_all)?;
         waits &= !seen.does_not_wait;
         message_type = message_type.max(seen.message_type());
         text.clear();
@@ -451,6 +454,17 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
         elsewhere: None,
         recall_handle: None,
     })
+}
+
+/// A topic whose messages are kept by their last key takes none without. Java lets those of a batch pass
+/// and then does not keep them.
+fn require_key(send: &Send, own: &Seen, of_batch: &Seen) -> Result<(), Refusal> {
+    if own.key || of_batch.key || !is_compacted(&send.topic.attributes) {
+        return Ok(());
+    }
+    Err(Refusal::MessageIllegal(
+        "Required message key is missing".to_owned(),
+    ))
 }
 
 /// What a batch or one of its messages can't ask for.
@@ -524,6 +538,7 @@ fn too_large(broker: &Broker, size: usize) -> Refusal {
 #[derive(Default)]
 struct Seen {
     unique_key: bool,
+    key: bool,
     does_not_wait: bool,
     delayed: bool,
     timed: bool,
@@ -538,6 +553,7 @@ impl Seen {
         for (name, value) in properties::iter(text) {
             match name {
                 properties::UNIQ_KEY => seen.unique_key = true,
+                properties::KEYS => seen.key = !value.trim().is_empty(),
                 properties::WAIT if value.eq_ignore_ascii_case("false") => {
                     seen.does_not_wait = true;
                     seen.strip = true;

@@ -13,8 +13,9 @@ use sluice_protocol::topic;
 use sluice_remoting::Responder;
 
 use crate::error::Refusal;
+use crate::topic_attributes::{self, is_compacted};
 use crate::topics::{MULTI_TAG, QUEUES_MAX, SINGLE_TAG};
-use crate::{Answer, Broker, topic_attributes};
+use crate::{Answer, Broker};
 
 /// Creates or changes a topic; it is written and registered when the answer leaves.
 pub fn update_and_create_topic(
@@ -39,10 +40,28 @@ pub fn update_and_create_topic(
             write_queues = wanted.write_queue_nums,
             "topic created or changed"
         );
+        if is_compacted(&wanted.attributes) {
+            keep_by_key(broker, &wanted.topic_name)?;
+        }
         broker.topics.put(wanted, broker.now_ms());
         broker.changes.note_topic();
         Ok(Answer::default())
     });
+}
+
+/// Only a new topic can get the attribute. It is never without a place to keep its messages.
+fn keep_by_key(broker: &Broker, topic: &str) -> Result<(), Refusal> {
+    if broker.topics.get(topic).is_some() {
+        return Ok(());
+    }
+    if !broker.store.compacts() {
+        return Err(Refusal::System(
+            "cleanup.policy COMPACTION is not served by a broker with enableCompaction=false"
+                .to_owned(),
+        ));
+    }
+    let begun = broker.store.begin_to_keep_by_key(topic);
+    begun.map_err(|error| Refusal::System(error.to_string()))
 }
 
 fn wanted(broker: &Broker, header: CreateTopicRequestHeader) -> Result<TopicConfig, Refusal> {

@@ -413,7 +413,9 @@ impl Held {
             .first()
             .and_then(|bytes| Record::parse(bytes).ok());
         let Some(record) = record.filter(|record| record.queue_offset() == offset) else {
-            if is_kept(broker, point, offset) {
+            let kept = broker.store.is_kept(&point.topic, point.queue_id, offset);
+            // What can't be told may pass.
+            if kept.unwrap_or(true) {
                 return Err(Refusal::System(format!(
                     "a popped message can't be read: {}@{} offset {offset}",
                     point.topic, point.queue_id
@@ -488,14 +490,5 @@ impl Held {
         broker.append_copy(record, copy)?;
         broker.stats.stored(to, 1, record.size());
         Ok(())
-    }
-}
-
-/// Whether a message must still be there, so that not to find it is a fault that may pass.
-fn is_kept(broker: &Broker, point: &PopCheckPoint, offset: i64) -> bool {
-    match broker.store.read_unit(&point.topic, point.queue_id, offset) {
-        Ok(Some(unit)) => unit.physical_offset >= broker.store.log_start(),
-        Ok(None) => false,
-        Err(_) => true,
     }
 }
