@@ -18,8 +18,8 @@ use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 use crate::topics;
 
 use self::setting::{
-    ADDRESSES, BODY, COUNT, HOST, HOURS, INDEX, IP, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT,
-    PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
+    ADDRESSES, BATCH_QUEUE_FILE, BODY, COUNT, HOST, HOURS, INDEX, IP, LOG_FILE, NAME, NOT_NEGATIVE,
+    PERCENT, PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
 };
 
 /// A value that can't be what its key says, or a file that can't be read.
@@ -312,6 +312,8 @@ settings! {
     mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | "mapedFileSizeCommitLog" if LOG_FILE, 1 << 30;
     /// Bytes of a ConsumeQueue file (Java counts entries of 20 bytes in its own key).
     mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | "mapedFileSizeConsumeQueue" if QUEUE_FILE, 6_000_000;
+    /// Bytes of a file of a batch ConsumeQueue, which topics with `queue.type=BatchCQ` have; a multiple of 46.
+    mapper_file_size_batch_consume_queue: u64 = "mapperFileSizeBatchConsumeQueue" if BATCH_QUEUE_FILE, 13_800_000;
     /// Bytes of a file of a ConsumeQueue extension that Java left: they are read, not written.
     mapped_file_size_consume_queue_ext: u64 = "mappedFileSizeConsumeQueueExt" if QUEUE_FILE, 50_331_648;
     /// `ASYNC_FLUSH` or `SYNC_FLUSH`.
@@ -597,6 +599,7 @@ impl BrokerConfig {
             commit_log_dir: self.store_path_commit_log.clone(),
             commit_log_file_size: self.mapped_file_size_commit_log,
             consume_queue_file_size: self.mapped_file_size_consume_queue,
+            batch_consume_queue_file_size: self.mapper_file_size_batch_consume_queue,
             consume_queue_ext_file_size: self.mapped_file_size_consume_queue_ext,
             index_slots: self.max_hash_slot_num,
             index_entries: self.max_index_num,

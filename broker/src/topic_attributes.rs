@@ -21,12 +21,14 @@ enum Values {
     Time,
 }
 
+/// Which type of queues a topic has.
+pub const QUEUE_TYPE: &str = "queue.type";
 const MESSAGE_TYPE: &str = "message.type";
 const MIXED: &str = "MIXED";
 
 const ATTRIBUTES: [Attribute; 4] = [
     Attribute {
-        name: "queue.type",
+        name: QUEUE_TYPE,
         changeable: false,
         values: Values::Among(&["SimpleCQ", "BatchCQ"]),
     },
@@ -56,7 +58,7 @@ const ATTRIBUTES: [Attribute; 4] = [
 
 /// Values that another kind of queue or log would be needed for: stored, they would promise what nobody
 /// keeps, and a Java broker would later read the directory by them.
-const NOT_SERVED: [&str; 2] = ["BatchCQ", "COMPACTION"];
+const NOT_SERVED: [&str; 1] = ["COMPACTION"];
 
 impl Attribute {
     fn check(&self, value: &str) -> Result<(), Refusal> {
@@ -276,7 +278,7 @@ mod tests {
         let refused = changed(None, "+message.type=MIXED", false).unwrap_err();
         assert_eq!(refused.to_string(), "MIXED message type is not supported.");
         assert_eq!(refused.code(), response::INVALID_PARAMETER);
-        for change in ["+queue.type=BatchCQ", "+cleanup.policy=COMPACTION"] {
+        for change in ["+cleanup.policy=COMPACTION"] {
             let refused = changed(None, change, true).unwrap_err();
             assert!(refused.to_string().contains("not served"), "{refused}");
         }

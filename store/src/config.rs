@@ -1,11 +1,13 @@
 //! Settings of a store; the defaults are Java's.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::StoreError;
 use crate::files::{FileSystem, SystemFiles};
+use crate::queue::QueueType;
 
 /// When an append counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct StoreConfig {
     pub commit_log_file_size: u64,
     /// `mappedFileSizeConsumeQueue`, bytes; rounded up to a multiple of 20.
     pub consume_queue_file_size: u64,
+    /// `mapperFileSizeBatchConsumeQueue`, bytes; rounded up to a multiple of 46.
+    pub batch_consume_queue_file_size: u64,
     /// `mappedFileSizeConsumeQueueExt`, bytes.
     pub consume_queue_ext_file_size: u64,
     /// `maxHashSlotNum`.
@@ -71,6 +75,9 @@ pub struct StoreConfig {
     pub delay_levels_ms: Vec<i64>,
     /// Open consume queue and index files kept at most.
     pub open_files_max: usize,
+    /// `queue.type` of the topics that are there at the start. A topic that is not among them has the
+    /// type that its files say.
+    pub queue_types: BTreeMap<String, QueueType>,
 }
 
 impl Default for StoreConfig {
@@ -84,6 +91,7 @@ impl Default for StoreConfig {
             commit_log_dir: None,
             commit_log_file_size: 1 << 30,
             consume_queue_file_size: 6_000_000,
+            batch_consume_queue_file_size: 13_800_000,
             consume_queue_ext_file_size: 48 << 20,
             index_slots: 5_000_000,
             index_entries: 20_000_000,
@@ -106,6 +114,7 @@ impl Default for StoreConfig {
             max_filter_scan_bytes: 16_000,
             delay_levels_ms,
             open_files_max: 512,
+            queue_types: BTreeMap::new(),
         }
     }
 }
@@ -120,6 +129,10 @@ impl StoreConfig {
 
     pub(crate) fn queue_file_size(&self) -> u64 {
         self.consume_queue_file_size.div_ceil(20).max(1) * 20
+    }
+
+    pub(crate) fn batch_queue_file_size(&self) -> u64 {
+        self.batch_consume_queue_file_size.div_ceil(46).max(1) * 46
     }
 
     pub(crate) fn check(&self) -> Result<(), StoreError> {

@@ -97,21 +97,24 @@ fn configured(directory: &Directory, env: &Environment) -> Result<StoreConfig, S
     {
         config.commit_log_file_size = size;
     }
-    if let Some(size) = queue_file_size(&config.root.join("consumequeue"), env)? {
+    if let Some(size) = queue_file_size(&config.root.join("consumequeue"), 20, env)? {
         config.consume_queue_file_size = size;
+    }
+    if let Some(size) = queue_file_size(&config.root.join("batchconsumequeue"), 46, env)? {
+        config.batch_consume_queue_file_size = size;
     }
     Ok(config)
 }
 
-/// Size of the first consume queue file there is.
-fn queue_file_size(dir: &Path, env: &Environment) -> Result<Option<u64>, StoreError> {
+/// Size of the first consume queue file there is, for units of so many bytes.
+fn queue_file_size(dir: &Path, unit: u64, env: &Environment) -> Result<Option<u64>, StoreError> {
     for entry in env.files.list(dir).at("list", dir)? {
         let path = dir.join(&entry.name);
         if entry.is_dir {
-            if let Some(size) = queue_file_size(&path, env)? {
+            if let Some(size) = queue_file_size(&path, unit, env)? {
                 return Ok(Some(size));
             }
-        } else if entry.size > 0 && entry.size % 20 == 0 {
+        } else if entry.size > 0 && entry.size % unit == 0 {
             return Ok(Some(entry.size));
         }
     }

@@ -3,6 +3,7 @@
 //! Files are those of RocketMQ 5.3.3, so a store directory moves both ways. A [`Store`] knows no
 //! socket and no response code; every background step can also be called directly.
 
+mod batch_consume_queue;
 mod checkpoint;
 mod clock;
 mod commit_log;
@@ -13,6 +14,7 @@ mod file_cache;
 mod files;
 mod index;
 pub mod inspect;
+mod queue;
 mod read;
 mod recovery;
 mod removed_queues;
@@ -30,6 +32,7 @@ pub use error::{AppendError, StoreError};
 pub use files::{
     Entry, Fault, File, FileSystem, Journal, LockGuard, Open, SimulatedFiles, Space, SystemFiles,
 };
+pub use queue::QueueType;
 pub use read::{
     Boundary, QueryResult, QueueBounds, RUN_MAX, ReadRequest, ReadResult, ReadStatus, RecordFilter,
 };

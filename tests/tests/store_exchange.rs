@@ -1,17 +1,22 @@
 //! A store directory goes from Java to Sluice and back, and each goes on where the other stopped.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use sluice_tests::audit::{AuditConsumer, AuditProducer};
 use sluice_tests::cluster::{Cluster, Kind};
+use sluice_tests::java::JavaPeer;
+use sluice_tests::process::Running;
 
-const TOPIC: &str = "exchange";
+/// A topic of single messages, and one with `queue.type=BatchCQ` for batches.
+const TOPICS: &str = "exchange,exchange-batches";
+const COMMAND: Duration = Duration::from_secs(60);
 const LOAD: usize = 500;
 const TURNS: [Kind; 4] = [Kind::Java, Kind::Sluice, Kind::Java, Kind::Sluice];
 
 #[test]
 fn a_store_directory_moves_both_ways() {
-    let mut cluster = Cluster::start(Kind::Java);
+    let mut cluster = start();
     let mut acked = HashSet::new();
     for (turn, kind) in TURNS.into_iter().enumerate() {
         if turn > 0 {
@@ -32,7 +37,7 @@ fn a_store_directory_moves_both_ways() {
 /// Each recovers what the other left behind when it was killed.
 #[test]
 fn a_store_directory_moves_both_ways_after_kill_9() {
-    let mut cluster = Cluster::start(Kind::Java);
+    let mut cluster = start();
     let mut acked = HashSet::new();
     for (turn, kind) in TURNS.into_iter().enumerate() {
         if turn > 0 {
@@ -43,6 +48,22 @@ fn a_store_directory_moves_both_ways_after_kill_9() {
     }
 }
 
+/// A Java broker with the topic of batches, made by Java's own tool.
+fn start() -> Cluster {
+    let cluster = Cluster::start(Kind::Java);
+    let topic = TOPICS.split(',').next_back().expect("the second");
+    let broker = cluster.broker.address();
+    let home = tempfile::tempdir_in(cluster.dir()).expect("home of mqadmin");
+    let tool = "org.apache.rocketmq.tools.command.MQAdminStartup";
+    let mut command = JavaPeer::server().program(tool, home.path());
+    command.env("ROCKETMQ_HOME", home.path());
+    command.args(["updateTopic", "-n", cluster.namesrv.address()]);
+    command.args(["-b", &broker, "-t", topic, "-a", "+queue.type=BatchCQ"]);
+    let mut running = Running::start("mqadmin", home.path(), &mut command);
+    assert!(running.wait(COMMAND).success(), "{}", running.output());
+    cluster
+}
+
 /// Everything written before can be read from the beginning, and what is written now both by a new
 /// group and by one that lasts. Returns what was acknowledged now, and how much of what was before
 /// the lasting group got again.
@@ -51,16 +72,16 @@ fn live_once(cluster: &Cluster, turn: usize, before: &HashSet<String>) -> (HashS
     let name = |role: &str| format!("{role}-{turn}");
     let fresh = AuditConsumer::start(
         namesrv,
-        TOPIC,
+        TOPICS,
         &name("fresh-group"),
         &name("fresh"),
         cluster.dir(),
     );
     fresh.wait_for_all(before);
-    let producer = AuditProducer::start(namesrv, TOPIC, &name("m"), cluster.dir());
+    let producer = AuditProducer::start(namesrv, TOPICS, &name("m"), cluster.dir());
     let lasting = AuditConsumer::start(
         namesrv,
-        TOPIC,
+        TOPICS,
         "lasting-group",
         &name("lasting"),
         cluster.dir(),

@@ -23,12 +23,13 @@ pub fn get_max_offset(broker: &Arc<Broker>, request: RemotingCommand, responder:
     });
 }
 
-/// Where the queue's oldest message stands; 0 for an unknown queue.
+/// Where the queue's oldest message stands; 0 for an unknown queue, -1 if it would be a batch consume
+/// queue.
 pub fn get_min_offset(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
     broker.reply(responder, || {
         let header = GetMinOffsetRequestHeader::decode(&request.ext)?;
-        let bounds = broker.bounds(&header.topic, header.queue_id);
-        Ok(Answer::field("offset", bounds.min))
+        let min = broker.told_min(&header.topic, header.queue_id);
+        Ok(Answer::field("offset", min))
     });
 }
 
@@ -53,6 +54,9 @@ pub fn search_offset_by_timestamp(
             .store
             .offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)
             .map_err(|error| Refusal::System(error.to_string()))?;
+        // As Java, which puts it between the queue's bounds.
+        let least = broker.told_min(&header.topic, header.queue_id).min(0);
+        let offset = if offset == 0 { least } else { offset };
         Ok(Answer::field("offset", offset))
     });
 }

@@ -1,15 +1,17 @@
 //! Queues and index compared with what the log says they should hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sluice_protocol::message::Record;
+use sluice_protocol::message::{Record, sys_flag};
 
 use super::{Closed, Report, index_is_standard};
+use crate::batch_consume_queue::{BatchConsumeQueue, BatchUnit};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
 use crate::error::{At, StoreError};
 use crate::file_cache::FileCache;
 use crate::index::{Entries, Index, key_hash};
+use crate::queue::{Queue, QueueType};
 use crate::read::EXT_ADDRESS_MAX;
 use crate::recovery::queue_dirs;
 use crate::removed_queues::RemovedQueues;
@@ -20,7 +22,8 @@ type Wrong = BTreeMap<(String, i32), (u64, i64)>;
 
 struct Comparison<'a> {
     closed: &'a Closed,
-    queues: BTreeMap<(String, i32), ConsumeQueue>,
+    queues: BTreeMap<(String, i32), Queue>,
+    batch_topics: BTreeSet<String>,
     removed: RemovedQueues,
     topics: String,
     wrong: Wrong,
@@ -66,11 +69,15 @@ pub(super) fn check(closed: &Closed) -> Result<Report, StoreError> {
 impl<'a> Comparison<'a> {
     fn load(closed: &'a Closed, cache: &Arc<FileCache>) -> Result<Self, StoreError> {
         let (config, files) = (&closed.config, &closed.env.files);
-        let mut queues = BTreeMap::new();
-        for (topic, id, dir) in queue_dirs(&**files, &config.root)? {
-            let queue = ConsumeQueue::new(dir, config.queue_file_size(), 0, Arc::clone(cache));
+        let (mut queues, mut batch_topics) = (BTreeMap::new(), BTreeSet::new());
+        for dir in queue_dirs(&**files, &config.root)? {
+            let name = (&*dir.topic, dir.id);
+            let queue = Queue::new(config, dir.kind, name, 0, Arc::clone(cache));
             queue.load_as_it_is()?;
-            queues.insert((topic, id), queue);
+            if dir.kind == QueueType::Batch {
+                batch_topics.insert(dir.topic.clone());
+            }
+            queues.insert((dir.topic, dir.id), queue);
         }
         let path = config.root.join("config/topics.json");
         let topics = match files.exists(&path) {
@@ -80,6 +87,7 @@ impl<'a> Comparison<'a> {
         Ok(Comparison {
             closed,
             queues,
+            batch_topics,
             removed: RemovedQueues::open(Arc::clone(files), config.root.join("removedqueues"))?,
             topics: String::from_utf8_lossy(&topics).into_owned(),
             wrong: Wrong::new(),
@@ -89,12 +97,13 @@ impl<'a> Comparison<'a> {
     fn compare(&mut self, record: &Record<'_>) -> Result<(), StoreError> {
         let (topic, id) = (record.topic(), record.queue_id());
         let removed = self.removed.is_dead(topic, id, record.physical_offset());
-        if removed || !is_queued(record.sys_flag()) {
+        if removed || !is_queued(record.sys_flag()) || self.is_left_out(record) {
             return Ok(());
         }
         let key = (topic.to_owned(), id);
         let right = match self.queues.get(&key) {
-            Some(queue) => fits(queue, record, self.closed)?,
+            Some(Queue::Simple(queue)) => fits(queue, record, self.closed)?,
+            Some(Queue::Batch(queue)) => fits_batch(queue, record, self.closed)?,
             // Java leaves the messages of a deleted topic in the log, and forgets the topic.
             None => !self.topics.contains(&format!("\"{topic}\"")),
         };
@@ -105,6 +114,11 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
+    /// Java does not queue what came alone to a topic of batch consume queues.
+    fn is_left_out(&self, record: &Record<'_>) -> bool {
+        record.sys_flag() & sys_flag::INNER_BATCH == 0 && self.batch_topics.contains(record.topic())
+    }
+
     /// Every queue ends with a message that is in the log.
     fn check_ends(&self, report: &mut Report) -> Result<(), StoreError> {
         for queue in self.queues.values() {
@@ -112,7 +126,7 @@ impl<'a> Comparison<'a> {
             if let Some(unit) = last.filter(|unit| unit.end() > report.end_offset) {
                 report.problems.push(format!(
                     "{}: its last message, at {}, is not in the commit log",
-                    queue.dir.display(),
+                    queue.dir().display(),
                     unit.physical_offset
                 ));
             }
@@ -122,8 +136,11 @@ impl<'a> Comparison<'a> {
 
     fn told(&self) -> impl Iterator<Item = String> {
         self.wrong.iter().map(|((topic, id), (count, first))| {
-            let dir = self.closed.config.root.join("consumequeue");
-            let dir = dir.join(topic).join(id.to_string());
+            let missing = self.closed.config.root.join(QueueType::Simple.directory());
+            let dir = match self.queues.get(&(topic.clone(), *id)) {
+                Some(queue) => queue.dir().to_owned(),
+                None => missing.join(topic).join(id.to_string()),
+            };
             format!(
                 "{}: {count} messages of the commit log are not in the queue, the first at offset {first}",
                 dir.display()
@@ -146,6 +163,20 @@ fn fits(queue: &ConsumeQueue, record: &Record<'_>, closed: &Closed) -> Result<bo
             let tags_code = expected.tags_code;
             ConsumeQueueUnit { tags_code, ..unit } == expected || older(unit)
         }
+        Some(unit) => unit == expected || older(unit),
+        None => queue.unit(queue.bounds().1 - 1)?.is_some_and(older),
+    })
+}
+
+/// [`fits`], for a batch consume queue.
+fn fits_batch(
+    queue: &BatchConsumeQueue,
+    record: &Record<'_>,
+    closed: &Closed,
+) -> Result<bool, StoreError> {
+    let expected = BatchUnit::of(record, unit_tags_code(record, &closed.config));
+    let older = |unit: BatchUnit| unit.physical_offset > expected.physical_offset;
+    Ok(match queue.unit(expected.base)? {
         Some(unit) => unit == expected || older(unit),
         None => queue.unit(queue.bounds().1 - 1)?.is_some_and(older),
     })

@@ -20,6 +20,7 @@ final class Compat {
         PopScenarios.register(all);
         PeekScenarios.register(all);
         TopicTypeScenarios.register(all);
+        BatchQueueScenarios.register(all);
         NamespaceV2Scenarios.register(all);
         RecallScenarios.register(all);
     }
