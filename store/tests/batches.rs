@@ -195,6 +195,18 @@ fn a_batch_is_read_whole_or_apart() {
 }
 
 #[test]
+fn a_message_of_a_batch_is_found_by_its_offset() {
+    let bench = Bench::new();
+    let store = bench.open();
+    fill(&store);
+    for (offset, text) in [(2, "three"), (3, "four"), (5, "six")] {
+        let bytes = store.message_of(TOPIC, 0, offset).unwrap();
+        assert_eq!(Record::parse(&bytes).unwrap().body(), text.as_bytes());
+    }
+    assert_eq!(store.message_of(TOPIC, 0, 6), None);
+}
+
+#[test]
 fn a_filter_judges_the_messages_of_a_batch() {
     let bench = Bench::new();
     let store = bench.open();

@@ -14,6 +14,19 @@ use crate::store::Store;
 const UNITS: usize = 64;
 
 impl Store {
+    /// The visible message at a queue offset, alone though it lie in an inner batch; `None` when there is
+    /// none.
+    pub fn message_of(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Bytes> {
+        let unit = self.unit_at(topic, queue_id, offset)?;
+        let bytes = self.record_at(unit.physical_offset)?;
+        let record = Record::parse(&bytes).ok()?;
+        if !inner_batch::is_packed(&record) {
+            return Some(bytes);
+        }
+        let at = usize::try_from(offset - record.queue_offset()).ok()?;
+        apart(&record).nth(at)
+    }
+
     pub(super) fn scan_batches(
         &self,
         queue: &BatchConsumeQueue,
