@@ -75,8 +75,8 @@ impl Broker {
         copy: Copy<'_>,
     ) -> Result<Appended, AppendError> {
         let mut text = Cow::Borrowed(copy.properties);
-        if source.sys_flag() & sys_flag::INNER_BATCH != 0 {
-            // It may go where there are no inner batches, and gets offsets of its own where there are.
+        if properties::find(&text, properties::INNER_BASE).is_some() {
+            // It is one message, wherever it goes.
             let of_batch = [properties::INNER_NUM, properties::INNER_BASE];
             text = Cow::Owned(properties::without(copy.properties, &of_batch));
         }

@@ -14,7 +14,6 @@ use crate::config::BrokerConfig;
 use crate::config_file::ConfigFile;
 use crate::error::BrokerError;
 use crate::stats::TopicCounts;
-use crate::topic_attributes;
 
 /// `topicFilterType` of most topics: a message has one tag.
 pub const SINGLE_TAG: &str = "SINGLE_TAG";
@@ -34,7 +33,7 @@ pub struct Topic {
 impl Topic {
     /// Whether its queues are batch consume queues (`queue.type=BatchCQ`).
     pub fn is_batch(&self) -> bool {
-        is_batch(&self.config)
+        QueueType::of(&self.config) == QueueType::Batch
     }
 }
 
@@ -222,23 +221,15 @@ fn insert(table: &mut HashMap<String, Arc<Topic>>, config: TopicConfig, counts: 
     table.insert(name, Arc::new(Topic { config, counts }));
 }
 
-fn is_batch(topic: &TopicConfig) -> bool {
-    let queue_type = topic.attributes.get(topic_attributes::QUEUE_TYPE);
-    queue_type.is_some_and(|name| name == QueueType::Batch.name())
-}
-
 /// The type of each topic's queues, by the file alone: the store wants to know before it is open.
 ///
 /// # Errors
 /// The file is there but can't be read.
 pub fn queue_types(file: &ConfigFile) -> Result<BTreeMap<String, QueueType>, BrokerError> {
     let loaded: Option<File> = file.load()?;
-    let table = loaded.map(|file| file.topic_config_table);
-    let of = |(name, topic): (String, TopicConfig)| match is_batch(&topic) {
-        true => (name, QueueType::Batch),
-        false => (name, QueueType::Simple),
-    };
-    Ok(table.unwrap_or_default().into_iter().map(of).collect())
+    let table = loaded.map_or_else(BTreeMap::new, |file| file.topic_config_table);
+    let of = |(name, topic): (String, TopicConfig)| (name, QueueType::of(&topic));
+    Ok(table.into_iter().map(of).collect())
 }
 
 fn is_system(own: &HashSet<String>, name: &str) -> bool {

@@ -181,8 +181,9 @@ async fn what_only_the_broker_says_is_not_taken_from_clients() {
     client.heartbeat("c", "*", Language::Java).await;
     let answer = client.pull(0, 0, &[]).await;
     let record = Record::parse(&answer.body).unwrap();
-    assert_eq!(record.property(properties::INNER_NUM), Some("1"));
-    assert_eq!(record.property(properties::INNER_BASE), Some("0"));
+    assert_eq!(record.property(properties::INNER_NUM), None);
+    assert_eq!(record.property(properties::INNER_BASE), None);
+    assert_eq!(record.queue_offset(), 0);
     let flags = inner_batch::PACKED.to_string();
     let fields = [
         ("a", "shop"),

@@ -3,10 +3,13 @@
 
 mod against_log;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sluice_protocol::body::TopicConfigSerializeWrapper;
+use sluice_protocol::fastjson;
 use sluice_protocol::message::Record;
 
 use crate::checkpoint::{Checkpoint, Marks};
@@ -14,6 +17,7 @@ use crate::commit_log::{CommitLog, Item, is_filler, is_zero};
 use crate::config::{Environment, StoreConfig};
 use crate::error::{At, StoreError};
 use crate::files::LockGuard;
+use crate::queue::QueueType;
 use crate::recovery::{resume, sound};
 use crate::store::{Store, take_lock};
 
@@ -103,7 +107,18 @@ fn configured(directory: &Directory, env: &Environment) -> Result<StoreConfig, S
     if let Some(size) = queue_file_size(&config.root.join("batchconsumequeue"), 46, env)? {
         config.batch_consume_queue_file_size = size;
     }
+    config.queue_types = queue_types(&config.root, env);
     Ok(config)
+}
+
+/// What `topics.json` says of topics; nothing if it says nothing that can be read, as where the store's
+/// directory alone was saved.
+fn queue_types(root: &Path, env: &Environment) -> BTreeMap<String, QueueType> {
+    let text = env.files.read(&root.join("config/topics.json"));
+    let read = |text: Vec<u8>| fastjson::from_slice::<TopicConfigSerializeWrapper>(&text).ok();
+    let table = text.ok().and_then(read).unwrap_or_default();
+    let topics = table.topic_config_table.into_iter();
+    topics.map(|(name, topic)| (name, QueueType::of(&topic))).collect()
 }
 
 /// Size of the first consume queue file there is, for units of so many bytes.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sluice_protocol::body::TopicConfig;
+
 use crate::batch_consume_queue::BatchConsumeQueue;
 use crate::config::StoreConfig;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
@@ -26,6 +28,14 @@ impl QueueType {
         match self {
             QueueType::Simple => "consumequeue",
             QueueType::Batch => "batchconsumequeue",
+        }
+    }
+
+    /// The type of a topic's queues, by its attribute `queue.type`.
+    pub fn of(topic: &TopicConfig) -> Self {
+        match topic.attributes.get("queue.type").map(String::as_str) {
+            Some("BatchCQ") => QueueType::Batch,
+            _ => QueueType::Simple,
         }
     }
 

@@ -19,7 +19,7 @@ use crate::error::{At, StoreError};
 use crate::files::FileSystem;
 use crate::queue::{Queue, QueueDir, QueueType};
 use crate::removed_queues::RemovedQueue;
-use crate::store::Store;
+use crate::store::{Store, is_queued};
 use crate::vouched;
 
 /// Bytes written at once where a whole file may be meant.
@@ -316,7 +316,7 @@ fn remember_ends(store: &Store) -> Result<(), StoreError> {
 
 /// Whether a record belongs into a queue that is still there.
 fn is_alive(store: &Store, record: &Record<'_>) -> bool {
-    store.has_unit(record)
+    is_queued(record.sys_flag())
         && !store
             .removed
             .is_dead(record.topic(), record.queue_id(), record.physical_offset())
@@ -422,9 +422,9 @@ fn names_a_source(record: &Record<'_>) -> bool {
 /// must neither name a file outside the store nor make a queue of endless filler.
 fn has_a_place(store: &Store, record: &Record<'_>) -> Result<bool, StoreError> {
     // A message takes so many bytes of the log at least.
-    let message_min = match record.sys_flag() & sys_flag::INNER_BATCH {
-        0 => RECORD_SIZE_MIN as i64,
-        _ => ITEM_SIZE_MIN as i64,
+    let message_min = match store.queue_type_of(record) {
+        QueueType::Simple => RECORD_SIZE_MIN as i64,
+        QueueType::Batch => ITEM_SIZE_MIN as i64,
     };
     let (at, offset) = (record.physical_offset(), record.queue_offset());
     if !is_alive(store, record) {

@@ -389,8 +389,7 @@ impl Store {
         self.under_append_lock(|state| self.append_locked(state, topic, queue_id, records, checked))
     }
 
-    /// [`Store::append`] to a topic of [`QueueType::Batch`]: each record gets what its unit is built
-    /// from, and a record that is no inner batch becomes one of one message.
+    /// [`Store::append`] to a topic of [`QueueType::Batch`]: an inner batch is told its base offset.
     ///
     /// # Errors
     /// As there.
@@ -401,10 +400,13 @@ impl Store {
         records: &mut Vec<u8>,
     ) -> Result<Appended, AppendError> {
         check_place(topic, queue_id)?;
-        inner_batch::prepare(records)?;
+        inner_batch::check_room(records)?;
         let checked = self.check_records(records)?;
         let added = checked.count * inner_batch::BASE_SIZE_MAX;
         self.check_size(records.len() + added)?;
+        if !self.batch_topics.read().contains(topic) {
+            self.batch_topics.write().insert(topic.to_owned());
+        }
         self.under_append_lock(|state| {
             inner_batch::put_bases(records, state.next_of(topic, queue_id))?;
             self.append_locked(state, topic, queue_id, records, checked)
@@ -696,11 +698,10 @@ impl Store {
             self.index_record(&record)?;
         }
         let (topic, queue_id) = (record.topic(), record.queue_id());
-        if !self.has_unit(&record)
-            || self
-                .removed
-                .is_dead(topic, queue_id, record.physical_offset())
-        {
+        let dead = self
+            .removed
+            .is_dead(topic, queue_id, record.physical_offset());
+        if dead || !is_queued(record.sys_flag()) {
             return Ok(());
         }
         let mut queue = self.queue_for(&record);
@@ -732,23 +733,24 @@ impl Store {
         }
     }
 
-    /// Whether a record gets a queue unit. In a topic of batch consume queues that takes what
-    /// [`Store::append_batched`] and Java's inner batches have; Java queues nothing else there.
-    pub(crate) fn has_unit(&self, record: &Record<'_>) -> bool {
-        is_queued(record.sys_flag()) && !self.lacks_its_flag(record)
-    }
-
-    /// Whether a record lies in a topic of batch consume queues, but was not appended for them.
-    pub(crate) fn lacks_its_flag(&self, record: &Record<'_>) -> bool {
-        !is_inner_batch(record) && self.batch_topics.read().contains(record.topic())
-    }
-
-    /// The queue that a record with a unit belongs to, made if it is missing.
-    pub(crate) fn queue_for(&self, record: &Record<'_>) -> Arc<Queue> {
-        let kind = match is_inner_batch(record) {
+    /// The type of the queue that a record belongs to.
+    pub(crate) fn queue_type_of(&self, record: &Record<'_>) -> QueueType {
+        match is_inner_batch(record) || self.batch_topics.read().contains(record.topic()) {
             true => QueueType::Batch,
             false => QueueType::Simple,
-        };
+        }
+    }
+
+    /// Whether a record says of itself what only inner batches do, and has not their flag.
+    pub(crate) fn lacks_its_flag(&self, record: &Record<'_>) -> bool {
+        !is_inner_batch(record)
+            && self.batch_topics.read().contains(record.topic())
+            && record.property(properties::INNER_BASE).is_some()
+    }
+
+    /// The queue that a record belongs to, made if it is missing.
+    pub(crate) fn queue_for(&self, record: &Record<'_>) -> Arc<Queue> {
+        let kind = self.queue_type_of(record);
         self.queue_or_create(record.topic(), record.queue_id(), kind)
     }
 

@@ -156,10 +156,17 @@ fn each_message_has_an_offset_and_each_record_a_unit() {
     while store.dispatch_once() {}
     let bounds = QueueBounds { min: 0, max: 3 };
     assert_eq!(store.queue_bounds(TOPIC, 0), Some(bounds));
-    let bytes = store.record_at(second.physical_offsets[0]).unwrap();
-    let record = Record::parse(&bytes).unwrap();
-    let said = [properties::INNER_NUM, properties::INNER_BASE].map(|name| record.property(name));
-    assert_eq!(said, [Some("1"), Some("2")]);
+    let third = append_batch(&store, &[("a", "four"), ("b", "five")]);
+    for (appended, said) in [
+        (first.clone(), [Some("2"), Some("0")]),
+        (second, [None; 2]),
+        (third, [Some("2"), Some("3")]),
+    ] {
+        let bytes = store.record_at(appended.physical_offsets[0]).unwrap();
+        let record = Record::parse(&bytes).unwrap();
+        let names = [properties::INNER_NUM, properties::INNER_BASE];
+        assert_eq!(names.map(|name| record.property(name)), said);
+    }
     let unit = store.unit_at(TOPIC, 0, 1).unwrap();
     assert_eq!(unit.physical_offset, first.physical_offsets[0]);
 }
@@ -306,23 +313,20 @@ fn a_check_compares_units_with_the_log() {
     );
 }
 
-/// What Java left out of its queue when it came alone stays out, and makes no other queue.
+/// As in Java, where nothing but the topic's type says so.
 #[test]
-fn what_java_does_not_queue_is_not_queued() {
+fn what_came_alone_is_queued_again_by_the_topic_s_type() {
     let mut bench = Bench::new();
-    bench
-        .config
-        .queue_types
-        .insert(TOPIC.to_owned(), QueueType::Batch);
+    bench.config.queue_types = [(TOPIC.to_owned(), QueueType::Batch)].into();
     let store = bench.open();
-    store.append(TOPIC, 0, &mut encoded(b"alone", "")).unwrap();
+    append_one(&store, "alone");
     append_batch(&store, &[("a", "one"), ("a", "two")]);
     while store.dispatch_once() {}
-    let expected = texts(&[(1, "one"), (2, "two")]);
-    assert_eq!(given(&read(&store, 1, 32, &APART)), expected);
+    let expected = texts(&[(0, "alone"), (1, "one"), (2, "two")]);
+    assert_eq!(given(&read(&store, 0, 32, &APART)), expected);
     drop(store);
     let rebuilt = bench.open_without_checkpoint();
-    assert_eq!(given(&read(&rebuilt, 1, 32, &APART)), expected);
+    assert_eq!(given(&read(&rebuilt, 0, 32, &APART)), expected);
     let simple = bench.config.root.join("consumequeue/B");
     assert!(!bench.files.exists(&simple));
 }

@@ -54,9 +54,6 @@ pub fn search_offset_by_timestamp(
             .store
             .offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)
             .map_err(|error| Refusal::System(error.to_string()))?;
-        // As Java, which puts it between the queue's bounds.
-        let least = broker.told_min(&header.topic, header.queue_id).min(0);
-        let offset = if offset == 0 { least } else { offset };
         Ok(Answer::field("offset", offset))
     });
 }

@@ -435,7 +435,11 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
         refuse_in_batch(&seen)?;
         waits &= !seen.does_not_wait;
         text.clear();
-        text.extend_from_slice(item.properties);
+        if seen.strip && send.topic.is_batch() {
+            text = properties::without(item.properties, &STRIPPED);
+        } else {
+            text.extend_from_slice(item.properties);
+        }
         if !text.is_empty() && text.last() != Some(&properties::PROPERTY_SEPARATOR) {
             text.push(properties::PROPERTY_SEPARATOR);
         }

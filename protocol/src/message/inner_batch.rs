@@ -2,7 +2,7 @@
 //!
 //! The record's body is the body of the producer's batch (see [`batch`]), its queue offset that of the
 //! first message; the others follow. `INNER_NUM` says how many there are and `INNER_BASE` repeats the
-//! queue offset: Java queues a record of such a topic by these two, and one without them not at all.
+//! queue offset: Java queues a record of such a topic by these two, and one without them as one message.
 //!
 //! Source: `SendMessageProcessor.sendBatchMessage`, `BatchConsumeQueue.assignQueueOffset`,
 //! `CommitLog.setBatchSizeIfNeeded`, `MessageDecoder.decodeMessage`.
@@ -15,7 +15,7 @@ use super::{properties, sys_flag};
 pub const PACKED: i32 = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
 /// Most messages of an inner batch: their number is an i16.
 pub const MESSAGES_MAX: usize = i16::MAX as usize;
-/// Most bytes that [`put_base`] adds to a record: name, separators, digits of an i64, and the end of the
+/// Most bytes that [`put_bases`] adds to a record: name, separators, digits of an i64, and the end of the
 /// property before it.
 pub const BASE_SIZE_MAX: usize = properties::INNER_BASE.len() + 3 + 19;
 
@@ -86,39 +86,36 @@ fn put_property(
     Ok(())
 }
 
-/// Makes each of the records one that a batch consume queue takes, but for its base offset: one without
-/// the flag becomes an inner batch of the one message that it is, which nobody has to unwrap. Room for
-/// [`put_base`] is left.
+/// Whether [`put_bases`] has room in each of the records.
 ///
 /// # Errors
-/// Not whole records, or no room; `records` is of no use then.
-pub fn prepare(records: &mut Vec<u8>) -> Result<(), RecordError> {
-    each(records, |records, start| {
-        let record = Record::parse(&records[start..])?;
-        let marked = record.sys_flag() & sys_flag::INNER_BATCH != 0;
-        if !marked {
-            set_flags(&mut records[start..], sys_flag::INNER_BATCH);
-            put_property(records, start, properties::INNER_NUM, "1")?;
-        }
-        let size = Record::parse(&records[start..])?.properties().len() + BASE_SIZE_MAX;
-        if size > PROPERTIES_SIZE_MAX {
+/// Not whole records, or no room.
+pub fn check_room(mut records: &[u8]) -> Result<(), RecordError> {
+    while !records.is_empty() {
+        let record = Record::parse(records)?;
+        let size = record.properties().len() + BASE_SIZE_MAX;
+        if is_packed(&record) && size > PROPERTIES_SIZE_MAX {
             return Err(RecordError::TooLong {
                 field: "properties",
                 size,
                 max: PROPERTIES_SIZE_MAX,
             });
         }
-        Ok(())
-    })
+        records = &records[record.size()..];
+    }
+    Ok(())
 }
 
-/// Gives each of the prepared records its base offset, the first `base`.
+/// Tells each inner batch among the records its base offset; the first record has offset `base`.
 ///
 /// # Errors
-/// None, for what [`prepare`] left.
+/// None, for what passed [`check_room`].
 pub fn put_bases(records: &mut Vec<u8>, mut base: i64) -> Result<(), RecordError> {
     each(records, |records, start| {
-        put_property(records, start, properties::INNER_BASE, &base.to_string())?;
+        let packed = is_packed(&Record::parse(&records[start..])?);
+        if packed {
+            put_property(records, start, properties::INNER_BASE, &base.to_string())?;
+        }
         base += message_count(&records[start..]);
         Ok(())
     })
@@ -227,7 +224,7 @@ mod tests {
         let mut records = encoded(0, b"one", b"a\x011");
         records.extend(packed());
         records.extend(encoded(0, b"four", b""));
-        prepare(&mut records).unwrap();
+        check_room(&records).unwrap();
         put_bases(&mut records, 99).unwrap();
         let parsed: Vec<_> = crate::message::view::records(&records)
             .collect::<Result<_, _>>()
@@ -236,9 +233,9 @@ mod tests {
         assert_eq!(
             texts,
             [
-                &b"a\x011\x02INNER_NUM\x011\x02INNER_BASE\x0199\x02"[..],
+                &b"a\x011"[..],
                 b"UNIQ_KEY\x01k\x02INNER_NUM\x012\x02INNER_BASE\x01100\x02",
-                b"INNER_NUM\x011\x02INNER_BASE\x01102\x02",
+                b"",
             ]
         );
         assert!(parsed.iter().all(|record| record.check_crc().is_ok()));
@@ -249,12 +246,12 @@ mod tests {
 
     #[test]
     fn properties_without_room_are_refused() {
-        let text = vec![b'a'; PROPERTIES_SIZE_MAX - BASE_SIZE_MAX];
-        let mut records = encoded(0, b"x", &text);
-        assert!(matches!(
-            prepare(&mut records),
-            Err(RecordError::TooLong { .. })
-        ));
+        let text = vec![b'a'; PROPERTIES_SIZE_MAX - BASE_SIZE_MAX + 1];
+        let records = encoded(PACKED, b"x", &text);
+        let refused = check_room(&records);
+        assert!(matches!(refused, Err(RecordError::TooLong { .. })));
+        let records = encoded(PACKED, b"x", &text[1..]);
+        assert_eq!(check_room(&records), Ok(()));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Queues and index compared with what the log says they should hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_protocol::message::{Record, sys_flag};
+use sluice_protocol::message::Record;
 
 use super::{Closed, Report, index_is_standard};
 use crate::batch_consume_queue::{BatchConsumeQueue, BatchUnit};
@@ -23,7 +23,6 @@ type Wrong = BTreeMap<(String, i32), (u64, i64)>;
 struct Comparison<'a> {
     closed: &'a Closed,
     queues: BTreeMap<(String, i32), Queue>,
-    batch_topics: BTreeSet<String>,
     removed: RemovedQueues,
     topics: String,
     wrong: Wrong,
@@ -69,14 +68,11 @@ pub(super) fn check(closed: &Closed) -> Result<Report, StoreError> {
 impl<'a> Comparison<'a> {
     fn load(closed: &'a Closed, cache: &Arc<FileCache>) -> Result<Self, StoreError> {
         let (config, files) = (&closed.config, &closed.env.files);
-        let (mut queues, mut batch_topics) = (BTreeMap::new(), BTreeSet::new());
+        let mut queues = BTreeMap::new();
         for dir in queue_dirs(&**files, &config.root)? {
             let name = (&*dir.topic, dir.id);
             let queue = Queue::new(config, dir.kind, name, 0, Arc::clone(cache));
             queue.load_as_it_is()?;
-            if dir.kind == QueueType::Batch {
-                batch_topics.insert(dir.topic.clone());
-            }
             queues.insert((dir.topic, dir.id), queue);
         }
         let path = config.root.join("config/topics.json");
@@ -87,7 +83,6 @@ impl<'a> Comparison<'a> {
         Ok(Comparison {
             closed,
             queues,
-            batch_topics,
             removed: RemovedQueues::open(Arc::clone(files), config.root.join("removedqueues"))?,
             topics: String::from_utf8_lossy(&topics).into_owned(),
             wrong: Wrong::new(),
@@ -97,7 +92,7 @@ impl<'a> Comparison<'a> {
     fn compare(&mut self, record: &Record<'_>) -> Result<(), StoreError> {
         let (topic, id) = (record.topic(), record.queue_id());
         let removed = self.removed.is_dead(topic, id, record.physical_offset());
-        if removed || !is_queued(record.sys_flag()) || self.is_left_out(record) {
+        if removed || !is_queued(record.sys_flag()) {
             return Ok(());
         }
         let key = (topic.to_owned(), id);
@@ -112,11 +107,6 @@ impl<'a> Comparison<'a> {
             self.wrong.entry(key).or_insert((0, first)).0 += 1;
         }
         Ok(())
-    }
-
-    /// Java does not queue what came alone to a topic of batch consume queues.
-    fn is_left_out(&self, record: &Record<'_>) -> bool {
-        record.sys_flag() & sys_flag::INNER_BATCH == 0 && self.batch_topics.contains(record.topic())
     }
 
     /// Every queue ends with a message that is in the log.

@@ -1,13 +1,12 @@
 //! A batch to a topic with `queue.type=BatchCQ`: one record holds all of it.
 //!
-//! Producers before 5.0 give the batch no unique key; Java then stores its messages apart (and queues
-//! none of them). They are stored apart here as well, where consumers of any version read them.
+//! Producers before 5.0 give the batch no unique key; its messages are then stored apart, as in Java.
 //!
 //! Source: `SendMessageProcessor.sendBatchMessage`.
 
 use sluice_protocol::message::{batch, inner_batch, properties};
 
-use super::{LaidOut, STRIPPED, Seen, Send, lay_out, refuse_in_batch};
+use super::{LaidOut, STRIPPED, Seen, Send, lay_out, put_broker_s, refuse_in_batch};
 use crate::Broker;
 use crate::error::Refusal;
 
@@ -51,8 +50,7 @@ pub(super) fn lay_out_whole(
     if of_all.strip {
         text = properties::without(&text, &STRIPPED);
     }
-    let cluster = &broker.config().broker_cluster_name;
-    properties::put(&mut text, properties::CLUSTER, cluster);
+    put_broker_s(broker, &mut text);
     properties::put(&mut text, properties::INNER_NUM, &count.to_string());
     let place = (&*send.topic.topic_name, send.queue_id);
     let message = (send.header.flag, &*send.body, &*text);
