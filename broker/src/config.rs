@@ -21,7 +21,7 @@ use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 use crate::topics;
 
 use self::setting::{
-    ADDRESSES, BODY, COMPACTION_QUEUE_FILE, COUNT, HOST, HOURS, INDEX, IPS, LABELS, LOG_FILE, NAME,
+    ADDRESSES, BATCH_QUEUE_FILE, BODY, COMPACTION_QUEUE_FILE, COUNT, HOST, HOURS, INDEX, IPS, LABELS, LOG_FILE, NAME,
     NOT_NEGATIVE, PERCENT, PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
 };
 
@@ -365,6 +365,8 @@ settings! {
     mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | "mapedFileSizeCommitLog" if LOG_FILE, 1 << 30;
     /// Bytes of a ConsumeQueue file (Java counts entries of 20 bytes in its own key).
     mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | "mapedFileSizeConsumeQueue" if QUEUE_FILE, 6_000_000;
+    /// Bytes of a file of a batch ConsumeQueue, which topics with `queue.type=BatchCQ` have; a multiple of 46.
+    mapper_file_size_batch_consume_queue: u64 = "mapperFileSizeBatchConsumeQueue" if BATCH_QUEUE_FILE, 13_800_000;
     /// Bytes of a file of a ConsumeQueue extension that Java left: they are read, not written.
     mapped_file_size_consume_queue_ext: u64 = "mappedFileSizeConsumeQueueExt" if QUEUE_FILE, 50_331_648;
     /// Topics can be kept by their last key (`cleanup.policy=COMPACTION`).
@@ -700,6 +702,7 @@ impl BrokerConfig {
             read_only_commit_log_dirs: self.read_only_commit_log_store_paths.clone(),
             commit_log_file_size: self.mapped_file_size_commit_log,
             consume_queue_file_size: self.mapped_file_size_consume_queue,
+            batch_consume_queue_file_size: self.mapper_file_size_batch_consume_queue,
             consume_queue_ext_file_size: self.mapped_file_size_consume_queue_ext,
             index_slots: self.max_hash_slot_num,
             index_entries: self.max_index_num,

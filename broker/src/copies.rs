@@ -9,8 +9,11 @@
 //! What must hold: progress over sources is written only after the log is synced past their copies.
 //! Otherwise a power loss takes the copy and leaves the word that it was made.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use sluice_protocol::message::{Record, RecordFields, sys_flag};
+use sluice_protocol::message::inner_batch::PACKED;
+use sluice_protocol::message::{Record, RecordFields, properties, sys_flag};
 use sluice_store::{AppendError, Appended};
 
 use crate::{Broker, topics};
@@ -71,22 +74,45 @@ impl Broker {
         source: &Record<'_>,
         copy: Copy<'_>,
     ) -> Result<Appended, AppendError> {
+        let mut text = Cow::Borrowed(copy.properties);
+        if properties::find(&text, properties::INNER_BASE).is_some() {
+            // It is one message, wherever it goes.
+            let of_batch = [properties::INNER_NUM, properties::INNER_BASE];
+            text = Cow::Owned(properties::without(copy.properties, &of_batch));
+        }
         let fields = RecordFields {
             topic: copy.topic,
             queue_id: copy.queue_id,
             flag: source.flag(),
-            sys_flag: copy.sys_flag,
+            sys_flag: copy.sys_flag & !PACKED,
             born_timestamp: source.born_timestamp(),
             born_host: source.born_host(),
             store_host: self.store_host(),
             reconsume_times: copy.reconsume_times,
             prepared_transaction_offset: mark(copy.sys_flag, source.physical_offset()),
             body: source.body(),
-            properties: copy.properties,
+            properties: &text,
         };
         let mut bytes = Vec::with_capacity(source.size() + 256);
         fields.encode(&mut bytes)?;
-        self.store.append(copy.topic, copy.queue_id, &mut bytes)
+        self.append(copy.topic, copy.queue_id, &mut bytes)
+    }
+
+    /// Appends records to a topic, whichever type its queues have.
+    ///
+    /// # Errors
+    /// Nothing was stored; see [`AppendError`].
+    pub(crate) fn append(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        records: &mut Vec<u8>,
+    ) -> Result<Appended, AppendError> {
+        let known = self.topics.get(topic);
+        match known.is_some_and(|topic| topic.is_batch()) {
+            true => self.store.append_batched(topic, queue_id, records),
+            false => self.store.append(topic, queue_id, records),
+        }
     }
 
     /// The copies that lie in the log from a physical offset on, in its order. Reads all that was

@@ -18,6 +18,7 @@ pub(crate) struct Filtering<'a> {
     subscription: &'a dyn MessageFilter,
     bound: &'a [Arc<Bound>],
     thread: Thread,
+    takes_batches: bool,
     left: RefCell<Left>,
 }
 
@@ -40,7 +41,16 @@ impl<'a> Filtering<'a> {
             subscription,
             bound,
             thread,
+            takes_batches: true,
             left: RefCell::default(),
+        }
+    }
+
+    /// Whether the reader is given inner batches as they lie in the log; at first it is.
+    pub(crate) fn taking_batches(self, takes_batches: bool) -> Self {
+        Filtering {
+            takes_batches,
+            ..self
         }
     }
 
@@ -95,6 +105,10 @@ pub(crate) fn is_slow(
 impl RecordFilter for Filtering<'_> {
     fn matches_tags_code(&self, tags_code: i64) -> bool {
         self.subscription.may_match_tags_code(tags_code)
+    }
+
+    fn takes_batches(&self) -> bool {
+        self.takes_batches
     }
 
     fn needs_record(&self) -> bool {

@@ -182,6 +182,17 @@ impl Broker {
             .unwrap_or(QueueBounds { min: 0, max: 0 })
     }
 
+    /// The lowest offset as clients are told it. Of a batch consume queue that never had a message Java
+    /// says -1.
+    pub(crate) fn told_min(&self, topic: &str, queue_id: i32) -> i64 {
+        let is_batch = || self.topics.get(topic).is_some_and(|topic| topic.is_batch());
+        match self.store.queue_bounds(topic, queue_id) {
+            Some(bounds) => bounds.min,
+            None if is_batch() => -1,
+            None => 0,
+        }
+    }
+
     pub(crate) fn flushes_in_sync(&self) -> bool {
         self.store.config().flush_mode == FlushMode::Sync
     }

@@ -11,7 +11,7 @@ use sluice_plugins::hooks::{Edit, Edits, NoAnswer};
 use sluice_plugins::{Bound, Policy, Row, World};
 use sluice_protocol::code::response;
 use sluice_protocol::header::SendMessageRequestHeader;
-use sluice_protocol::message::{batch, compression, properties, sys_flag};
+use sluice_protocol::message::{Record, batch, compression, inner_batch, properties, sys_flag};
 
 use crate::Broker;
 use crate::error::Refusal;
@@ -213,10 +213,22 @@ fn packed(body: Vec<u8>, flags: &mut i32) -> Vec<u8> {
     compression::deflate(&body)
 }
 
-/// Tells the hooks of a chain what has been stored: each record as it lies in the log.
+/// Tells the hooks of a chain what has been stored: each record as it lies in the log, and the messages
+/// of an inner batch.
 pub(crate) fn after(broker: &Broker, chain: &[Arc<Bound>], records: &[u8]) {
     let parsed = sluice_protocol::message::view::records(records);
-    let parsed: Vec<_> = parsed.flatten().collect();
+    let mut parsed: Vec<_> = parsed.flatten().collect();
+    let packed = parsed
+        .first()
+        .filter(|record| inner_batch::is_packed(record));
+    let apart = packed.and_then(|record| inner_batch::unwrap(record).ok());
+    let apart = apart.unwrap_or_default();
+    if !apart.is_empty() {
+        parsed = apart
+            .iter()
+            .flat_map(|bytes| Record::parse(bytes))
+            .collect();
+    }
     let rows: Vec<Row<'_>> = parsed.iter().map(Row::from).collect();
     for bound in chain {
         for rows in rows.chunks(sluice_plugins::filter::BLOCK_ROWS_MAX) {

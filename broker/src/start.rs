@@ -34,7 +34,7 @@ use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::timer::Timer;
 use crate::topic_attributes::is_compacted;
-use crate::topics::Topics;
+use crate::topics::{self, Topics};
 use crate::transactions::Transactions;
 use crate::unique_id::UniqueIds;
 use crate::{Broker, BrokerConfig, BrokerError, background};
@@ -85,7 +85,13 @@ impl Broker {
         config_file: Option<PathBuf>,
         compile: Compile,
     ) -> Result<RunningBroker, BrokerError> {
-        let store_config = config.store();
+        let mut store_config = config.store();
+        let topics = ConfigFile::new(
+            &config.store_path_root_dir,
+            "topics.json",
+            environment.files.clone(),
+        );
+        store_config.queue_types = topics::queue_types(&topics)?;
         let opened =
             tokio::task::spawn_blocking(move || Store::open(store_config, environment)).await;
         let store = opened

@@ -54,15 +54,19 @@ const ATTRIBUTES: [Attribute; 4] = [
     },
 ];
 
-/// Values that another kind of queue or log would be needed for: stored, they would promise what nobody
-/// keeps, and a Java broker would later read the directory by them.
-const NOT_SERVED: [&str; 1] = ["BatchCQ"];
-
 const CLEANUP_POLICY: &str = "cleanup.policy";
+const COMPACTION: &str = "COMPACTION";
+const QUEUE_TYPE: &str = "queue.type";
+const BATCH_CQ: &str = "BatchCQ";
 
-/// Whether messages are kept by their last key.
+fn says(attributes: &BTreeMap<String, String>, key: &str, value: &str) -> bool {
+    attributes.get(key).map(String::as_str) == Some(value)
+}
+
+/// Whether messages are kept by their last key. Of a topic whose records are batches, which a Java broker may
+/// have left, they are kept as of any other.
 pub fn is_compacted(attributes: &BTreeMap<String, String>) -> bool {
-    attributes.get(CLEANUP_POLICY).map(String::as_str) == Some("COMPACTION")
+    says(attributes, CLEANUP_POLICY, COMPACTION) && !says(attributes, QUEUE_TYPE, BATCH_CQ)
 }
 
 impl Attribute {
@@ -70,9 +74,6 @@ impl Attribute {
         let refused = match self.values {
             Values::Among(values) if !values.contains(&value) => {
                 format!("value is not in set: [{}]", values.join(", "))
-            }
-            Values::Among(_) if NOT_SERVED.contains(&value) => {
-                format!("{} {value} is not served by this broker yet", self.name)
             }
             Values::Among(_) => return Ok(()),
             Values::Time => match value.parse::<i64>() {
@@ -116,6 +117,12 @@ pub fn changed(
         } else {
             attributes.remove(key);
         }
+    }
+    // A record of such a queue has many keys: which of them it would be kept for nobody says.
+    if says(&attributes, CLEANUP_POLICY, COMPACTION) && says(&attributes, QUEUE_TYPE, BATCH_CQ) {
+        return Err(Refusal::System(format!(
+            "{CLEANUP_POLICY} {COMPACTION} with {QUEUE_TYPE} {BATCH_CQ} is not served by this broker"
+        )));
     }
     Ok(attributes)
 }
@@ -279,13 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn mixed_has_to_be_allowed_and_other_queues_are_not_served() {
+    fn mixed_has_to_be_allowed_and_batches_have_no_last_key() {
         let refused = changed(None, "+message.type=MIXED", false).unwrap_err();
         assert_eq!(refused.to_string(), "MIXED message type is not supported.");
         assert_eq!(refused.code(), response::INVALID_PARAMETER);
-        let refused = changed(None, "+queue.type=BatchCQ", true).unwrap_err();
-        assert!(refused.to_string().contains("not served"), "{refused}");
         let compacted = changed(None, "+cleanup.policy=COMPACTION", true).unwrap();
         assert!(is_compacted(&compacted) && !is_compacted(&map(&[])));
+        changed(None, "+queue.type=BatchCQ", true).unwrap();
+        let both = "+cleanup.policy=COMPACTION,+queue.type=BatchCQ";
+        let refused = changed(None, both, true).unwrap_err();
+        assert!(refused.to_string().contains("not served"), "{refused}");
+        let left = [("cleanup.policy", "COMPACTION"), ("queue.type", "BatchCQ")];
+        assert!(!is_compacted(&map(&left)));
     }
 }

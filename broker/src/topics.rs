@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use sluice_protocol::body::{DataVersion, TopicConfig};
 use sluice_protocol::topic::{self, perm};
+use sluice_store::QueueType;
 
 use crate::config::BrokerConfig;
 use crate::config_file::ConfigFile;
@@ -27,6 +28,13 @@ pub struct Topic {
     config: TopicConfig,
     /// The same after each change of the topic.
     pub counts: Arc<TopicCounts>,
+}
+
+impl Topic {
+    /// Whether its queues are batch consume queues (`queue.type=BatchCQ`).
+    pub fn is_batch(&self) -> bool {
+        QueueType::of(&self.config) == QueueType::Batch
+    }
 }
 
 impl Deref for Topic {
@@ -211,6 +219,17 @@ impl Topics {
 fn insert(table: &mut HashMap<String, Arc<Topic>>, config: TopicConfig, counts: Arc<TopicCounts>) {
     let name = config.topic_name.clone();
     table.insert(name, Arc::new(Topic { config, counts }));
+}
+
+/// The type of each topic's queues, by the file alone: the store wants to know before it is open.
+///
+/// # Errors
+/// The file is there but can't be read.
+pub fn queue_types(file: &ConfigFile) -> Result<BTreeMap<String, QueueType>, BrokerError> {
+    let loaded: Option<File> = file.load()?;
+    let table = loaded.map_or_else(BTreeMap::new, |file| file.topic_config_table);
+    let of = |(name, topic): (String, TopicConfig)| (name, QueueType::of(&topic));
+    Ok(table.into_iter().map(of).collect())
 }
 
 fn is_system(own: &HashSet<String>, name: &str) -> bool {

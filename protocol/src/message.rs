@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod compression;
 pub mod id;
+pub mod inner_batch;
 pub mod properties;
 pub mod record;
 pub mod sys_flag;

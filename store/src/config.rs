@@ -1,5 +1,6 @@
 //! Settings of a store; the defaults are Java's.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::commit_log::BLANK_SIZE;
 use crate::error::StoreError;
 use crate::files::{FileSystem, SystemFiles};
 use crate::log_dirs::LogDirs;
+use crate::queue::QueueType;
 
 /// When an append counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct StoreConfig {
     pub commit_log_file_size: u64,
     /// `mappedFileSizeConsumeQueue`, bytes; rounded up to a multiple of 20.
     pub consume_queue_file_size: u64,
+    /// `mapperFileSizeBatchConsumeQueue`, bytes; rounded up to a multiple of 46.
+    pub batch_consume_queue_file_size: u64,
     /// `mappedFileSizeConsumeQueueExt`, bytes.
     pub consume_queue_ext_file_size: u64,
     /// `maxHashSlotNum`.
@@ -86,6 +90,9 @@ pub struct StoreConfig {
     pub compaction_interval_ms: u64,
     /// `maxOffsetMapSize`, bytes of memory for the keys of one round.
     pub compaction_memory: u64,
+    /// `queue.type` of the topics that are there at the start. A topic that is not among them has the
+    /// type that its files say.
+    pub queue_types: BTreeMap<String, QueueType>,
 }
 
 impl Default for StoreConfig {
@@ -100,6 +107,7 @@ impl Default for StoreConfig {
             read_only_commit_log_dirs: None,
             commit_log_file_size: 1 << 30,
             consume_queue_file_size: 6_000_000,
+            batch_consume_queue_file_size: 13_800_000,
             consume_queue_ext_file_size: 48 << 20,
             index_slots: 5_000_000,
             index_entries: 20_000_000,
@@ -127,6 +135,7 @@ impl Default for StoreConfig {
             compaction_queue_file_size: 10_485_746,
             compaction_interval_ms: 15 * 60_000,
             compaction_memory: 100 << 20,
+            queue_types: BTreeMap::new(),
         }
     }
 }
@@ -170,6 +179,10 @@ impl StoreConfig {
 
     pub(crate) fn queue_file_size(&self) -> u64 {
         self.consume_queue_file_size.div_ceil(20).max(1) * 20
+    }
+
+    pub(crate) fn batch_queue_file_size(&self) -> u64 {
+        self.batch_consume_queue_file_size.div_ceil(46).max(1) * 46
     }
 
     pub(crate) fn check(&self) -> Result<(), StoreError> {

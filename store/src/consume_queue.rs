@@ -508,12 +508,6 @@ impl ConsumeQueue {
         }
         Ok(())
     }
-
-    /// Whether its last message lies in the log before `physical_offset`.
-    pub(crate) fn ends_before(&self, physical_offset: i64) -> Result<bool, StoreError> {
-        let last = self.unit(self.bounds().1 - 1)?;
-        Ok(last.is_some_and(|unit| unit.physical_offset < physical_offset))
-    }
 }
 
 #[cfg(test)]

@@ -112,6 +112,18 @@ pub enum StoreError {
         /// What it is.
         what: &'static str,
     },
+    /// A topic has queues of another type than it should.
+    #[error("{path}: queues of topic {topic} should be {expected} (queue.type), but these are {found}", path = .path.display())]
+    QueueType {
+        /// Directory of one of its queues.
+        path: PathBuf,
+        /// The topic.
+        topic: String,
+        /// The type whose directory it lies in.
+        found: &'static str,
+        /// The topic's own type, or that of its other queues.
+        expected: &'static str,
+    },
     /// A setting makes no sense.
     #[error("setting {name} = {value} is out of range: {range}")]
     Setting {

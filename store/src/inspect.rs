@@ -4,10 +4,13 @@
 mod against_log;
 mod compaction;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sluice_protocol::body::TopicConfigSerializeWrapper;
+use sluice_protocol::fastjson;
 use sluice_protocol::message::Record;
 
 use crate::checkpoint::{Checkpoint, Marks};
@@ -16,6 +19,7 @@ use crate::compaction::{UNIT, roots};
 use crate::config::{Environment, StoreConfig};
 use crate::error::{At, StoreError};
 use crate::files::LockGuard;
+use crate::queue::QueueType;
 use crate::recovery::{resume, sound};
 use crate::store::{Store, take_lock};
 
@@ -106,6 +110,10 @@ fn configured(directory: &Directory, env: &Environment) -> Result<StoreConfig, S
     if let Some(size) = file_size(&config.root.join("consumequeue"), env, 20)? {
         config.consume_queue_file_size = size;
     }
+    if let Some(size) = file_size(&config.root.join("batchconsumequeue"), env, 46)? {
+        config.batch_consume_queue_file_size = size;
+    }
+    config.queue_types = queue_types(&config.root, env);
     let (logs, queues) = roots(&config.root);
     if let Some(size) = file_size(&logs, env, 1)? {
         config.compaction_log_file_size = size;
@@ -114,6 +122,16 @@ fn configured(directory: &Directory, env: &Environment) -> Result<StoreConfig, S
         config.compaction_queue_file_size = size;
     }
     Ok(config)
+}
+
+/// What `topics.json` says of topics; nothing if it says nothing that can be read, as where the store's
+/// directory alone was saved.
+fn queue_types(root: &Path, env: &Environment) -> BTreeMap<String, QueueType> {
+    let text = env.files.read(&root.join("config/topics.json"));
+    let read = |text: Vec<u8>| fastjson::from_slice::<TopicConfigSerializeWrapper>(&text).ok();
+    let table = text.ok().and_then(read).unwrap_or_default();
+    let topics = table.topic_config_table.into_iter();
+    topics.map(|(name, topic)| (name, QueueType::of(&topic))).collect()
 }
 
 /// Size of the first file there is that holds whole units.

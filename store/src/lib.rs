@@ -3,6 +3,7 @@
 //! Files are those of RocketMQ 5.3.3, so a store directory moves both ways. A [`Store`] knows no
 //! socket and no response code; every background step can also be called directly.
 
+mod batch_consume_queue;
 mod checkpoint;
 mod clock;
 mod commit_log;
@@ -16,6 +17,7 @@ mod gathering;
 mod index;
 pub mod inspect;
 mod log_dirs;
+mod queue;
 mod read;
 mod recovery;
 mod removed_queues;
@@ -34,6 +36,7 @@ pub use files::{
     Entry, Fault, File, FileSystem, Journal, LockGuard, Open, SimulatedFiles, Space, SystemFiles,
 };
 pub use log_dirs::LogDirs;
+pub use queue::QueueType;
 pub use read::{
     Boundary, QueryResult, QueueBounds, RUN_MAX, ReadRequest, ReadResult, ReadStatus, RecordFilter,
 };

@@ -1,5 +1,7 @@
 //! Reading: by queue offset, time, key and physical offset.
 
+mod batches;
+
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use crate::commit_log::{Item, be64, is_filler};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit, UNIT};
 use crate::error::StoreError;
 use crate::files::Open;
+use crate::queue::Queue;
 use crate::store::Store;
 
 /// Which message of several that fit a time.
@@ -53,6 +56,11 @@ pub trait RecordFilter {
     /// Whether the second test matters.
     fn needs_record(&self) -> bool {
         false
+    }
+    /// Whether an inner batch is given as it lies in the log, if one of its messages passes. Otherwise
+    /// those that pass are given, each as a record of its own.
+    fn takes_batches(&self) -> bool {
+        true
     }
     /// Second test, on a run of at most [`RUN_MAX`] stored records in offset order: marks those that
     /// are given, and says how many it judged. Fewer than all: the reader waits before the next one.
@@ -355,7 +363,10 @@ impl Store {
         };
         match early {
             Some((status, next)) => (result.status, result.next_begin_offset) = (status, next),
-            None => self.scan_queue(&queue, request, filter, &mut result),
+            None => match &*queue {
+                Queue::Simple(queue) => self.scan_queue(queue, request, filter, &mut result),
+                Queue::Batch(queue) => self.scan_batches(queue, request, filter, &mut result),
+            },
         }
         result
     }
@@ -571,7 +582,7 @@ impl Store {
     }
 
     /// `None` for a message that was removed.
-    fn unit_time(&self, queue: &ConsumeQueue, offset: i64) -> Result<Option<i64>, StoreError> {
+    fn unit_time(&self, queue: &Queue, offset: i64) -> Result<Option<i64>, StoreError> {
         let unit = queue.unit(offset)?;
         let bytes = unit.and_then(|unit| self.log.record_of(unit.physical_offset, unit.size));
         let record = bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok());
@@ -581,7 +592,7 @@ impl Store {
     /// The first offset of a range whose message is still there, and its store time.
     fn first_timed(
         &self,
-        queue: &ConsumeQueue,
+        queue: &Queue,
         offsets: Range<i64>,
     ) -> Result<Option<(i64, i64)>, StoreError> {
         for at in offsets {

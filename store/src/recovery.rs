@@ -4,18 +4,20 @@
 //! record by record and dispatched again; queues and index are first cut back to that point.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use sluice_protocol::message::batch::ITEM_SIZE_MIN;
 use sluice_protocol::message::record::RECORD_SIZE_MIN;
 use sluice_protocol::message::{Record, RecordFields, sys_flag};
 
 use crate::checkpoint::Marks;
 use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment};
-use crate::consume_queue::ConsumeQueue;
+use crate::config::StoreConfig;
 use crate::error::{At, StoreError};
 use crate::files::FileSystem;
+use crate::queue::{Queue, QueueDir, QueueType};
 use crate::removed_queues::RemovedQueue;
 use crate::store::{Store, is_queued};
 use crate::vouched;
@@ -177,49 +179,88 @@ fn load_queues(store: &Store, limit: i64, whole: bool) -> Result<i64, StoreError
 }
 
 /// The queues that have files, not loaded yet.
-fn load_queue_names(store: &Store) -> Result<Vec<Arc<ConsumeQueue>>, StoreError> {
+fn load_queue_names(store: &Store) -> Result<Vec<Arc<Queue>>, StoreError> {
     let dirs = queue_dirs(&**store.files(), &store.config.root)?;
     let queues = dirs
         .iter()
-        .map(|(topic, id, _)| store.queue_or_create(topic, *id));
+        .map(|dir| store.queue_or_create(&dir.topic, dir.id, dir.kind));
     Ok(queues.collect())
 }
 
-/// Topic, queue id and directory of every queue that has files.
-pub(crate) fn queue_dirs(
+/// Refuses a topic whose queues are not of its type: Java refuses such a directory as well, and to read
+/// one by the other's units would lose messages.
+pub(crate) fn check_queue_types(
+    config: &StoreConfig,
+    files: &dyn FileSystem,
+) -> Result<(), StoreError> {
+    let mut known = config.queue_types.clone();
+    for dir in queue_dirs(files, &config.root)? {
+        let expected = *known.entry(dir.topic.clone()).or_insert(dir.kind);
+        if expected != dir.kind {
+            return Err(StoreError::QueueType {
+                path: dir.path,
+                topic: dir.topic,
+                found: dir.kind.name(),
+                expected: expected.name(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Every queue that has files.
+pub(crate) fn queue_dirs(files: &dyn FileSystem, root: &Path) -> Result<Vec<QueueDir>, StoreError> {
+    let mut found = Vec::new();
+    for kind in QueueType::ALL {
+        find_queue_dirs(files, root, kind, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn find_queue_dirs(
     files: &dyn FileSystem,
     root: &Path,
-) -> Result<Vec<(String, i32, PathBuf)>, StoreError> {
+    kind: QueueType,
+    found: &mut Vec<QueueDir>,
+) -> Result<(), StoreError> {
     let dirs = |dir: &Path| -> Result<Vec<String>, StoreError> {
         let entries = files.list(dir).at("list", dir)?;
         let dirs = entries.into_iter().filter(|entry| entry.is_dir);
         Ok(dirs.map(|entry| entry.name).collect())
     };
-    let root = root.join("consumequeue");
-    let mut found = Vec::new();
+    let root = root.join(kind.directory());
     for topic in dirs(&root)? {
         for name in dirs(&root.join(&topic))? {
             let Ok(id) = name.parse() else { continue };
-            let dir = root.join(&topic).join(&name);
-            if !files.list(&dir).at("list", &dir)?.is_empty() {
-                found.push((topic.clone(), id, dir));
+            let path = root.join(&topic).join(&name);
+            if !files.list(&path).at("list", &path)?.is_empty() {
+                found.push(QueueDir {
+                    topic: topic.clone(),
+                    id,
+                    kind,
+                    path,
+                });
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn drop_queues(store: &Store) -> Result<(), StoreError> {
     let all = std::mem::take(&mut *store.queues.write());
-    for (topic, queues) in &all {
+    for queues in all.values() {
         for queue in queues.values() {
-            store.cache.forget(&queue.dir);
-            let removed = store.files().remove_dir_all(&queue.dir);
-            removed.at("remove", &queue.dir)?;
+            store.cache.forget(queue.dir());
+            let removed = store.files().remove_dir_all(queue.dir());
+            removed.at("remove", queue.dir())?;
         }
-        let dir = store.config.root.join("consumequeue").join(topic);
-        if store.files().exists(&dir) {
-            store.files().sync_dir(&dir).at("sync", &dir)?;
+        // A topic's queues lie in one directory.
+        let dir = queues
+            .values()
+            .next()
+            .and_then(|queue| queue.dir().parent());
+        if let Some(dir) = dir.filter(|dir| store.files().exists(dir)) {
+            store.files().sync_dir(dir).at("sync", dir)?;
         }
     }
     Ok(())
@@ -306,7 +347,7 @@ fn scan(store: &Store, mut at: i64, evidence: &Evidence) -> Result<Option<i64>, 
                     break;
                 };
                 if evidence.queues_whole && is_alive(store, &record) {
-                    let queue = store.queue_or_create(record.topic(), record.queue_id());
+                    let queue = store.queue_for(&record);
                     if record.queue_offset() > queue.bounds().1 {
                         return Ok(None);
                     }
@@ -362,6 +403,7 @@ fn stays(
     // An append never gives an earlier time than the one before.
     Ok(record.store_timestamp() >= last_time.max(1)
         && !queue_fields_lost(store, &record, at)
+        && !store.lacks_its_flag(&record)
         && names_a_source(&record))
 }
 
@@ -379,7 +421,11 @@ fn names_a_source(record: &Record<'_>) -> bool {
 /// Whether topic, queue id and queue offset, which no checksum covers, can be true: damaged ones
 /// must neither name a file outside the store nor make a queue of endless filler.
 fn has_a_place(store: &Store, record: &Record<'_>) -> Result<bool, StoreError> {
-    const RECORD_MIN: i64 = RECORD_SIZE_MIN as i64;
+    // A message takes so many bytes of the log at least.
+    let message_min = match store.queue_type_of(record) {
+        QueueType::Simple => RECORD_SIZE_MIN as i64,
+        QueueType::Batch => ITEM_SIZE_MIN as i64,
+    };
     let (at, offset) = (record.physical_offset(), record.queue_offset());
     if !is_alive(store, record) {
         return Ok(true);
@@ -387,7 +433,7 @@ fn has_a_place(store: &Store, record: &Record<'_>) -> Result<bool, StoreError> {
     if record.queue_id() < 0 || !is_file_name(record.topic()) {
         return Ok(false);
     }
-    if !(0..=at / RECORD_MIN).contains(&offset) {
+    if !(0..=at / message_min).contains(&offset) {
         return Ok(false);
     }
     let Some(queue) = store.queue(record.topic(), record.queue_id()) else {
@@ -399,7 +445,7 @@ fn has_a_place(store: &Store, record: &Record<'_>) -> Result<bool, StoreError> {
     }
     // Every missing offset was a record between the queue's last one and this.
     let last = queue.unit(max - 1)?.map_or(0, |unit| unit.end());
-    Ok(offset - max <= (at - last) / RECORD_MIN)
+    Ok(offset - max <= (at - last) / message_min)
 }
 
 /// Whether a topic can be the name of a directory.

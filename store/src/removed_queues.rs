@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use sluice_protocol::message::record::RECORD_SIZE_MIN;
+use sluice_protocol::message::batch::ITEM_SIZE_MIN;
 
 use crate::error::{At, StoreError};
 use crate::files::FileSystem;
@@ -98,7 +98,7 @@ impl RemovedQueues {
     pub(crate) fn fit_to(&self, log_end: i64) -> Result<(), StoreError> {
         let mut known = self.known.read().clone();
         for queue in known.values_mut().flat_map(BTreeMap::values_mut) {
-            queue.next = queue.next.min(log_end / RECORD_SIZE_MIN as i64);
+            queue.next = queue.next.min(log_end / ITEM_SIZE_MIN as i64);
             queue.dead_below = queue.dead_below.min(log_end);
         }
         self.replace(known)

@@ -201,9 +201,10 @@ impl Store {
             .map(|(id, next)| (topic.to_owned(), id, RemovedQueue { next, dead_below }));
         self.removed.add(removed)?;
         self.queues.write().remove(topic);
+        self.batch_topics.write().remove(topic);
         self.checkpoint_stale.store(true, Ordering::SeqCst);
         self.wake_queues.wake();
-        ["consumequeue", "consumequeue_ext"]
+        ["consumequeue", "consumequeue_ext", "batchconsumequeue"]
             .into_iter()
             .try_for_each(|kind| {
                 self.cache

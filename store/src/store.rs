@@ -1,6 +1,6 @@
 //! The store as a whole: append, dispatch, flush.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -8,19 +8,23 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
-use sluice_protocol::message::{Record, properties, record, sys_flag, tags_code};
+use sluice_protocol::message::{
+    Record, batch, inner_batch, properties, record, sys_flag, tags_code,
+};
 
+use crate::batch_consume_queue::BatchUnit;
 use crate::checkpoint::{Checkpoint, Marks};
 use crate::clock::Clock;
 use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment, be32};
 use crate::compaction::{Compaction, Synced};
 use crate::config::{Environment, FlushMode, StoreConfig};
-use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
+use crate::consume_queue::ConsumeQueueUnit;
 use crate::error::{AppendError, At, StoreError};
 use crate::file_cache::FileCache;
 use crate::files::{FileSystem, LockGuard, Open};
 use crate::gathering;
 use crate::index::Index;
+use crate::queue::{Queue, QueueType};
 use crate::removed_queues::RemovedQueues;
 use crate::threads::{self, Wake};
 use crate::vouched::{self, Vouched};
@@ -32,6 +36,8 @@ use crate::{compaction, recovery, retention};
 pub struct Appended {
     /// Queue offset of the first record.
     pub queue_offset: i64,
+    /// Messages in the records: more than there are records where one holds an inner batch.
+    pub messages: usize,
     /// Where each record starts in the log.
     pub physical_offsets: Vec<i64>,
     /// Unix milliseconds, the same for all.
@@ -103,13 +109,22 @@ pub struct StoreStatus {
 }
 
 /// In a fixed order, so that a simulated run can be replayed.
-type Queues = BTreeMap<String, BTreeMap<i32, Arc<ConsumeQueue>>>;
+type Queues = BTreeMap<String, BTreeMap<i32, Arc<Queue>>>;
 
 #[derive(Default)]
 pub(crate) struct AppendState {
     pub(crate) next: HashMap<String, HashMap<i32, i64>>,
     segment: Option<Segment>,
     last_time: i64,
+}
+
+impl AppendState {
+    fn next_of(&self, topic: &str, queue_id: i32) -> i64 {
+        let queues = self.next.get(topic);
+        queues
+            .and_then(|queues| queues.get(&queue_id).copied())
+            .unwrap_or(0)
+    }
 }
 
 /// What is known of records before the append lock is taken.
@@ -128,6 +143,8 @@ pub struct Store {
     pub(crate) vouched: Vouched,
     pub(crate) cache: Arc<FileCache>,
     pub(crate) queues: RwLock<Queues>,
+    /// Topics with batch consume queues.
+    pub(crate) batch_topics: RwLock<BTreeSet<String>>,
     pub(crate) removed: RemovedQueues,
     pub(crate) compaction: Compaction,
     pub(crate) index: Mutex<Index>,
@@ -215,7 +232,7 @@ impl Store {
             .at("write", &abort)?;
         files.sync_dir(&config.root).at("sync", &config.root)?;
         let log_dirs = config.commit_log_dirs();
-        refuse_unsupported(&config, &**files)?;
+        recovery::check_queue_types(&config, &**files)?;
         for dir in log_dirs.writable() {
             files.create_dir_all(dir).at("create", dir)?;
         }
@@ -239,6 +256,7 @@ impl Store {
             vouched,
             cache,
             queues: RwLock::default(),
+            batch_topics: RwLock::new(batch_topics(&config)),
             removed,
             compaction,
             index: Mutex::new(index),
@@ -381,18 +399,44 @@ impl Store {
         queue_id: i32,
         records: &mut [u8],
     ) -> Result<Appended, AppendError> {
-        if !recovery::is_file_name(topic) || queue_id < 0 {
-            return Err(AppendError::Place {
-                topic: topic.to_owned(),
-                queue_id,
-            });
-        }
+        check_place(topic, queue_id)?;
         let checked = self.check_records(records)?;
+        self.under_append_lock(|state| self.append_locked(state, topic, queue_id, records, checked))
+    }
+
+    /// [`Store::append`] to a topic of [`QueueType::Batch`]: an inner batch is told its base offset.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_batched(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        records: &mut Vec<u8>,
+    ) -> Result<Appended, AppendError> {
+        check_place(topic, queue_id)?;
+        inner_batch::check_room(records)?;
+        let checked = self.check_records(records)?;
+        let added = checked.count * inner_batch::BASE_SIZE_MAX;
+        self.check_size(records.len() + added)?;
+        if !self.batch_topics.read().contains(topic) {
+            self.batch_topics.write().insert(topic.to_owned());
+        }
+        self.under_append_lock(|state| {
+            inner_batch::put_bases(records, state.next_of(topic, queue_id))?;
+            self.append_locked(state, topic, queue_id, records, checked)
+        })
+    }
+
+    fn under_append_lock(
+        &self,
+        append: impl FnOnce(&mut AppendState) -> Result<Appended, AppendError>,
+    ) -> Result<Appended, AppendError> {
         self.writable()?;
         let mut state = self.append_state.lock();
         self.locked_since
             .store(self.env.clock.now_ms(), Ordering::Relaxed);
-        let result = self.append_locked(&mut state, topic, queue_id, records, checked);
+        let result = append(&mut state);
         self.locked_since.store(0, Ordering::Relaxed);
         drop(state);
         if !gathering::owes_wake(self) {
@@ -417,13 +461,7 @@ impl Store {
     /// Whether all are whole records and fit.
     fn check_records(&self, records: &[u8]) -> Result<Checked, AppendError> {
         let max = self.config.record_max() as usize;
-        let whole = (self.config.commit_log_file_size - BLANK_SIZE) as usize;
-        if records.len() > whole {
-            return Err(AppendError::TooLarge {
-                size: records.len(),
-                max: whole,
-            });
-        }
+        self.check_size(records.len())?;
         let mut checked = Checked::default();
         let mut at = 0;
         while at < records.len() || checked.count == 0 {
@@ -439,6 +477,15 @@ impl Store {
             checked.torn |= vouched::has_nul(&record);
         }
         Ok(checked)
+    }
+
+    /// Whether so many bytes fit into one file.
+    fn check_size(&self, size: usize) -> Result<(), AppendError> {
+        let max = (self.config.commit_log_file_size - BLANK_SIZE) as usize;
+        if size > max {
+            return Err(AppendError::TooLarge { size, max });
+        }
+        Ok(())
     }
 
     fn writable(&self) -> Result<(), AppendError> {
@@ -476,7 +523,7 @@ impl Store {
         let first = *next;
         let (mut at, mut queue_offset) = (0, first);
         let mut physical_offsets = Vec::with_capacity(checked.count);
-        let mut torn = checked.torn;
+        let (mut torn, mut messages) = (checked.torn, 0);
         while at < records.len() {
             let size = be32(records, at) as usize;
             let queued = is_queued(be32(records, at + record::SYS_FLAG_AT));
@@ -489,7 +536,9 @@ impl Store {
             );
             torn |= vouched::queue_id_at_risk(&records[at..], physical);
             physical_offsets.push(physical);
-            queue_offset += i64::from(queued);
+            let held = inner_batch::message_count(&records[at..at + size]);
+            messages += held as usize;
+            queue_offset += if queued { held } else { 0 };
             at += size;
         }
         if torn {
@@ -512,6 +561,7 @@ impl Store {
         let queue_offset = if queued { first } else { 0 };
         Ok(Appended {
             queue_offset,
+            messages,
             physical_offsets,
             store_timestamp,
             end_offset,
@@ -668,42 +718,66 @@ impl Store {
         let Ok(record) = Record::parse(bytes) else {
             return Ok(());
         };
-        let unit = ConsumeQueueUnit {
-            physical_offset: record.physical_offset(),
-            size: record.size() as i32,
-            tags_code: unit_tags_code(&record, &self.config),
-        };
         self.last_dispatched_time
             .store(record.store_timestamp(), Ordering::Relaxed);
         if self.config.index_enabled {
             self.index_record(&record)?;
         }
-        if !is_queued(record.sys_flag()) {
-            return Ok(());
-        }
         let (topic, queue_id) = (record.topic(), record.queue_id());
-        if self.removed.is_dead(topic, queue_id, unit.physical_offset) {
+        let dead = self
+            .removed
+            .is_dead(topic, queue_id, record.physical_offset());
+        if dead || !is_queued(record.sys_flag()) {
             return Ok(());
         }
-        let mut queue = self.queue_or_create(topic, queue_id);
-        if record.queue_offset() == 0 && queue.ends_before(unit.physical_offset)? {
+        let mut queue = self.queue_for(&record);
+        if record.queue_offset() == 0 && queue.ends_before(record.physical_offset())? {
             // Java, other than this store, counts from 0 when a deleted topic comes back.
             self.forget_queue(topic, queue_id)?;
-            queue = self.queue_or_create(topic, queue_id);
+            queue = self.queue_for(&record);
         }
-        if queue.push(record.queue_offset(), unit)
+        if self.push(&queue, &record)
             && let Some(listener) = listener
         {
-            listener.arrived(&Arrival {
-                topic,
-                queue_id,
-                queue_offset: record.queue_offset(),
-                tags_code: unit.tags_code,
-                store_timestamp: record.store_timestamp(),
-                properties: record.properties(),
-            });
+            tell(listener, &record, unit_tags_code(&record, &self.config));
         }
         Ok(())
+    }
+
+    fn push(&self, queue: &Queue, record: &Record<'_>) -> bool {
+        let tags_code = unit_tags_code(record, &self.config);
+        match queue {
+            Queue::Simple(queue) => {
+                let unit = ConsumeQueueUnit {
+                    physical_offset: record.physical_offset(),
+                    size: record.size() as i32,
+                    tags_code,
+                };
+                queue.push(record.queue_offset(), unit)
+            }
+            Queue::Batch(queue) => queue.push(BatchUnit::of(record, tags_code)),
+        }
+    }
+
+    /// The type of the queue that a record belongs to.
+    pub(crate) fn queue_type_of(&self, record: &Record<'_>) -> QueueType {
+        match is_inner_batch(record) || self.batch_topics.read().contains(record.topic()) {
+            true => QueueType::Batch,
+            false => QueueType::Simple,
+        }
+    }
+
+    /// Whether a record says of itself what only inner batches do, and has not their flag.
+    pub(crate) fn lacks_its_flag(&self, record: &Record<'_>) -> bool {
+        !is_inner_batch(record)
+            && self.batch_topics.read().contains(record.topic())
+            && record.property(properties::INNER_BASE).is_some()
+    }
+
+    /// The queue that a record belongs to, made if it is missing.
+    pub(crate) fn queue_for(&self, record: &Record<'_>) -> Arc<Queue> {
+        let kind = self.queue_type_of(record);
+        self.queue_or_create(record.topic(), record.queue_id(), kind)
     }
 
     fn index_record(&self, record: &Record<'_>) -> Result<(), StoreError> {
@@ -718,7 +792,7 @@ impl Store {
         index.put(keys, record.physical_offset(), record.store_timestamp())
     }
 
-    pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
+    pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
         self.queues.read().get(topic)?.get(&queue_id).cloned()
     }
 
@@ -729,22 +803,22 @@ impl Store {
             .map_or_else(Vec::new, |ids| ids.keys().copied().collect())
     }
 
-    pub(crate) fn queue_or_create(&self, topic: &str, queue_id: i32) -> Arc<ConsumeQueue> {
+    /// A queue; one that is missing is made, of type `kind`.
+    pub(crate) fn queue_or_create(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        kind: QueueType,
+    ) -> Arc<Queue> {
         if let Some(queue) = self.queue(topic, queue_id) {
             return queue;
         }
-        let dir = self
-            .config
-            .root
-            .join("consumequeue")
-            .join(topic)
-            .join(queue_id.to_string());
-        let queue = ConsumeQueue::new(
-            dir,
-            self.config.queue_file_size(),
-            self.removed.next(topic, queue_id),
-            Arc::clone(&self.cache),
-        );
+        if kind == QueueType::Batch {
+            self.batch_topics.write().insert(topic.to_owned());
+        }
+        let begin = self.removed.next(topic, queue_id);
+        let cache = Arc::clone(&self.cache);
+        let queue = Queue::new(&self.config, kind, (topic, queue_id), begin, cache);
         let mut queues = self.queues.write();
         Arc::clone(
             queues
@@ -762,7 +836,7 @@ impl Store {
             None => None,
         };
         self.checkpoint_stale.store(true, Ordering::SeqCst);
-        queue.map_or(Ok(()), |queue| self.cache.remove_dir(&queue.dir))
+        queue.map_or(Ok(()), |queue| self.cache.remove_dir(queue.dir()))
     }
 
     fn fail_queues(&self, reason: String) {
@@ -911,16 +985,48 @@ impl Store {
     }
 }
 
-/// Refuses what would otherwise be left out in silence.
-fn refuse_unsupported(config: &StoreConfig, files: &dyn FileSystem) -> Result<(), StoreError> {
-    let batch = config.root.join("batchconsumequeue");
-    if !files.list(&batch).at("list", &batch)?.is_empty() {
-        return Err(StoreError::Unsupported {
-            path: batch,
-            what: "topics with queue.type=BatchCQ are not supported",
+/// Whether topic and queue id can be names of directories.
+fn check_place(topic: &str, queue_id: i32) -> Result<(), AppendError> {
+    if recovery::is_file_name(topic) && queue_id >= 0 {
+        return Ok(());
+    }
+    Err(AppendError::Place {
+        topic: topic.to_owned(),
+        queue_id,
+    })
+}
+
+fn batch_topics(config: &StoreConfig) -> BTreeSet<String> {
+    let batch = |(_, kind): &(_, &QueueType)| **kind == QueueType::Batch;
+    let types = config.queue_types.iter().filter(batch);
+    types.map(|(topic, _)| topic.clone()).collect()
+}
+
+fn is_inner_batch(record: &Record<'_>) -> bool {
+    record.sys_flag() & sys_flag::INNER_BATCH != 0
+}
+
+/// Tells of each message of a record: those of an inner batch have tags of their own.
+fn tell(listener: &dyn ArrivalListener, record: &Record<'_>, tags_code: i64) {
+    let arrival = Arrival {
+        topic: record.topic(),
+        queue_id: record.queue_id(),
+        queue_offset: record.queue_offset(),
+        tags_code,
+        store_timestamp: record.store_timestamp(),
+        properties: record.properties(),
+    };
+    if !inner_batch::is_packed(record) {
+        return listener.arrived(&arrival);
+    }
+    for (at, message) in batch::iter(record.body()).flatten().enumerate() {
+        listener.arrived(&Arrival {
+            queue_offset: arrival.queue_offset + at as i64,
+            tags_code: message.tags_code(),
+            properties: message.properties,
+            ..arrival
         });
     }
-    Ok(())
 }
 
 /// Whether a record gets a queue unit: ordinary and committed ones do.

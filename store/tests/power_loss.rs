@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use sluice_protocol::message::{Record, RecordFields};
+use sluice_protocol::message::batch::{self, BatchItem};
+use sluice_protocol::message::view::records as records_of;
+use sluice_protocol::message::{Record, RecordFields, inner_batch};
 use sluice_store::{
-    AppendError, Durability, Environment, Fault, FileSystem, FlushMode, ReadRequest, RecordFilter,
-    SimulatedFiles, Store, StoreConfig, TestClock,
+    AppendError, Durability, Environment, Fault, FileSystem, FlushMode, QueueType, ReadRequest,
+    RecordFilter, SimulatedFiles, Store, StoreConfig, TestClock,
 };
 
 struct All;
@@ -19,7 +21,14 @@ impl RecordFilter for All {
     fn matches_tags_code(&self, _: i64) -> bool {
         true
     }
+    fn takes_batches(&self) -> bool {
+        false
+    }
 }
+
+/// A topic of batch consume queues.
+const BATCH: &str = "B";
+const TOPICS: [&str; 3] = ["T0", "T1", BATCH];
 
 type Key = (String, i32);
 
@@ -71,6 +80,8 @@ fn config(mode: FlushMode, rng: &mut SmallRng) -> StoreConfig {
         root: PathBuf::from("/s"),
         commit_log_file_size: 4096 << rng.random_range(0..3),
         consume_queue_file_size: 20 * 16,
+        batch_consume_queue_file_size: 46 * 8,
+        queue_types: [(BATCH.to_owned(), QueueType::Batch)].into(),
         index_slots: 8,
         index_entries: 16,
         flush_mode: mode,
@@ -94,10 +105,14 @@ fn open(
 }
 
 fn record(topic: &str, queue_id: i32, body: &[u8], key: &str) -> Vec<u8> {
-    let mut out = Vec::new();
     // Some properties look as if a sector of them had been lost.
     let nul = if key.ends_with('3') { "a\0b" } else { "ab" };
     let properties = format!("KEYS\u{1}{key}\u{2}TAGS\u{1}TagA\u{2}X\u{1}{nul}\u{2}");
+    encoded((topic, queue_id), body, &properties)
+}
+
+fn encoded((topic, queue_id): (&str, i32), body: &[u8], properties: &str) -> Vec<u8> {
+    let mut out = Vec::new();
     RecordFields {
         topic,
         queue_id,
@@ -113,6 +128,24 @@ fn record(topic: &str, queue_id: i32, body: &[u8], key: &str) -> Vec<u8> {
     }
     .encode(&mut out)
     .unwrap();
+    out
+}
+
+/// An inner batch of the messages that the records hold.
+fn pack(key: &Key, records: &[u8], count: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    for record in records_of(records) {
+        let record = record.unwrap();
+        let item = BatchItem {
+            flag: 0,
+            body: record.body(),
+            properties: record.properties(),
+        };
+        batch::put(&mut body, item);
+    }
+    let text = format!("UNIQ_KEY\u{1}u\u{2}INNER_NUM\u{1}{count}\u{2}");
+    let mut out = encoded((&key.0, key.1), &body, &text);
+    inner_batch::set_flags(&mut out, inner_batch::PACKED);
     out
 }
 
@@ -172,7 +205,8 @@ fn read_all(store: &Store, limit: i64) -> Model {
 
 /// Every message is found by its key, once.
 fn check_index(store: &Store, model: &Model) {
-    for ((topic, _), messages) in model {
+    // Keys of the messages of an inner batch are not indexed, as in Java.
+    for ((topic, _), messages) in model.iter().filter(|((topic, _), _)| topic != BATCH) {
         for body in &messages.bodies {
             let key = String::from_utf8_lossy(&body[..8]).into_owned();
             let found = store.query_by_key(topic, &key, 64, 0, i64::MAX);
@@ -304,8 +338,8 @@ impl Run {
     }
 
     fn delete_topic(&mut self, store: &Store) {
-        let topic = format!("T{}", self.rng.random_range(0..2));
-        let deleted = store.delete_topic(&topic);
+        let topic = TOPICS[self.rng.random_range(0..3)];
+        let deleted = store.delete_topic(topic);
         for (key, messages) in &mut self.sent {
             if key.0 != topic || messages.restarts_within.is_some() {
                 continue;
@@ -319,7 +353,7 @@ impl Run {
 
     fn send(&mut self, store: &Store) {
         let key = (
-            format!("T{}", self.rng.random_range(0..2)),
+            TOPICS[self.rng.random_range(0..3)].to_owned(),
             self.rng.random_range(0..2),
         );
         let mut bytes = Vec::new();
@@ -332,9 +366,17 @@ impl Run {
             bytes.extend(record(&key.0, key.1, &body, &name));
             bodies.push(body);
         }
+        let packed = key.0 == BATCH && self.rng.random_bool(0.5);
+        if packed {
+            bytes = pack(&key, &bytes, bodies.len());
+        }
         let queue = self.sent.entry(key.clone()).or_default();
         let was_writable = store.status().writable.is_ok();
-        match store.append(&key.0, key.1, &mut bytes) {
+        let appended = match &*key.0 {
+            BATCH => store.append_batched(BATCH, key.1, &mut bytes),
+            topic => store.append(topic, key.1, &mut bytes),
+        };
+        match appended {
             Ok(appended) => {
                 let next = appended.queue_offset;
                 if let Some(within) = queue.restarts_within.take() {
@@ -345,8 +387,13 @@ impl Run {
                     queue.first = next;
                 }
                 assert_eq!(next, queue.end());
+                assert_eq!(appended.messages, bodies.len());
+                let places = appended.physical_offsets;
+                queue.places.extend(match packed {
+                    true => vec![places[0]; bodies.len()],
+                    false => places,
+                });
                 queue.bodies.extend(bodies);
-                queue.places.extend(appended.physical_offsets);
                 self.await_durability(store, key, appended.end_offset);
             }
             // The write that failed may have reached the disk in part.
@@ -472,7 +519,7 @@ impl Run {
             check_index(store, &found);
         }
         // No queue goes on behind what the log has ever had room for.
-        let room = store.status().max_offset / 91;
+        let room = store.status().max_offset / 22;
         for (key, sent) in &mut self.sent {
             let Some(messages) = found.get(key) else {
                 // Expired, deleted or lost.

@@ -433,15 +433,6 @@ fn a_full_disk_refuses_messages_until_there_is_room() {
     store.shutdown().unwrap();
 }
 
-#[test]
-fn what_this_store_does_not_have_is_refused_by_name() {
-    let bench = Bench::new();
-    let batch = bench.config.root.join("batchconsumequeue/T/0/0");
-    bench.files.open(&batch, Open::Sparse(1)).unwrap();
-    let refused = bench.try_open().map(drop).unwrap_err().to_string();
-    assert!(refused.contains("BatchCQ"), "{refused}");
-}
-
 /// Thirty of these fill a file.
 fn append_long(store: &Store, count: usize) {
     for _ in 0..count {

@@ -1,7 +1,7 @@
 //! The official Java clients, with the Java broker and with Sluice.
 //!
 //! `SLUICE_WRITE_COMPAT=1` writes the times into `docs/compatibility.md`; `SLUICE_SCENARIOS=a,b` runs
-//! only these.
+//! only these, and `SLUICE_CLIENT=5.3.3` this client alone: not every client has every scenario.
 
 use sluice_tests::cluster::{Cluster, Kind, More};
 use sluice_tests::compatibility::{Comparison, write_section};
@@ -12,13 +12,16 @@ use sluice_tests::scenarios::{assert_passed, outcomes, run_java};
 fn java_clients_find_the_broker_they_know() {
     let chosen = std::env::var("SLUICE_SCENARIOS").unwrap_or_default();
     let names: Vec<&str> = chosen.split(',').filter(|name| !name.is_empty()).collect();
+    let wanted = std::env::var("SLUICE_CLIENT").unwrap_or_default();
+    let versions = CLIENT_VERSIONS.into_iter();
+    let versions = versions.filter(|version| wanted.is_empty() || *version == wanted);
     let compare = |version: &str| {
         let client = JavaPeer::client(version);
         Comparison::of(version, &names, &|cluster, names| {
             run_java(&client, cluster.namesrv.address(), names, cluster.dir())
         })
     };
-    let comparisons = CLIENT_VERSIONS.map(compare);
+    let comparisons: Vec<Comparison> = versions.map(compare).collect();
     write_section("Java clients", &comparisons);
     comparisons.iter().for_each(Comparison::assert_alike);
 }

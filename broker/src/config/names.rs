@@ -202,7 +202,6 @@ pub(super) const WITHOUT_MEANING: &[&str] = &[
     "logicQueueSwapMapReserveFileNum",
     "logicalDiskSpaceCleanForciblyThreshold",
     "mappedFileSwapEnable",
-    "mapperFileSizeBatchConsumeQueue",
     "maxAsyncPutMessageRequests",
     "maxBatchDeleteFilesNum",
     "maxChecksumRange",

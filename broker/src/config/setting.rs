@@ -216,6 +216,12 @@ pub(super) const COMPACTION_QUEUE_FILE: Check<u64> = Check {
     holds: |size| (92..=i32::MAX as u64).contains(size),
 };
 
+/// A batch ConsumeQueue file holds whole units: Java does not round.
+pub(super) const BATCH_QUEUE_FILE: Check<u64> = Check {
+    expected: "a multiple of 46 bytes up to 2147483647",
+    holds: |size| *size > 0 && *size % 46 == 0 && *size <= i32::MAX as u64,
+};
+
 /// Slots and entries of an index file: Java keeps them in an `int`.
 pub(super) const INDEX: Check<u32> = Check {
     expected: "a number from 1 to 2147483647",

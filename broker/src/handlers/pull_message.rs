@@ -8,14 +8,15 @@ use bytes::Bytes;
 use sluice_filters::{MessageFilter, TagFilter};
 use sluice_plugins::Bound;
 use sluice_plugins::filter::Thread;
-use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::MessageModel;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::header::{PullMessageRequestHeader, PullMessageResponseHeader};
-use sluice_protocol::message::{Record, sys_flag};
+use sluice_protocol::language::Language;
+use sluice_protocol::message::{Record, inner_batch, sys_flag};
 use sluice_protocol::topic::{RETRY_PREFIX, perm};
+use sluice_protocol::{RemotingCommand, version};
 use sluice_remoting::Responder;
-use sluice_store::{ReadRequest, ReadResult, ReadStatus};
+use sluice_store::{ReadRequest, ReadResult, ReadStatus, RecordFilter};
 
 use crate::Broker;
 use crate::clients::{Seat, Share};
@@ -55,6 +56,8 @@ pub struct ParkedPull {
     /// Whose progress it is, of a split group.
     share: Option<Arc<Share>>,
     max_messages: usize,
+    /// Its client unwraps inner batches itself.
+    unwraps: bool,
     may_park: bool,
     /// It has waited, and a message woke it.
     woken: bool,
@@ -129,6 +132,7 @@ struct Admitted {
     header: PullMessageRequestHeader,
     share: Option<Arc<Share>>,
     counts: Arc<TopicCounts>,
+    unwraps: bool,
 }
 
 fn admit(
@@ -213,8 +217,15 @@ fn admit(
         header,
         share,
         counts,
+        unwraps: unwraps(request),
     };
     Ok((admitted, passing))
+}
+
+/// Whether the client takes inner batches apart: Java's from 5.0 on (`PullAPIWrapper.processPullResult`).
+/// Others would show the packed messages as one.
+fn unwraps(request: &RemotingCommand) -> bool {
+    request.language == Language::Java && request.version >= version::V5_0_0
 }
 
 fn is_retry_topic_of(topic: &str, group: &str) -> bool {
@@ -330,6 +341,7 @@ impl Admitted {
             offset: header.queue_offset,
             deadline_ms: since_ms + hold_ms.clamp(0, HOLD_MS_MAX),
             filter,
+            unwraps: self.unwraps,
             counts: self.counts,
             since_ms,
             held: false,
@@ -386,6 +398,10 @@ fn read_now(broker: &Arc<Broker>, pull: ParkedPull, thread: Thread) {
     };
     let bound = broker.plugins.filters(&pull.topic, &pull.group);
     let filtering = Filtering::new(&*pull.filter, &bound, thread);
+    // Clients compare no more than tags, and hooks know single messages.
+    let whole =
+        pull.unwraps && !filtering.needs_record() && !consume_hooks::has_any(broker, &pull.topic);
+    let filtering = filtering.taking_batches(whole);
     let mut result = broker.store.read(&request, &filtering);
     let left = filtering.into_left();
     if left.deferred {
@@ -496,17 +512,23 @@ fn answer(broker: &Broker, pull: ParkedPull, code: i32, result: &ReadResult) {
     if code != response::SUCCESS {
         response.remark = Some(status_name(result.status).into());
     }
+    let min_offset = match result.status {
+        ReadStatus::NoMatchedLogicQueue => broker.told_min(&pull.topic, pull.queue_id),
+        _ => result.min_offset,
+    };
     let header = PullMessageResponseHeader {
         suggest_which_broker_id: 0,
         next_begin_offset: result.next_begin_offset,
-        min_offset: result.min_offset,
+        min_offset,
         max_offset: result.max_offset,
     };
     header.encode(&mut response.ext);
     if code == response::SUCCESS {
         let size = result.records.iter().map(|record| record.len()).sum();
+        let held = |record: &Bytes| inner_batch::message_count(record) as usize;
+        let messages = result.records.iter().map(held).sum();
         let counts = pull.counts.of_group(&pull.group);
-        broker.stats.delivered(&counts, result.records.len(), size);
+        broker.stats.delivered(&counts, messages, size);
         broker
             .stats
             .found_in(&counts, broker.now_ms() - pull.since_ms);

@@ -23,12 +23,13 @@ pub fn get_max_offset(broker: &Arc<Broker>, request: RemotingCommand, responder:
     });
 }
 
-/// Where the queue's oldest message stands; 0 for an unknown queue.
+/// Where the queue's oldest message stands; 0 for an unknown queue, -1 if it would be a batch consume
+/// queue.
 pub fn get_min_offset(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
     broker.reply(responder, || {
         let header = GetMinOffsetRequestHeader::decode(&request.ext)?;
-        let bounds = broker.bounds(&header.topic, header.queue_id);
-        Ok(Answer::field("offset", bounds.min))
+        let min = broker.told_min(&header.topic, header.queue_id);
+        Ok(Answer::field("offset", min))
     });
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sluice_plugins::World;
 use sluice_protocol::body::SubscriptionGroupConfig;
 use sluice_protocol::code::response;
 use sluice_protocol::header::ConsumerSendMsgBackRequestHeader;
-use sluice_protocol::message::{MessageId, Record, properties, sys_flag};
+use sluice_protocol::message::{MessageId, Record, inner_batch, properties, sys_flag};
 use sluice_protocol::topic::{self, perm};
 use sluice_protocol::{RemotingCommand, version};
 use sluice_remoting::Responder;
@@ -88,6 +89,7 @@ fn store(
     let bytes = broker.store.message_at(header.offset).ok_or_else(|| {
         Refusal::System(format!("look message by offset failed, {}", header.offset))
     })?;
+    let bytes = sent_back(bytes, header.origin_msg_id.as_deref())?;
     let record = Record::parse(&bytes).map_err(|error| Refusal::System(error.to_string()))?;
     let said = header.max_reconsume_times.filter(|_| says_max);
     let max = said.unwrap_or(group.retry_max_times);
@@ -111,6 +113,27 @@ fn store(
         consume_hooks::after(broker, &header.group, &record);
     }
     Ok(Some(end))
+}
+
+/// The message that comes back: of an inner batch, which has one place in the log, the one whose id the
+/// client says. Java refuses those; its clients then send the message to the retry topic themselves.
+fn sent_back(bytes: Bytes, id: Option<&str>) -> Result<Bytes, Refusal> {
+    let record = Record::parse(&bytes).map_err(|error| Refusal::System(error.to_string()))?;
+    if !inner_batch::is_packed(&record) {
+        return Ok(bytes);
+    }
+    let messages = inner_batch::unwrap(&record).unwrap_or_default();
+    let wanted = |one: &Vec<u8>| {
+        let key = Record::parse(one).ok();
+        key.is_some_and(|one| id.is_some() && one.property(properties::UNIQ_KEY) == id)
+    };
+    let found = messages.into_iter().find(wanted);
+    found.map(Bytes::from).ok_or_else(|| {
+        Refusal::System(format!(
+            "MESSAGE_ILLEGAL: the inner batch at {} has no message with the id {id:?}",
+            record.physical_offset()
+        ))
+    })
 }
 
 /// The group's retry topic, made if need be.

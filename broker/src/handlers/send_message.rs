@@ -1,5 +1,7 @@
 //! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320).
 
+mod inner_batch;
+
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::TopicConfig;
 use sluice_protocol::code::response;
 use sluice_protocol::header::SendMessageRequestHeader;
+use sluice_protocol::message::inner_batch::PACKED;
 use sluice_protocol::message::{MessageId, RecordError, RecordFields, batch, properties, sys_flag};
 use sluice_protocol::topic;
 use sluice_remoting::Responder;
@@ -93,6 +96,11 @@ pub(super) fn check(broker: &Broker, header: &SendMessageRequestHeader) -> Resul
             "broker unable to service, until {}",
             config.start_accept_send_request_time_stamp
         )));
+    }
+    if header.sys_flag & PACKED != 0 {
+        return Err(Refusal::MessageIllegal(
+            "the message is illegal: only the broker marks inner batches".to_owned(),
+        ));
     }
     topic::validate(&header.topic).map_err(|error| Refusal::InvalidParameter(error.to_string()))?;
     // Java takes what clients put into the timer's own topic, and its timer then stops at it for ever.
@@ -271,7 +279,10 @@ fn lay_out_and_append(
         lay_out_one(broker, send, records)
     }?;
     let (topic, queue_id) = laid_out.place(send);
-    let appended = broker.store.append(topic, queue_id, records)?;
+    let appended = match laid_out.elsewhere.is_none() && send.topic.is_batch() {
+        true => broker.store.append_batched(topic, queue_id, records)?,
+        false => broker.store.append(topic, queue_id, records)?,
+    };
     Ok(Stored {
         appended,
         size: records.len(),
@@ -355,9 +366,11 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
 }
 
 /// Properties that are not kept as they came.
-const STRIPPED: [&str; 4] = [
+const STRIPPED: [&str; 6] = [
     properties::WAIT,
     properties::POP_CK,
+    properties::INNER_NUM,
+    properties::INNER_BASE,
     properties::MSG_REGION,
     properties::TRACE_ON,
 ];
@@ -414,6 +427,9 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
     let whole = send.header.properties.as_bytes();
     let of_all = Seen::in_properties(whole);
     refuse_in_batch(&of_all)?;
+    if inner_batch::unique_key(send).is_some() {
+        return inner_batch::lay_out_whole(broker, send, &of_all, records);
+    }
     let (mut waits, mut message_type) = (!of_all.does_not_wait, of_all.message_type());
     let mut common = properties::without(
         &properties::without(whole, &STRIPPED),
@@ -429,7 +445,11 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
         waits &= !seen.does_not_wait;
         message_type = message_type.max(seen.message_type());
         text.clear();
-        text.extend_from_slice(item.properties);
+        if seen.strip && send.topic.is_batch() {
+            text = properties::without(item.properties, &STRIPPED);
+        } else {
+            text.extend_from_slice(item.properties);
+        }
         if !text.is_empty() && text.last() != Some(&properties::PROPERTY_SEPARATOR) {
             text.push(properties::PROPERTY_SEPARATOR);
         }
@@ -558,9 +578,11 @@ impl Seen {
                     seen.does_not_wait = true;
                     seen.strip = true;
                 }
-                properties::POP_CK | properties::MSG_REGION | properties::TRACE_ON => {
-                    seen.strip = true;
-                }
+                properties::POP_CK
+                | properties::MSG_REGION
+                | properties::TRACE_ON
+                | properties::INNER_NUM
+                | properties::INNER_BASE => seen.strip = true,
                 properties::DELAY if value.parse::<i32>().is_ok_and(|level| level > 0) => {
                     seen.delayed = true;
                 }
@@ -596,7 +618,7 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
         waits,
         message_type,
     } = stored;
-    let messages = appended.physical_offsets.len();
+    let messages = appended.messages;
     send.topic.counts.incoming.add(message_type, messages, size);
     match &elsewhere {
         Some(elsewhere) => broker.stats.stored(&elsewhere.topic, messages, size),
@@ -608,6 +630,10 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
     success
         .ext
         .put("queueOffset", appended.queue_offset.to_string());
+    if let Some(key) = inner_batch::unique_key(send) {
+        // It tells the producer that there is one id for all messages.
+        success.ext.put("batchUniqId", key.to_owned());
+    }
     if let Some(id) = elsewhere.and_then(|elsewhere| elsewhere.transaction_id) {
         success.ext.put("transactionId", id);
     }

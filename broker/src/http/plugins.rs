@@ -323,12 +323,8 @@ async fn explain(State(broker): Broke, Query(wanted): Query<Explain>) -> Answer<
     aside(broker, move |broker| {
         let count = wanted.count.unwrap_or(10).min(EXPLAINED_MAX) as i64;
         let offsets = wanted.offset..wanted.offset.saturating_add(count);
-        let stored = offsets.filter_map(|offset| {
-            let unit = broker
-                .store
-                .unit_at(&wanted.topic, wanted.queue_id, offset)?;
-            broker.store.record_at(unit.physical_offset)
-        });
+        let message = |at| broker.store.message_of(&wanted.topic, wanted.queue_id, at);
+        let stored = offsets.filter_map(message);
         let chain = broker.plugins.filters(&wanted.topic, &wanted.group);
         Ok(stored
             .filter_map(|bytes| {

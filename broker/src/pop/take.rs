@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sluice_plugins::filter::Thread;
 use sluice_protocol::body::PopCheckPoint;
 use sluice_protocol::message::record::assign;
-use sluice_protocol::message::{Record, RecordFields, properties};
+use sluice_protocol::message::{Record, RecordFields, inner_batch, properties};
 use sluice_store::{ReadRequest, ReadResult, ReadStatus};
 
 use super::consumer_order;
@@ -308,7 +308,8 @@ impl<'a> Taking<'a> {
         receipt::put_start(&mut self.taken.start_offsets, topic, queue_id, start);
         receipt::put_offsets(&mut self.taken.message_offsets, topic, queue_id, &offsets);
         let size = size_of(&records);
-        self.count(topic, records.len(), size);
+        let held = |record: &Bytes| inner_batch::message_count(record) as usize;
+        self.count(topic, records.iter().map(held).sum(), size);
         self.taken.records.extend(records);
         Ok(())
     }

@@ -7,6 +7,11 @@
 //!
 //! Topic, queue, times and hosts come from the request header. Source: `MessageDecoder.encodeMessages`.
 
+use super::properties;
+
+/// Smallest item: no body, no properties.
+pub const ITEM_SIZE_MIN: usize = 22;
+
 /// One message of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchItem<'a> {
@@ -16,6 +21,13 @@ pub struct BatchItem<'a> {
     pub body: &'a [u8],
     /// Properties string.
     pub properties: &'a [u8],
+}
+
+impl BatchItem<'_> {
+    /// What a queue unit of its own would say of its tags.
+    pub fn tags_code(&self) -> i64 {
+        super::tags_code(properties::find(self.properties, properties::TAGS))
+    }
 }
 
 /// A batch body that does not parse.
@@ -32,7 +44,7 @@ pub struct BatchError {
 
 /// Appends `item` to a batch body.
 pub fn put(out: &mut Vec<u8>, item: BatchItem<'_>) {
-    let size = 22 + item.body.len() + item.properties.len();
+    let size = ITEM_SIZE_MIN + item.body.len() + item.properties.len();
     out.extend_from_slice(&(size as i32).to_be_bytes());
     out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(&item.flag.to_be_bytes());
@@ -74,7 +86,7 @@ fn item(bytes: &[u8]) -> Result<(BatchItem<'_>, usize), &'static str> {
         .ok()
         .and_then(|total| bytes.get(..total))
         .ok_or("its size exceeds the body")?;
-    if bytes.len() < 22 {
+    if bytes.len() < ITEM_SIZE_MIN {
         return Err("its size is below the minimum of 22 bytes");
     }
     let flag = i32_at(12).ok_or("cut short")?;

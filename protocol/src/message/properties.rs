@@ -52,6 +52,8 @@ pub const POP_CK: &str = "POP_CK";
 pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 /// Messages of an inner batch.
 pub const INNER_NUM: &str = "INNER_NUM";
+/// Queue offset of the first message of an inner batch.
+pub const INNER_BASE: &str = "INNER_BASE";
 /// Relative delay in seconds.
 pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
 /// Relative delay in milliseconds.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use sluice_protocol::message::Record;
 
 use super::{Closed, Report, index_is_standard};
+use crate::batch_consume_queue::{BatchConsumeQueue, BatchUnit};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
 use crate::error::{At, StoreError};
 use crate::file_cache::FileCache;
 use crate::index::{Entries, Index, key_hash};
+use crate::queue::{Queue, QueueType};
 use crate::read::EXT_ADDRESS_MAX;
 use crate::recovery::queue_dirs;
 use crate::removed_queues::RemovedQueues;
@@ -20,7 +22,7 @@ type Wrong = BTreeMap<(String, i32), (u64, i64)>;
 
 struct Comparison<'a> {
     closed: &'a Closed,
-    queues: BTreeMap<(String, i32), ConsumeQueue>,
+    queues: BTreeMap<(String, i32), Queue>,
     removed: RemovedQueues,
     topics: String,
     wrong: Wrong,
@@ -67,10 +69,11 @@ impl<'a> Comparison<'a> {
     fn load(closed: &'a Closed, cache: &Arc<FileCache>) -> Result<Self, StoreError> {
         let (config, files) = (&closed.config, &closed.env.files);
         let mut queues = BTreeMap::new();
-        for (topic, id, dir) in queue_dirs(&**files, &config.root)? {
-            let queue = ConsumeQueue::new(dir, config.queue_file_size(), 0, Arc::clone(cache));
+        for dir in queue_dirs(&**files, &config.root)? {
+            let name = (&*dir.topic, dir.id);
+            let queue = Queue::new(config, dir.kind, name, 0, Arc::clone(cache));
             queue.load_as_it_is()?;
-            queues.insert((topic, id), queue);
+            queues.insert((dir.topic, dir.id), queue);
         }
         let path = config.root.join("config/topics.json");
         let topics = match files.exists(&path) {
@@ -94,7 +97,8 @@ impl<'a> Comparison<'a> {
         }
         let key = (topic.to_owned(), id);
         let right = match self.queues.get(&key) {
-            Some(queue) => fits(queue, record, self.closed)?,
+            Some(Queue::Simple(queue)) => fits(queue, record, self.closed)?,
+            Some(Queue::Batch(queue)) => fits_batch(queue, record, self.closed)?,
             // Java leaves the messages of a deleted topic in the log, and forgets the topic.
             None => !self.topics.contains(&format!("\"{topic}\"")),
         };
@@ -112,7 +116,7 @@ impl<'a> Comparison<'a> {
             if let Some(unit) = last.filter(|unit| unit.end() > report.end_offset) {
                 report.problems.push(format!(
                     "{}: its last message, at {}, is not in the commit log",
-                    queue.dir.display(),
+                    queue.dir().display(),
                     unit.physical_offset
                 ));
             }
@@ -122,8 +126,11 @@ impl<'a> Comparison<'a> {
 
     fn told(&self) -> impl Iterator<Item = String> {
         self.wrong.iter().map(|((topic, id), (count, first))| {
-            let dir = self.closed.config.root.join("consumequeue");
-            let dir = dir.join(topic).join(id.to_string());
+            let missing = self.closed.config.root.join(QueueType::Simple.directory());
+            let dir = match self.queues.get(&(topic.clone(), *id)) {
+                Some(queue) => queue.dir().to_owned(),
+                None => missing.join(topic).join(id.to_string()),
+            };
             format!(
                 "{}: {count} messages of the commit log are not in the queue, the first at offset {first}",
                 dir.display()
@@ -146,6 +153,20 @@ fn fits(queue: &ConsumeQueue, record: &Record<'_>, closed: &Closed) -> Result<bo
             let tags_code = expected.tags_code;
             ConsumeQueueUnit { tags_code, ..unit } == expected || older(unit)
         }
+        Some(unit) => unit == expected || older(unit),
+        None => queue.unit(queue.bounds().1 - 1)?.is_some_and(older),
+    })
+}
+
+/// [`fits`], for a batch consume queue.
+fn fits_batch(
+    queue: &BatchConsumeQueue,
+    record: &Record<'_>,
+    closed: &Closed,
+) -> Result<bool, StoreError> {
+    let expected = BatchUnit::of(record, unit_tags_code(record, &closed.config));
+    let older = |unit: BatchUnit| unit.physical_offset > expected.physical_offset;
+    Ok(match queue.unit(expected.base)? {
         Some(unit) => unit == expected || older(unit),
         None => queue.unit(queue.bounds().1 - 1)?.is_some_and(older),
     })

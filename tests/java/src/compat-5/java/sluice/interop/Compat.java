@@ -21,6 +21,7 @@ final class Compat {
         PeekScenarios.register(all);
         TopicTypeScenarios.register(all);
         CompactionScenarios.register(all);
+        BatchQueueScenarios.register(all);
         NamespaceV2Scenarios.register(all);
         RecallScenarios.register(all);
     }

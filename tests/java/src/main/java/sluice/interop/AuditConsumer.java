@@ -10,7 +10,7 @@ import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 /**
  * Writes the body of each received message as a line to a file until its input ends.
  *
- * <p>Arguments: {@code <namesrvAddr> <topic> <group> <receivedFile>}. Prints {@code READY} once started.
+ * <p>Arguments: {@code <namesrvAddr> <topic>[,<topic>...] <group> <receivedFile>}. Prints {@code READY} once started.
  */
 public final class AuditConsumer {
     private AuditConsumer() {}
@@ -21,7 +21,9 @@ public final class AuditConsumer {
         consumer.setNamesrvAddr(args[0]);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setPullThresholdForQueue(10_000);
-        consumer.subscribe(args[1], "*");
+        for (String topic : args[1].split(",")) {
+            consumer.subscribe(topic, "*");
+        }
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             synchronized (received) {
                 messages.forEach(m -> received.println(Scene.text(m)));

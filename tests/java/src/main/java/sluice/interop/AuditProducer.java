@@ -2,6 +2,7 @@ package sluice.interop;
 
 import java.io.FileWriter;
 import java.io.PrintWriter;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendStatus;
@@ -10,10 +11,10 @@ import org.apache.rocketmq.common.message.Message;
 /**
  * Sends unique ids until it is killed or told to stop, and writes each acknowledged id to a file.
  *
- * <p>Arguments: {@code <namesrvAddr> <topic> <ackedFile> <prefix>}. Failed sends are repeated with the
- * same id until acknowledged, and with the further argument {@code patient} only after the client's own attempts,
- * each such failure a line {@code FAILED}. Prints {@code READY} after the first acknowledgement and stops at end of
- * input.
+ * <p>Arguments: {@code <namesrvAddr> <topic>[,<topic>] <ackedFile> <prefix>}. A second topic gets batches of three,
+ * one for seven messages of the first. Failed sends are repeated with the same id until acknowledged, and with the
+ * further argument {@code patient} only after the client's own attempts, each such failure a line {@code FAILED}.
+ * Prints {@code READY} after the first acknowledgement and stops at end of input.
  */
 public final class AuditProducer {
     private AuditProducer() {}
@@ -29,7 +30,8 @@ public final class AuditProducer {
         var acked = new PrintWriter(new FileWriter(args[2], true), true);
         var next = new AtomicLong();
         for (int i = 0; i < 4; i++) {
-            var sender = new Thread(() -> sendForever(producer, args[1], args[3], next, acked));
+            String[] topics = args[1].split(",");
+            var sender = new Thread(() -> sendForever(producer, topics, args[3], next, acked));
             sender.setDaemon(true);
             sender.start();
         }
@@ -40,15 +42,16 @@ public final class AuditProducer {
         Runtime.getRuntime().halt(0);
     }
 
-    private static void sendForever(DefaultMQProducer producer, String topic, String prefix, AtomicLong next, PrintWriter acked) {
+    private static void sendForever(DefaultMQProducer producer, String[] topics, String prefix, AtomicLong next, PrintWriter acked) {
         while (true) {
             long number = next.getAndIncrement();
             String id = prefix + "-" + number;
-            while (!sent(producer, new Message(topic, "audit", id, Scene.bytes(id)))) {
+            var ids = topics.length > 1 && number % 8 == 7 ? List.of(id + "a", id + "b", id + "c") : List.of(id);
+            while (!sent(producer, topics[ids.size() > 1 ? 1 : 0], ids)) {
                 Thread.yield();
             }
             synchronized (acked) {
-                acked.println(id);
+                ids.forEach(acked::println);
             }
             if (number == 0) {
                 System.out.println("READY");
@@ -56,9 +59,11 @@ public final class AuditProducer {
         }
     }
 
-    private static boolean sent(DefaultMQProducer producer, Message message) {
+    private static boolean sent(DefaultMQProducer producer, String topic, List<String> ids) {
         try {
-            return producer.send(message).getSendStatus() == SendStatus.SEND_OK;
+            var messages = ids.stream().map(id -> new Message(topic, "audit", id, Scene.bytes(id))).toList();
+            var result = messages.size() > 1 ? producer.send(messages) : producer.send(messages.get(0));
+            return result.getSendStatus() == SendStatus.SEND_OK;
         } catch (Exception e) {
             System.out.println("FAILED " + e);
             // The broker is away; the same id goes out again.
