@@ -21,8 +21,9 @@ use sluice_remoting::tls::{ClientAuth, TlsClientOptions, TlsMode};
 use crate::topics;
 
 use self::setting::{
-    ADDRESSES, BATCH_QUEUE_FILE, BODY, COMPACTION_QUEUE_FILE, COUNT, HOST, HOURS, INDEX, IPS, LABELS, LOG_FILE, NAME,
-    NOT_NEGATIVE, PERCENT, PERMISSION, PORT, POSITIVE, PRECISION, QUEUE_FILE, QUEUES, Setting,
+    ADDRESSES, BATCH_QUEUE_FILE, BODY, COMPACTION_QUEUE_FILE, COUNT, HOST, HOURS, INDEX, IPS,
+    LABELS, LOG_FILE, NAME, NOT_NEGATIVE, PERCENT, PERMISSION, PORT, POSITIVE, PRECISION,
+    QUEUE_FILE, QUEUES, Setting,
 };
 
 /// A value that can't be what its key says, or a file that can't be read.

@@ -186,7 +186,8 @@ pub(crate) fn copy(store: &Store) -> Result<(), StoreError> {
 }
 
 fn copy_queue(store: &Store, queue: &CompactedQueue, until: i64) -> Result<(), StoreError> {
-    let Some(consume_queue) = store.queue(&queue.topic, queue.queue_id) else {
+    let known = store.queue(&queue.topic, queue.queue_id);
+    let Some(consume_queue) = known.as_ref().and_then(|known| known.simple()) else {
         return Ok(());
     };
     let (min, max) = consume_queue.bounds();

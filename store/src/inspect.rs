@@ -131,7 +131,9 @@ fn queue_types(root: &Path, env: &Environment) -> BTreeMap<String, QueueType> {
     let read = |text: Vec<u8>| fastjson::from_slice::<TopicConfigSerializeWrapper>(&text).ok();
     let table = text.ok().and_then(read).unwrap_or_default();
     let topics = table.topic_config_table.into_iter();
-    topics.map(|(name, topic)| (name, QueueType::of(&topic))).collect()
+    topics
+        .map(|(name, topic)| (name, QueueType::of(&topic)))
+        .collect()
 }
 
 /// Size of the first file there is that holds whole units.

@@ -118,9 +118,23 @@ impl Queue {
         }
     }
 
-    /// Whether the unit is answered from memory.
-    pub(crate) fn in_memory(&self, offset: i64) -> bool {
-        of_either!(self, queue => queue.in_memory(offset))
+    /// [`Queue::unit`], if that waits for no disk.
+    pub(crate) fn cached_unit(&self, offset: i64) -> Option<ConsumeQueueUnit> {
+        match self {
+            Queue::Simple(queue) => queue.cached_unit(offset),
+            Queue::Batch(queue) if queue.in_memory(offset) => {
+                queue.unit(offset).ok()?.map(|unit| unit.simple())
+            }
+            Queue::Batch(_) => None,
+        }
+    }
+
+    /// The queue, if it has a unit for each message.
+    pub(crate) fn simple(&self) -> Option<&ConsumeQueue> {
+        match self {
+            Queue::Simple(queue) => Some(queue),
+            Queue::Batch(_) => None,
+        }
     }
 
     /// As [`ConsumeQueue::flush`].

@@ -5,8 +5,8 @@ use sluice_protocol::message::Record;
 use super::WHO;
 use super::load::{cut, load_pieces};
 use super::queue::CompactedQueue;
-use crate::consume_queue::ConsumeQueue;
 use crate::error::StoreError;
+use crate::queue::Queue;
 use crate::removed_queues::RemovedQueue;
 use crate::store::Store;
 
@@ -144,7 +144,7 @@ fn start_anew(store: &Store, queue: &CompactedQueue, limit: i64) -> Result<(), S
 fn is_another_s(
     store: &Store,
     queue: &CompactedQueue,
-    consume_queue: &ConsumeQueue,
+    consume_queue: &Queue,
 ) -> Result<bool, StoreError> {
     let (min, max) = consume_queue.bounds();
     let reading = queue.reading();

@@ -28,6 +28,7 @@ pub(super) fn lay_out_whole(
     records: &mut Vec<u8>,
 ) -> Result<LaidOut, Refusal> {
     let (mut count, mut waits) = (0, !of_all.does_not_wait);
+    let mut message_type = of_all.message_type();
     for item in batch::iter(&send.body) {
         let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
         if item.body.is_empty() {
@@ -38,6 +39,7 @@ pub(super) fn lay_out_whole(
         let seen = Seen::in_properties(item.properties);
         refuse_in_batch(&seen)?;
         waits &= !seen.does_not_wait;
+        message_type = message_type.max(seen.message_type());
         count += 1;
     }
     if count > inner_batch::MESSAGES_MAX {
@@ -58,6 +60,7 @@ pub(super) fn lay_out_whole(
     inner_batch::set_flags(records, inner_batch::PACKED);
     Ok(LaidOut {
         waits,
+        message_type,
         elsewhere: None,
         recall_handle: None,
     })
