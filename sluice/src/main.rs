@@ -27,7 +27,13 @@ fn main() -> ExitCode {
         | args::Command::Tx(_)
         | args::Command::Dlq(_)
         | args::Command::Message(_)
-        | args::Command::Group(_) => "off",
+        | args::Command::Group(_)
+        | args::Command::Topic(_)
+        | args::Command::Cluster(_)
+        | args::Command::Producer(_)
+        | args::Command::Admin(_)
+        | args::Command::Broker(args::Broker { task: Some(_), .. })
+        | args::Command::Namesrv(args::Namesrv { task: Some(_), .. }) => "off",
         _ => "info",
     });
     let runtime = match tokio::runtime::Builder::new_multi_thread()
