@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sluice_client::{Admin, ClientError};
+use sluice_client::Admin;
 use sluice_protocol::code::{request as code, response};
 use sluice_protocol::{RemotingCommand, fastjson};
 use tokio::sync::Semaphore;
@@ -64,8 +64,7 @@ pub(crate) struct Missing {
     pub(crate) address: String,
     pub(crate) why: String,
     /// It has not answered at all: it is not asked again.
-    #[serde(skip)]
-    silent: bool,
+    pub(crate) silent: bool,
 }
 
 /// What a server answered, of whatever code.
@@ -196,7 +195,10 @@ impl Cluster {
 
     /// Remembers who can't be counted on.
     pub(crate) fn note(&self, server: &Server, why: impl Display) {
-        self.remember(server, why.to_string(), false);
+        let why = why.to_string();
+        // Its name stands before it.
+        let why = why.strip_prefix(&format!("{server} ")).unwrap_or(&why);
+        self.remember(server, why.to_owned(), false);
     }
 
     fn remember(&self, server: &Server, why: String, silent: bool) {
@@ -320,7 +322,7 @@ impl Cluster {
                         response,
                     });
                 }
-                Ok((_, Err(error))) => causes.push(cause(&error)),
+                Ok((_, Err(error))) => causes.push(error.to_string()),
                 Err(_) => {}
             }
         }
@@ -329,11 +331,6 @@ impl Cluster {
             cause: causes.join("; "),
         })
     }
-}
-
-/// The innermost words of a failed call.
-fn cause(error: &ClientError) -> String {
-    error.to_string()
 }
 
 impl Scope {

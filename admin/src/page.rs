@@ -89,7 +89,8 @@ impl Page {
                 true => one.address.clone(),
                 false => format!("{} ({})", one.server, one.address),
             };
-            page = page.line(format!("MISSING: {name}: {}", one.why)).wrong();
+            let what = if one.silent { "MISSING" } else { "NOT DONE" };
+            page = page.line(format!("{what}: {name}: {}", one.why)).wrong();
         }
         page
     }

@@ -2,8 +2,8 @@
 
 use clap::{Args, Command, FromArgMatches, Subcommand};
 use sluice_admin::args::{
-    BrokerTask, Cluster, ClusterTask, Group, GroupTask, Message, NamesrvTask, Plugin, Producer, Task,
-    Topic,
+    BrokerTask, Cluster, ClusterTask, Group, GroupTask, Message, NamesrvTask, Plugin, Producer,
+    Task, Topic,
 };
 
 fn parse(arguments: &str) -> Result<Plugin, String> {
@@ -78,7 +78,10 @@ fn a_group_goes_to_one_place() {
     let GroupTask::Reset(asked) = read::<Group>(line).unwrap().task else {
         panic!("not a reset");
     };
-    assert_eq!((asked.of.target.to_offset, asked.of.sure.yes), (Some(7), true));
+    assert_eq!(
+        (asked.of.target.to_offset, asked.of.sure.yes),
+        (Some(7), true)
+    );
     assert_eq!((asked.servers.timeout, asked.servers.json), (3, false));
     let told = |line: &str| read::<Group>(line).unwrap_err();
     assert!(told("reset billing orders").contains("--to-earliest"));
@@ -103,5 +106,9 @@ fn a_message_is_found_by_one_thing() {
     assert!(told("find").contains("--key"));
     assert!(told("find --key a --id b").contains("cannot be used"));
     assert!(read::<Message>("find --key a --topic T --from 2h").is_ok());
-    assert!(read::<Topic>("perm orders rwx").unwrap_err().contains("rw, r, w or none"));
+    assert!(
+        read::<Topic>("perm orders rwx")
+            .unwrap_err()
+            .contains("rw, r, w or none")
+    );
 }

@@ -3,8 +3,9 @@
 
 use std::io::stdout;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::CommandFactory;
+use sluice_admin::AdminError;
 use sluice_admin::args::{
     BrokerTask, Cluster, Dlq, Group, Message, NamesrvTask, Producer, Timer, Topic, Tx,
 };
@@ -57,9 +58,7 @@ pub async fn group(group: Group) -> Result<()> {
 pub async fn broker(start: &Broker, task: BrokerTask) -> Result<()> {
     let starts = start.namesrv_addr.is_some() || start.config_file.is_some();
     if starts || start.print || start.print_important {
-        bail!(
-            "-n, -c, -p and -m before a verb are for a broker that starts: name the cluster behind it, `sluice broker show -n ADDRESSES`"
-        );
+        return Err(AdminError::Command("-n, -c, -p and -m before a verb are for a broker that starts: name the cluster behind it, `sluice broker show -n ADDRESSES`".to_owned()).into());
     }
     end(sluice_admin::broker(task, &mut stdout().lock()).await)
 }
@@ -67,9 +66,7 @@ pub async fn broker(start: &Broker, task: BrokerTask) -> Result<()> {
 /// Carries out `sluice namesrv VERB ...`.
 pub async fn namesrv(start: &Namesrv, task: NamesrvTask) -> Result<()> {
     if start.namesrv_addr.is_some() || start.config_file.is_some() || start.print {
-        bail!(
-            "-n, -c and -p before a verb are for a name server that starts: name those that run behind it, `sluice namesrv config get -n ADDRESSES`"
-        );
+        return Err(AdminError::Command("-n, -c and -p before a verb are for a name server that starts: name those that run behind it, `sluice namesrv config get -n ADDRESSES`".to_owned()).into());
     }
     end(sluice_admin::namesrv(task, &mut stdout().lock()).await)
 }

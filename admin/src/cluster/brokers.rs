@@ -282,7 +282,7 @@ pub(crate) fn unknown<'a>(
 ) -> AdminError {
     let meant = match java_properties::nearest(names, name) {
         Some(nearest) if nearest != name => format!("; did you mean {nearest}?"),
-        _ => String::new(),
+        _ => ":".to_owned(),
     };
     AdminError::Command(format!("no {what} {name}{meant} `{list}` shows all"))
 }

@@ -151,17 +151,22 @@ impl Cluster {
         })
     }
 
-    /// Bounds of a topic's queues that can be read.
+    /// Bounds of a topic's queues that consumers have; there may be more to write.
     pub(crate) async fn bounds(
         &self,
         servers: &[Server],
         topic: &str,
-    ) -> BTreeMap<MessageQueue, (i64, i64)> {
-        let stats = self.topic_stats(servers, topic).await;
-        let bounds = |(queue, at): (MessageQueue, sluice_protocol::body::TopicOffset)| {
-            (queue, (at.min_offset.max(0), at.max_offset.max(0)))
+    ) -> Result<BTreeMap<MessageQueue, (i64, i64)>, AdminError> {
+        let route = self.route(topic).await?;
+        let is_read = |queue: &MessageQueue| {
+            let mut of = route.queue_datas.iter();
+            of.any(|of| of.broker_name == queue.broker_name && queue.queue_id < of.read_queue_nums)
         };
-        stats.into_iter().map(bounds).collect()
+        let stats = self.topic_stats(servers, topic).await.into_iter();
+        let stats = stats.filter(|(queue, _)| is_read(queue));
+        Ok(stats
+            .map(|(queue, at)| (queue, (at.min_offset.max(0), at.max_offset.max(0))))
+            .collect())
     }
 }
 

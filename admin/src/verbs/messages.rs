@@ -218,7 +218,11 @@ pub(crate) async fn find(cluster: &Cluster, wanted: &FindMessages) -> Result<Pag
     let time = wanted.by.stored.unwrap_or(0);
     let topic = topic_of(topic, "--stored")?;
     let servers = servers_of(&cluster.route(&topic).await?);
-    let queues: Vec<_> = cluster.bounds(&servers, &topic).await.into_keys().collect();
+    let queues: Vec<_> = cluster
+        .bounds(&servers, &topic)
+        .await?
+        .into_keys()
+        .collect();
     let mut found = Vec::new();
     for (queue, offset) in cluster.offsets_at(&servers, &queues, time).await {
         found.extend(at(cluster, &servers, &queue, offset).await?);
@@ -263,7 +267,7 @@ pub(crate) async fn read(
     mut each: impl FnMut(ReceivedMessage) -> Result<bool, AdminError>,
 ) -> Result<(), AdminError> {
     let servers = servers_of(&cluster.route(of.topic).await?);
-    let bounds = cluster.bounds(&servers, of.topic).await;
+    let bounds = cluster.bounds(&servers, of.topic).await?;
     let queues = narrowed(of.topic, bounds.keys().cloned().collect(), of.queues)?;
     let begin = match of.from_ms {
         Some(time) => cluster.offsets_at(&servers, &queues, time).await,

@@ -41,7 +41,7 @@ pub(crate) async fn plan(
     target: &Target,
     only: &[String],
 ) -> Result<Plan, AdminError> {
-    let bounds = cluster.bounds(servers, topic).await;
+    let bounds = cluster.bounds(servers, topic).await?;
     let queues = narrowed(topic, bounds.keys().cloned().collect(), only)?;
     let committed = cluster.progress(servers, group, Some(topic)).await.queues;
     let at = match target.to_time {

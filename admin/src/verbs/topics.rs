@@ -10,7 +10,7 @@ use sluice_protocol::topic::{self, DLQ_PREFIX, RETRY_PREFIX, perm};
 use super::{names, some};
 use crate::args::{DeleteTopic, ListTopics, OneTopic, Scope, SetTopic, TopicPerm, TopicStats};
 use crate::cluster::topics::servers_of;
-use crate::cluster::{Cluster, Server};
+use crate::cluster::{Cluster, Member, Server};
 use crate::error::AdminError;
 use crate::page::{Page, confirmed};
 use crate::table::{Table, date_of};
@@ -70,12 +70,20 @@ pub(crate) fn perm_text(bits: i32) -> String {
     }
 }
 
+/// Each broker and cluster has a topic of its name.
+fn own_names(members: &[Member]) -> BTreeSet<String> {
+    let names = members
+        .iter()
+        .flat_map(|member| [member.server.name.clone(), member.cluster.clone()]);
+    names.collect()
+}
+
 /// What a topic is for.
-fn kind(topic: &str, brokers: &BTreeSet<String>) -> &'static str {
+fn kind(topic: &str, own: &BTreeSet<String>) -> &'static str {
     let is_system = topic::is_system_topic(topic)
         || topic == topic::TRACE_TOPIC
         || topic.ends_with("_REPLY_TOPIC")
-        || brokers.contains(topic);
+        || own.contains(topic);
     match topic {
         _ if topic.starts_with(RETRY_PREFIX) => "retry",
         _ if topic.starts_with(DLQ_PREFIX) => "deadLetter",
@@ -86,11 +94,7 @@ fn kind(topic: &str, brokers: &BTreeSet<String>) -> &'static str {
 
 pub(crate) async fn list(cluster: &Cluster, wanted: &ListTopics) -> Result<Page, AdminError> {
     let members = cluster.members_in(&wanted.scope).await?;
-    // Each broker and cluster has a topic of its name.
-    let own = members
-        .iter()
-        .flat_map(|member| [member.server.name.clone(), member.cluster.clone()])
-        .collect();
+    let own = own_names(&members);
     let masters = cluster.masters(&wanted.scope).await?;
     let mut topics: BTreeMap<String, Vec<OnBroker>> = BTreeMap::new();
     if wanted.scope.is_all() {
@@ -259,15 +263,15 @@ pub(crate) struct Flow {
 
 /// What goes in and out of topics: counts of brokers, and the lag of groups.
 pub(crate) async fn flows(cluster: &Cluster, only: Option<&str>) -> Result<Vec<Flow>, AdminError> {
+    let own = own_names(&cluster.members().await?);
     let masters = cluster.masters(&Default::default()).await?;
     let tables = cluster.topic_tables(&masters).await;
     let known: BTreeSet<&String> = tables.iter().flat_map(|(_, table)| table.keys()).collect();
-    let brokers = names(&masters).into_iter().collect();
     let topics: Vec<&String> = match only {
         Some(topic) => known.into_iter().filter(|it| *it == topic).collect(),
         None => known
             .into_iter()
-            .filter(|it| kind(it, &brokers) == "normal")
+            .filter(|it| kind(it, &own) == "normal")
             .collect(),
     };
     if let (Some(topic), true) = (only, topics.is_empty()) {
