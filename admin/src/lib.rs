@@ -135,16 +135,16 @@ pub fn dlq(dlq: Dlq, out: &mut dyn Write) -> Result<Outcome, AdminError> {
 /// What is wrong with the command, no name server that answers, or the refusal of a server. Who of
 /// several does not answer is told among what the others say; it ends [`Outcome::Wrong`].
 pub async fn topic(topic: Topic, out: &mut dyn Write) -> Result<Outcome, AdminError> {
-    use verbs::topics;
+    use verbs::{topic_changes, topics};
     match topic.task {
         TopicTask::List(asked) => asked.show(out, topics::list).await,
         TopicTask::Show(asked) => asked.show(out, topics::show).await,
         TopicTask::Route(asked) => asked.show(out, topics::route).await,
         TopicTask::Stats(asked) => asked.show(out, topics::stats).await,
-        TopicTask::Create(asked) => asked.carry_out(out, topics::create).await,
-        TopicTask::Update(asked) => asked.carry_out(out, topics::update).await,
-        TopicTask::Perm(asked) => asked.carry_out(out, topics::perm).await,
-        TopicTask::Delete(asked) => asked.carry_out(out, topics::delete).await,
+        TopicTask::Create(asked) => asked.carry_out(out, topic_changes::create).await,
+        TopicTask::Update(asked) => asked.carry_out(out, topic_changes::update).await,
+        TopicTask::Perm(asked) => asked.carry_out(out, topic_changes::perm).await,
+        TopicTask::Delete(asked) => asked.carry_out(out, topic_changes::delete).await,
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod messages;
 pub(crate) mod name_servers;
 pub(crate) mod offsets;
 pub(crate) mod producers;
+pub(crate) mod topic_changes;
 pub(crate) mod topics;
 
 use crate::cluster::Server;

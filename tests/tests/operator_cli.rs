@@ -244,6 +244,18 @@ fn members_are_named(operator: &Operator<'_>) {
     operator.once("group show billing", |json| json["connected"] == 0);
 }
 
+/// Brokers that do not move queues by themselves take the offset of a group that nobody is in.
+fn moved_as_by_old_brokers(operator: &Operator<'_>) {
+    operator.told("broker config set useServerSideResetOffset=false");
+    operator.told("topic create late --queues 1");
+    operator.told("group create late");
+    operator.once("topic route late", |json| json["route"].is_object());
+    operator.told("message send late hello");
+    operator.told("group reset late late --to-latest --yes");
+    let progress = operator.json("group progress late --topic late");
+    assert_eq!(progress["queues"][0]["consumerOffset"], 1, "{progress}");
+}
+
 /// Java's spellings: the lines that scripts look for.
 fn the_book_s_spellings(operator: &Operator<'_>, broker: &str) {
     let says = |line: &str, parts: &[&str]| {
@@ -460,6 +472,9 @@ fn the_same_commands_say_the_same_of_our_cluster_and_of_java_s() {
     let operator = Operator {
         name_servers: ours.namesrv.address(),
     };
+    moved_as_by_old_brokers(&Operator {
+        name_servers: java.namesrv.address(),
+    });
     let both = |line: &str| {
         let line = format!(
             "{line} --broker {} -n {}",

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::MessageQueue;
-use sluice_protocol::code::{request as code, response};
+use sluice_protocol::code::request as code;
 
 use super::{Cluster, Server, request};
 use crate::error::AdminError;
@@ -50,63 +51,131 @@ impl Cluster {
         found
     }
 
-    /// Moves a group, queue by queue; tells which queues were moved. Members that consume go on from
-    /// there at their next pull. A broker of before 5.x only tells its online members, all queues at
-    /// once by time; there, offsets are stored when nobody is online.
+    /// Moves a group; tells which queues were moved. Members that consume go on from there at their next
+    /// pull.
+    ///
+    /// Brokers with `useServerSideResetOffset`, 5.x by default, move queue by queue. Others tell their
+    /// online members a time for all queues of the topic, and take offsets only while nobody is online:
+    /// `time_ms` is the time that stands for the moves, -1 for the end, none if no time does.
     pub(crate) async fn move_group(
         &self,
         servers: &[Server],
         group: &str,
         moves: &[Move],
+        time_ms: Option<i64>,
+    ) -> Vec<Move> {
+        let configs = self.broker_configs(servers).await;
+        let moves_queues = |server: &Server| {
+            let values = configs.iter().find(|(of, _)| of == server);
+            let value = values.and_then(|(_, values)| values.get("useServerSideResetOffset"));
+            value.is_some_and(|value| value.trim() == "true")
+        };
+        let (mut asked, mut meant): (Vec<(Server, RemotingCommand)>, Vec<Vec<Move>>) =
+            Default::default();
+        for server in servers {
+            let here = moves
+                .iter()
+                .filter(|one| one.queue.broker_name == server.name);
+            let here: Vec<Move> = here.cloned().collect();
+            let Some(first) = here.first() else { continue };
+            if moves_queues(server) {
+                asked.extend(
+                    here.iter()
+                        .map(|one| (server.clone(), to_queue(group, one))),
+                );
+                meant.extend(here.into_iter().map(|one| vec![one]));
+            } else if self
+                .consumers(std::slice::from_ref(server), group)
+                .await
+                .connections
+                .is_empty()
+            {
+                asked.extend(
+                    here.iter()
+                        .map(|one| (server.clone(), commit(group, &one.queue, one.to))),
+                );
+                meant.extend(here.into_iter().map(|one| vec![one]));
+            } else if let Some(time) = time_ms {
+                asked.push((server.clone(), to_time(group, &first.queue.topic, time)));
+                meant.push(here);
+            } else {
+                self.note(
+                    server,
+                    "it moves members that are online by time, and all queues at once: stop them first",
+                );
+            }
+        }
+        self.moved(asked, meant).await
+    }
+
+    /// Stores offsets of a group of which nobody is online; tells which queues were moved.
+    pub(crate) async fn commit_all(
+        &self,
+        servers: &[Server],
+        group: &str,
+        moves: &[Move],
+    ) -> Vec<Move> {
+        let asked = moves.iter().filter_map(|one| {
+            let request = commit(group, &one.queue, one.to);
+            Some(((of_queue(servers, &one.queue)?, request), vec![one.clone()]))
+        });
+        let (asked, meant) = asked.unzip();
+        self.moved(asked, meant).await
+    }
+
+    /// What was moved by requests that meant these moves.
+    async fn moved(
+        &self,
+        asked: Vec<(Server, RemotingCommand)>,
+        meant: Vec<Vec<Move>>,
     ) -> Vec<Move> {
         let mut moved = Vec::new();
-        for one in moves {
-            let Some(server) = of_queue(servers, &one.queue) else {
-                continue;
-            };
-            match self.move_queue(&server, group, one).await {
-                Ok(()) => moved.push(one.clone()),
+        for (answer, meant) in self.ask_all(asked).await.into_iter().zip(meant) {
+            let Some(answer) = answer else { continue };
+            let server = answer.server.clone();
+            match answer.succeeded() {
+                Ok(_) => moved.extend(meant),
                 Err(error) => self.note(&server, error),
             }
         }
         moved
     }
+}
 
-    async fn move_queue(&self, server: &Server, group: &str, to: &Move) -> Result<(), AdminError> {
-        let fields: [(&'static str, &dyn Display); 6] = [
-            ("topic", &to.queue.topic),
-            ("group", &group),
-            ("timestamp", &0),
-            ("isForce", &true),
-            ("queueId", &to.queue.queue_id),
-            ("offset", &to.to),
-        ];
-        let asked = request(code::INVOKE_BROKER_TO_RESET_OFFSET, &fields);
-        let answer = self.ask(server, asked).await?;
-        if answer.is(response::CONSUMER_NOT_ONLINE) {
-            return self.commit(server, group, &to.queue, to.to).await;
-        }
-        answer.succeeded().map(drop)
-    }
+/// Moves one queue to an offset.
+fn to_queue(group: &str, to: &Move) -> RemotingCommand {
+    let fields: [(&'static str, &dyn Display); 6] = [
+        ("topic", &to.queue.topic),
+        ("group", &group),
+        ("timestamp", &0),
+        ("isForce", &true),
+        ("queueId", &to.queue.queue_id),
+        ("offset", &to.to),
+    ];
+    request(code::INVOKE_BROKER_TO_RESET_OFFSET, &fields)
+}
 
-    /// Stores an offset of a group, which should not be consuming the queue.
-    pub(crate) async fn commit(
-        &self,
-        server: &Server,
-        group: &str,
-        queue: &MessageQueue,
-        offset: i64,
-    ) -> Result<(), AdminError> {
-        let fields: [(&'static str, &dyn Display); 5] = [
-            ("consumerGroup", &group),
-            ("topic", &queue.topic),
-            ("queueId", &queue.queue_id),
-            ("commitOffset", &offset),
-            ("bname", &queue.broker_name),
-        ];
-        let asked = request(code::UPDATE_CONSUMER_OFFSET, &fields);
-        self.ask(server, asked).await?.succeeded().map(drop)
-    }
+/// Moves all queues of a topic to a time.
+fn to_time(group: &str, topic: &str, time_ms: i64) -> RemotingCommand {
+    let fields: [(&'static str, &dyn Display); 4] = [
+        ("topic", &topic),
+        ("group", &group),
+        ("timestamp", &time_ms),
+        ("isForce", &true),
+    ];
+    request(code::INVOKE_BROKER_TO_RESET_OFFSET, &fields)
+}
+
+/// Stores an offset.
+fn commit(group: &str, queue: &MessageQueue, offset: i64) -> RemotingCommand {
+    let fields: [(&'static str, &dyn Display); 5] = [
+        ("consumerGroup", &group),
+        ("topic", &queue.topic),
+        ("queueId", &queue.queue_id),
+        ("commitOffset", &offset),
+        ("bname", &queue.broker_name),
+    ];
+    request(code::UPDATE_CONSUMER_OFFSET, &fields)
 }
 
 /// The server of a queue's broker.

@@ -81,15 +81,14 @@ impl Work<'_> {
         let servers = self.masters().await?;
         writeln!(
             self.out,
-            "{:<64}  {:<64}  {:<32}  {:<4}  {:<20}  {:<20}  {:<20}  {}",
+            "{:<64}  {:<64}  {:<32}  {:<4}  {:<20}  {:<20}  {:<20}  #LastTime",
             "#Topic",
             "#Group",
             "#Broker Name",
             "#QID",
             "#Broker Offset",
             "#Consumer Offset",
-            "#Diff",
-            "#LastTime"
+            "#Diff"
         )?;
         let mut total = 0;
         for (group, progress) in self.cluster.progress_of_all(&servers).await {

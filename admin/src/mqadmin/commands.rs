@@ -1,6 +1,7 @@
 //! The commands of Java's mqadmin that have an equivalent here, with Java's options.
 
 /// A command.
+#[derive(Debug)]
 pub(super) struct Command {
     pub(super) name: &'static str,
     pub(super) does: &'static str,

@@ -179,15 +179,14 @@ impl Work<'_> {
         }
         writeln!(
             self.out,
-            "{:<64}  {:<32}  {:<4}  {:<20}  {:<20}  {:<20} {:<20}{}",
+            "{:<64}  {:<32}  {:<4}  {:<20}  {:<20}  {:<20} {:<20}#LastTime",
             "#Topic",
             "#Broker Name",
             "#QID",
             "#Broker Offset",
             "#Consumer Offset",
             "#Diff",
-            "#Inflight",
-            "#LastTime"
+            "#Inflight"
         )?;
         let (mut behind, mut in_flight) = (0, 0);
         for (queue, at) in &progress.queues {
@@ -220,8 +219,8 @@ impl Work<'_> {
     async fn progress_of_all(&mut self) -> Result<(), AdminError> {
         writeln!(
             self.out,
-            "{:<64}  {:<6}  {:<24} {:<5}  {:<14}  {:<7}  {}",
-            "#Group", "#Count", "#Version", "#Type", "#Model", "#TPS", "#Diff Total"
+            "{:<64}  {:<6}  {:<24} {:<5}  {:<14}  {:<7}  #Diff Total",
+            "#Group", "#Count", "#Version", "#Type", "#Model", "#TPS"
         )?;
         for one in listed(&self.cluster, false, "", usize::MAX).await? {
             let kind = match one.consume_type {
@@ -255,8 +254,8 @@ impl Work<'_> {
         };
         writeln!(
             self.out,
-            "{:<36} {:<22} {:<10} {}",
-            "#ClientId", "#ClientAddr", "#Language", "#Version"
+            "{:<36} {:<22} {:<10} #Version",
+            "#ClientId", "#ClientAddr", "#Language"
         )?;
         for one in consumers.connections.values() {
             writeln!(
@@ -269,7 +268,7 @@ impl Work<'_> {
             )?;
         }
         writeln!(self.out, "\nBelow is subscription:")?;
-        writeln!(self.out, "{:<20} {}", "#Topic", "#SubExpression")?;
+        writeln!(self.out, "{:<20} #SubExpression", "#Topic")?;
         for (topic, it) in &consumers.subscriptions {
             writeln!(self.out, "{topic:<20} {}", it.sub_string)?;
         }

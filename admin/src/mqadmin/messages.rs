@@ -48,7 +48,7 @@ impl Work<'_> {
         let out = &mut *self.out;
         let id = message.offset_message_id();
         if with_offset_id {
-            line(out, "OffsetID:", &id)?;
+            line(out, "OffsetID:", id)?;
         }
         line(out, "Topic:", message.topic())?;
         line(
@@ -269,8 +269,8 @@ impl Work<'_> {
         let done = sent(&self.cluster, &wanted).await;
         writeln!(
             self.out,
-            "{:<32}  {:<4}  {:<20}    {}",
-            "#Broker Name", "#QID", "#Send Result", "#MsgId"
+            "{:<32}  {:<4}  {:<20}    #MsgId",
+            "#Broker Name", "#QID", "#Send Result"
         )?;
         match done {
             Ok(sent) => {
@@ -287,8 +287,8 @@ impl Work<'_> {
             Err(error) => {
                 writeln!(
                     self.out,
-                    "{:<32}  {:<4}  {:<20}    {}",
-                    "Unknown", "Unknown", "Failed", "None"
+                    "{:<32}  {:<4}  {:<20}    None",
+                    "Unknown", "Unknown", "Failed"
                 )?;
                 Err(error)
             }

@@ -5,7 +5,7 @@ use crate::args::Target;
 use crate::cluster::Server;
 use crate::cluster::topics::servers_of;
 use crate::error::AdminError;
-use crate::verbs::offsets::{Plan, commit_all, plan};
+use crate::verbs::offsets::{Plan, plan};
 
 impl Work<'_> {
     pub(super) async fn reset_offset_by_time(&mut self) -> Result<(), AdminError> {
@@ -48,7 +48,10 @@ impl Work<'_> {
         group: &str,
         plan: &Plan,
     ) -> Result<(), AdminError> {
-        let moved = self.cluster.move_group(servers, group, &plan.moves).await;
+        let moved = self
+            .cluster
+            .move_group(servers, group, &plan.moves, plan.time_ms)
+            .await;
         writeln!(
             self.out,
             "{:<40}  {:<40}  {:<40}",
@@ -90,7 +93,11 @@ impl Work<'_> {
         };
         let named = [format!("{}:{queue}", server.name)];
         let plan = plan(&self.cluster, &servers, &group, &topic, &target, &named).await?;
-        for one in self.cluster.move_group(&servers, &group, &plan.moves).await {
+        for one in self
+            .cluster
+            .move_group(&servers, &group, &plan.moves, plan.time_ms)
+            .await
+        {
             writeln!(self.out, "reset consumer offset to {}", one.to)?;
         }
         Ok(())
@@ -105,7 +112,7 @@ impl Work<'_> {
         let servers = servers_of(&self.cluster.route(&topic).await?);
         let plan =
             crate::verbs::offsets::of_other(&self.cluster, &servers, &from, &to, &topic).await?;
-        let moved = commit_all(&self.cluster, &servers, &to, &plan.moves).await;
+        let moved = self.cluster.commit_all(&servers, &to, &plan.moves).await;
         if moved.len() == plan.moves.len() {
             writeln!(
                 self.out,

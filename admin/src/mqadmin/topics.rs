@@ -8,7 +8,8 @@ use crate::args::Scope;
 use crate::cluster::topics::servers_of;
 use crate::cluster::{Cluster, Server};
 use crate::error::AdminError;
-use crate::verbs::topics::{Wish, flows, put, remove};
+use crate::verbs::topic_changes::{Wish, put, remove};
+use crate::verbs::topics::flows;
 
 /// Namespace of the settings of ordered topics.
 const ORDER: &str = "ORDER_TOPIC_CONFIG";
@@ -250,8 +251,8 @@ impl Work<'_> {
         }
         writeln!(
             self.out,
-            "{:<32}  {:<4}  {:<20}  {:<20}    {}",
-            "#Broker Name", "#QID", "#Min Offset", "#Max Offset", "#Last Updated"
+            "{:<32}  {:<4}  {:<20}  {:<20}    #Last Updated",
+            "#Broker Name", "#QID", "#Min Offset", "#Max Offset"
         )?;
         for (queue, at) in stats {
             let updated = match at.last_update_timestamp > 0 {

@@ -413,7 +413,7 @@ pub(crate) async fn delete_own_topics(cluster: &Cluster, servers: &[Server], gro
         let having: BTreeSet<Server> = having.map(|(server, _)| server.clone()).collect();
         let having: Vec<Server> = having.into_iter().collect();
         if !having.is_empty() {
-            super::topics::remove(cluster, &having, &topic, None).await;
+            super::topic_changes::remove(cluster, &having, &topic, None).await;
         }
     }
 }

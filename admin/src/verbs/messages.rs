@@ -149,11 +149,14 @@ pub(crate) async fn by_id(
         let address = of_broker.store_host.to_string();
         let is_broker = members.iter().any(|it| it.server.address == address);
         if is_broker || topic.is_none() {
-            return Ok(cluster
-                .view(&members, &of_broker)
-                .await?
-                .into_iter()
-                .collect());
+            let found = cluster.view(&members, &of_broker).await;
+            let found = found.map_err(|error| match is_broker {
+                true => error,
+                false => AdminError::Command(format!(
+                    "{id} names the broker {address}, which is not registered: {error}\nThe id of a producer needs --topic"
+                )),
+            })?;
+            return Ok(found.into_iter().collect());
         }
     }
     let topic = topic_of(topic, "the id of a producer")?;

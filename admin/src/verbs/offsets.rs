@@ -5,7 +5,7 @@ use serde_json::json;
 use sluice_protocol::body::MessageQueue;
 
 use crate::args::{CloneGroup, ResetGroup, Sure, Target};
-use crate::cluster::offsets::{Move, narrowed, of_queue};
+use crate::cluster::offsets::{Move, narrowed};
 use crate::cluster::topics::servers_of;
 use crate::cluster::{Cluster, Server};
 use crate::error::AdminError;
@@ -29,6 +29,8 @@ struct Planned {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) moves: Vec<Move>,
+    /// The time that stands for all of it, -1 for the end; none if no time does.
+    pub(crate) time_ms: Option<i64>,
     ends: Vec<i64>,
 }
 
@@ -50,6 +52,7 @@ pub(crate) async fn plan(
     };
     let mut plan = Plan {
         moves: Vec::new(),
+        time_ms: target.stands_for().filter(|_| only.is_empty()),
         ends: Vec::new(),
     };
     for queue in queues {
@@ -179,7 +182,9 @@ pub(crate) async fn reset(cluster: &Cluster, wanted: &ResetGroup) -> Result<Page
             .line("Nothing is moved.")
             .wrong());
     }
-    let moved = cluster.move_group(&servers, group, &plan.moves).await;
+    let moved = cluster
+        .move_group(&servers, group, &plan.moves, plan.time_ms)
+        .await;
     let page = plan.page(group, topic, &members, Some(&moved));
     Ok(match note.is_empty() {
         true => page,
@@ -208,7 +213,7 @@ pub(crate) async fn clone(cluster: &Cluster, wanted: &CloneGroup) -> Result<Page
             .line("Nothing is moved.")
             .wrong());
     }
-    let moved = commit_all(cluster, &servers, to, &plan.moves).await;
+    let moved = cluster.commit_all(&servers, to, &plan.moves).await;
     Ok(plan.page(to, topic, &[], Some(&moved)))
 }
 
@@ -229,6 +234,7 @@ pub(crate) async fn of_other(
     let committed = cluster.progress(servers, to, Some(topic)).await.queues;
     let mut plan = Plan {
         moves: Vec::new(),
+        time_ms: None,
         ends: Vec::new(),
     };
     for (queue, at) in source {
@@ -242,27 +248,21 @@ pub(crate) async fn of_other(
     Ok(plan)
 }
 
-/// Stores offsets of a group of which nobody is online.
-pub(crate) async fn commit_all(
-    cluster: &Cluster,
-    servers: &[Server],
-    group: &str,
-    moves: &[Move],
-) -> Vec<Move> {
-    let mut moved = Vec::new();
-    for one in moves {
-        let Some(server) = of_queue(servers, &one.queue) else {
-            continue;
-        };
-        match cluster.commit(&server, group, &one.queue, one.to).await {
-            Ok(()) => moved.push(one.clone()),
-            Err(error) => cluster.note(&server, error),
+impl Target {
+    /// The time that means the same for all queues.
+    fn stands_for(&self) -> Option<i64> {
+        match self {
+            Target { to_time, .. } if to_time.is_some() => *to_time,
+            Target {
+                to_earliest: true, ..
+            } => Some(0),
+            Target {
+                to_latest: true, ..
+            } => Some(-1),
+            Target { .. } => None,
         }
     }
-    moved
-}
 
-impl Target {
     /// Behind the newest message.
     pub(crate) fn latest() -> Target {
         Target {
@@ -289,5 +289,32 @@ impl Target {
             to_latest: false,
             ..Target::latest()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_stands_for_all_but_an_offset() {
+        assert_eq!(Target::latest().stands_for(), Some(-1));
+        assert_eq!(Target::time(7).stands_for(), Some(7));
+        assert_eq!(Target::offset(7).stands_for(), None);
+    }
+
+    #[test]
+    fn an_offset_that_a_queue_does_not_have_is_refused() {
+        let queue = MessageQueue {
+            topic: "T".to_owned(),
+            broker_name: "broker-a".to_owned(),
+            queue_id: 1,
+        };
+        assert_eq!(within(3, 2, 3, &queue).unwrap(), 3);
+        let error = within(4, 2, 3, &queue).unwrap_err().to_string();
+        assert!(
+            error.starts_with("offset 4 is not in broker-a:1, which has 2 to 3"),
+            "{error}"
+        );
     }
 }
