@@ -1,22 +1,42 @@
-//! The options of `sluice plugin`, `tx`, `timer`, `dlq`, `message` and `group`.
+//! The options of all commands of administration, a file for each noun.
 
+mod brokers;
+mod groups;
+mod messages;
 mod offline;
 mod operating;
+mod servers;
 mod timer;
+mod topics;
 mod transactions;
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use sluice_plugins::Policy;
 
-pub use offline::{Bench, Build, Local, New, Source, Test};
-pub use operating::{
-    Dlq, DlqTask, DropDlq, Group, GroupTask, Letters, ListDlq, ListGroups, Message, MessageTask,
-    Narrow, OneDlq, OneGroup, OneMessage, ResendDlq,
+pub use brokers::{
+    BrokerConfigTask, BrokerTask, Cluster, ClusterTask, DeleteKv, GetBrokerConfig, GetKv,
+    GetNamesrvConfig, KvTask, ListProducers, NamesrvConfigTask, NamesrvTask, Producer,
+    ProducerTask, SetBrokerConfig, SetKv, SetNamesrvConfig, ShowBroker, ShowCluster, WritePerm,
+    Writes,
 };
+pub use groups::{
+    CloneGroup, DeleteGroup, Group, GroupTask, ListGroups, OneGroup, Progress, ResetGroup,
+    SetGroup, Target,
+};
+pub use messages::{
+    By, FindMessages, Message, MessageTask, OneMessage, PrintMessages, SendMessage,
+};
+pub use offline::{Bench, Build, Local, New, Source, Test};
+pub use operating::{Dlq, DlqTask, DropDlq, Letters, ListDlq, Narrow, OneDlq, ResendDlq};
+pub use servers::{Both, Change, Joined, Look, Scope, Servers, Sure, Watch};
 pub use timer::{ListTimer, Timer, TimerTask};
+pub use topics::{
+    DeleteTopic, ListTopics, OneTopic, SetTopic, Topic, TopicPerm, TopicStats, TopicTask,
+};
 pub use transactions::{ListTx, OneTx, Tx, TxTask};
 
 /// Options of `sluice plugin`.
@@ -152,6 +172,37 @@ fn limit(text: &str) -> Result<(String, u64), String> {
         .parse()
         .map_err(|_| format!("{value:?} is no whole number"))?;
     Ok((name, number))
+}
+
+/// A permission: `rw`, `r`, `w`, `none`, or Java's number.
+fn perm(text: &str) -> Result<i32, String> {
+    match text.to_lowercase().as_str() {
+        "rw" | "6" => Ok(6),
+        "r" | "4" => Ok(4),
+        "w" | "2" => Ok(2),
+        "none" | "0" => Ok(0),
+        _ => Err("rw, r, w or none is expected".to_owned()),
+    }
+}
+
+/// A time as Unix milliseconds.
+pub(crate) fn time(text: &str) -> Result<i64, String> {
+    let millis = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    };
+    if let Ok(unix) = text.parse() {
+        return Ok(unix);
+    }
+    let ago = |ago: Duration| SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH);
+    humantime::parse_duration(text)
+        .map(ago)
+        .or_else(|_| humantime::parse_rfc3339_weak(text))
+        .map(millis)
+        .map_err(|_| {
+            "2026-11-25T10:00:00Z, Unix milliseconds, or so long ago as in 2h is expected"
+                .to_owned()
+        })
 }
 
 /// What a plugin may be allowed.
@@ -362,4 +413,26 @@ pub struct Explain {
     /// Messages
     #[arg(short = 'n', long, default_value_t = 10)]
     pub count: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates_numbers_or_so_long_ago() {
+        assert_eq!(time("1700000000000"), Ok(1_700_000_000_000));
+        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(1000));
+        assert_eq!(time("1970-01-01 00:00:02"), Ok(2000));
+        let (now, before) = (time("0s"), time("2h"));
+        assert!(now.unwrap() - before.unwrap() >= 7_199_000);
+        assert!(time("yesterday").is_err());
+    }
+
+    #[test]
+    fn permissions_have_words_and_numbers() {
+        assert_eq!(perm("RW"), Ok(6));
+        assert_eq!((perm("r"), perm("2"), perm("none")), (Ok(4), Ok(2), Ok(0)));
+        assert!(perm("x").is_err());
+    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use sluice_client::ClientError;
 use sluice_plugins::PluginError;
 use sluice_store::StoreError;
 
@@ -20,6 +21,19 @@ pub enum AdminError {
         /// Why.
         cause: String,
     },
+    /// No name server answers.
+    #[error(
+        "no name server answers at {addresses}: {cause}\nName those of your cluster with -n or NAMESRV_ADDR; `sluice dev` starts one here"
+    )]
+    NoNameServer {
+        /// All that were asked.
+        addresses: String,
+        /// What came of it.
+        cause: String,
+    },
+    /// A server of the cluster can't be asked, or a message not be sent.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// What answers is no broker of a version that this program knows.
     #[error("{address} answers what is not understood: {cause}")]
     Answer {

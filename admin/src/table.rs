@@ -36,25 +36,63 @@ impl Table {
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.fitted(None))
+    }
+}
+
+impl Table {
+    /// As text whose lines have at most so many characters: the widest columns of texts are cut, each
+    /// cut cell ends with `…`. Numbers are never cut.
+    pub(crate) fn fitted(&self, width: Option<usize>) -> String {
+        let widths = self.widths(width);
+        let mut text = String::new();
+        for row in &self.rows {
+            let cells = row.iter().zip(&widths).zip(&self.right);
+            let cells = cells.map(|((cell, width), right)| {
+                let cell = cut(cell, *width);
+                match right {
+                    true => format!("{cell:>width$}"),
+                    false => format!("{cell:<width$}"),
+                }
+            });
+            let line = cells.collect::<Vec<_>>().join("  ");
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn widths(&self, limit: Option<usize>) -> Vec<usize> {
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
-        for row in &self.rows {
-            let mut line = String::new();
-            for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
-                if !line.is_empty() {
-                    line.push_str("  ");
-                }
-                match right {
-                    true => line.push_str(&format!("{cell:>width$}")),
-                    false => line.push_str(&format!("{cell:<width$}")),
-                }
+        let mut widths: Vec<usize> = (0..self.right.len()).map(width).collect();
+        let between = 2 * widths.len().saturating_sub(1);
+        let limit = limit.unwrap_or(usize::MAX);
+        while widths.iter().sum::<usize>() + between > limit {
+            let texts = widths.iter_mut().zip(&self.right);
+            let texts = texts.filter(|(width, right)| !**right && **width > COLUMN_MIN);
+            match texts.map(|(width, _)| width).max() {
+                Some(widest) => *widest -= 1,
+                None => break,
             }
-            writeln!(f, "{}", line.trim_end())?;
         }
-        Ok(())
+        widths
+    }
+}
+
+/// A column of texts is not made narrower.
+const COLUMN_MIN: usize = 8;
+
+fn cut(cell: &str, width: usize) -> String {
+    match cell.chars().count() > width {
+        true => cell
+            .chars()
+            .take(width.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
+        false => cell.to_owned(),
     }
 }
 
@@ -109,6 +147,19 @@ mod tests {
         table.row(["x".to_owned(), "12345".to_owned(), "a\nb".to_owned()]);
         let expected = "NAME     ROWS  WHY\nmüller      7  -\nx       12345  a b\n";
         assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_no_number_is_cut() {
+        let mut table = Table::of(&["NAME", ">ROWS", "WHY"]);
+        table.row([
+            "abcdefghijklmnop".to_owned(),
+            "1234567".to_owned(),
+            "x".to_owned(),
+        ]);
+        let expected = "NAME           ROWS  WHY\nabcdefghi…  1234567  x\n";
+        assert_eq!(table.fitted(Some(24)), expected);
+        assert!(table.fitted(Some(5)).contains("1234567"));
     }
 
     #[test]

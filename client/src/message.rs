@@ -202,6 +202,14 @@ impl ReceivedMessage {
         Ok((message, size))
     }
 
+    /// The messages in the body of a response: of a pull, a query by key or id, a view.
+    ///
+    /// # Errors
+    /// Which byte is wrong, and what is expected there.
+    pub fn read_all(body: &Bytes, broker_name: &str) -> Result<Vec<Self>, String> {
+        crate::consumer::decode(body, &broker_name.into(), 0)
+    }
+
     /// Topic; of a retried message the one it was sent to.
     pub fn topic(&self) -> &str {
         &self.topic
@@ -301,7 +309,7 @@ impl ReceivedMessage {
     }
 
     /// The stored sys flag.
-    pub(crate) fn sys_flag(&self) -> i32 {
+    pub fn sys_flag(&self) -> i32 {
         self.parsed().sys_flag()
     }
 

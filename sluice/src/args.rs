@@ -29,23 +29,35 @@ pub struct Sluice {
 pub enum Command {
     /// Name server and broker in one process, for development and tests
     Dev(Dev),
-    /// A name server, with Java's options and port 9876
+    /// A name server, with Java's options and port 9876; its verbs are for those that run
     Namesrv(Namesrv),
-    /// A broker, with Java's options and property files
+    /// A broker, with Java's options and property files; its verbs are for those that run
     Broker(Broker),
     /// Send one message
     Send(Send),
     /// Show the messages of a topic until Ctrl-C
     Recv(Recv),
+    /// Show, create, change and delete topics
+    Topic(sluice_admin::args::Topic),
+    /// Show name servers and brokers
+    Cluster(sluice_admin::args::Cluster),
+    /// Show producers
+    Producer(sluice_admin::args::Producer),
+    /// Commands in the spelling of RocketMQ's mqadmin: `sluice admin updateTopic ...`; without one all
+    /// are listed
+    #[command(disable_help_flag = true)]
+    Admin(Admin),
+    /// Print what a shell needs to complete commands and options
+    Completion(Completion),
     /// Make, test, upload and watch plugins
     Plugin(sluice_admin::args::Plugin),
     /// Show and decide transactions whose producers have not decided
     Tx(sluice_admin::args::Tx),
     /// Show dead letters, send them again, drop them
     Dlq(sluice_admin::args::Dlq),
-    /// Show a message's way through a broker
+    /// Find, show, print and send messages
     Message(sluice_admin::args::Message),
-    /// Show consumer groups, their members and queues
+    /// Show consumer groups, create, change, move and delete them
     Group(sluice_admin::args::Group),
     /// Show what waits for its delivery time
     Timer(sluice_admin::args::Timer),
@@ -74,6 +86,25 @@ pub enum ConfigTask {
         #[arg(long)]
         namesrv: bool,
     },
+}
+
+/// A command of mqadmin.
+#[derive(Debug, Args)]
+pub struct Admin {
+    /// Its name and options
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub words: Vec<String>,
+}
+
+/// Options of `sluice completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// Which
+    pub shell: clap_complete::Shell,
 }
 
 /// Options of `sluice store`.
@@ -203,6 +234,9 @@ pub struct Recv {
 /// Options of `sluice namesrv`.
 #[derive(Debug, Args)]
 pub struct Namesrv {
+    /// What to do with those that run
+    #[command(subcommand)]
+    pub task: Option<sluice_admin::args::NamesrvTask>,
     /// Name server property file
     #[arg(short, long = "configFile", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
@@ -220,6 +254,9 @@ pub struct Namesrv {
 /// Options of `sluice broker`.
 #[derive(Debug, Args)]
 pub struct Broker {
+    /// What to do with those that run
+    #[command(subcommand)]
+    pub task: Option<sluice_admin::args::BrokerTask>,
     /// Broker property file, as Java's broker.conf
     #[arg(short, long = "configFile", value_name = "FILE")]
     pub config_file: Option<PathBuf>,

@@ -94,14 +94,20 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// Servers log to files where RocketMQ's do, if they are called by its names or `SLUICE_LOG_DIR` says where.
 fn log(args: &args::Sluice) {
     let file = match args.command {
-        args::Command::Namesrv(_) => "namesrv.log",
-        args::Command::Broker(_) => "broker.log",
+        args::Command::Namesrv(args::Namesrv { task: None, .. }) => "namesrv.log",
+        args::Command::Broker(args::Broker { task: None, .. }) => "broker.log",
         // What a plugin does wrong is in the answer.
         args::Command::Plugin(_)
         | args::Command::Tx(_)
         | args::Command::Dlq(_)
         | args::Command::Message(_)
-        | args::Command::Group(_) => return logs::to_stderr("off"),
+        | args::Command::Group(_)
+        | args::Command::Topic(_)
+        | args::Command::Cluster(_)
+        | args::Command::Producer(_)
+        | args::Command::Admin(_)
+        | args::Command::Broker(_)
+        | args::Command::Namesrv(_) => return logs::to_stderr("off"),
         _ => return logs::to_stderr("info"),
     };
     let chosen = std::env::var_os("SLUICE_LOG_DIR").map(PathBuf::from);

@@ -25,13 +25,24 @@ use crate::store;
 pub async fn run(args: Sluice) -> Result<()> {
     match args.command {
         Command::Dev(dev) => run_dev(dev).await,
-        Command::Namesrv(namesrv) => run_namesrv(namesrv).await,
-        Command::Broker(broker) => run_broker(broker).await,
+        Command::Namesrv(mut namesrv) => match namesrv.task.take() {
+            Some(task) => operate::namesrv(&namesrv, task).await,
+            None => run_namesrv(namesrv).await,
+        },
+        Command::Broker(mut broker) => match broker.task.take() {
+            Some(task) => operate::broker(&broker, task).await,
+            None => run_broker(broker).await,
+        },
+        Command::Topic(asked) => operate::topic(asked).await,
+        Command::Cluster(asked) => operate::cluster(asked).await,
+        Command::Producer(asked) => operate::producer(asked).await,
+        Command::Admin(asked) => operate::admin(asked).await,
+        Command::Completion(asked) => operate::completion(&asked),
         Command::Plugin(plugin) => plugin::run(plugin),
         Command::Tx(asked) => operate::tx(asked),
         Command::Dlq(asked) => operate::dlq(asked),
-        Command::Message(asked) => operate::message(asked),
-        Command::Group(asked) => operate::group(asked),
+        Command::Message(asked) => operate::message(asked).await,
+        Command::Group(asked) => operate::group(asked).await,
         Command::Timer(asked) => operate::timer(asked),
         Command::Store(store) => store::run(store),
         Command::Config(asked) => config::run(asked.task),

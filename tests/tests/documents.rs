@@ -246,6 +246,43 @@ fn the_operator_s_pages_work_as_typed() {
     }
 }
 
+/// Each command of `docs/cli.md` on a broker of one topic and group; `$ID` is a message of it.
+#[test]
+fn the_command_line_page_works_as_typed() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let binary = sluice_binary().canonicalize().unwrap();
+    std::os::unix::fs::symlink(binary, dir.path().join("sluice")).unwrap();
+    let (_running, name_server) = dev(dir.path(), &["--http-port", "0"]);
+    let environment = [("NAMESRV_ADDR", &*name_server)];
+    let shown = shell(dir.path(), "sluice cluster show --json", &environment);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let broker = shown["brokers"][0]["broker"].as_str().expect("a name");
+    let page = commands("docs/cli.md");
+    assert!(page.len() > 30, "{page:?}");
+    let mut id = String::new();
+    for command in page.iter().filter(|command| !command.is_empty()) {
+        let command = &command.replace("broker-a", broker);
+        let environment = [environment[0], ("ID", &*id)];
+        let told = shell(dir.path(), command, &environment);
+        assert!(!told.trim().is_empty(), "{command}");
+        if command.starts_with("sluice message send") {
+            id = told.split_whitespace().next().expect("an id").to_owned();
+            let find = format!("sluice message find --id {id} --topic orders");
+            wait_until("the message's index", FLOW, || {
+                let mut found = Command::new("sh");
+                found.args(["-c", &find]).envs(environment);
+                let path = format!(
+                    "{}:{}",
+                    dir.path().display(),
+                    std::env::var("PATH").unwrap()
+                );
+                let found = found.env("PATH", path).output().expect("sh");
+                found.status.success().then_some(())
+            });
+        }
+    }
+}
+
 /// `sluice dev` on free ports: the process and the name server's address.
 fn dev(dir: &Path, options: &[&str]) -> (Running, String) {
     let (namesrv, broker) = (free_port(), free_broker_port());

@@ -1,10 +1,8 @@
-//! The options of `sluice dlq`, `sluice message` and `sluice group`.
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+//! The options of `sluice dlq`.
 
 use clap::{Args, Subcommand};
 
-use super::{Asked, setting};
+use super::{Asked, setting, time};
 
 /// Options of `sluice dlq`.
 #[derive(Debug, Args)]
@@ -120,105 +118,4 @@ pub struct DropDlq {
     /// Take it back
     #[arg(long)]
     pub undo: bool,
-}
-
-/// Options of `sluice message`.
-#[derive(Debug, Args)]
-pub struct Message {
-    /// What to do
-    #[command(subcommand)]
-    pub task: MessageTask,
-}
-
-/// What to do with messages.
-#[derive(Debug, Subcommand)]
-pub enum MessageTask {
-    /// Show a message, where it is, and what each group made of it
-    Show(Asked<OneMessage>),
-}
-
-/// Options of `sluice message show`.
-#[derive(Debug, Args)]
-pub struct OneMessage {
-    /// Its id (either of the two that clients print), or a key
-    #[arg(value_name = "ID|KEY")]
-    pub id: String,
-    /// The topic that it was sent to; without, all are searched
-    #[arg(long)]
-    pub topic: Option<String>,
-}
-
-/// Options of `sluice group`.
-#[derive(Debug, Args)]
-pub struct Group {
-    /// What to do
-    #[command(subcommand)]
-    pub task: GroupTask,
-}
-
-/// What to do with consumer groups.
-#[derive(Debug, Subcommand)]
-pub enum GroupTask {
-    /// Show all groups, their members, lag and dead letters
-    List(Asked<ListGroups>),
-    /// Show a group: members, subscriptions and who disagrees, queues and their owners
-    Show(Asked<OneGroup>),
-}
-
-/// Options of `sluice group list`.
-#[derive(Debug, Args)]
-pub struct ListGroups {
-    /// How many at most
-    #[arg(long, default_value_t = 100)]
-    pub count: usize,
-    /// Go on behind this group
-    #[arg(
-        long,
-        value_name = "GROUP",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub after: String,
-}
-
-/// Options of `sluice group show`.
-#[derive(Debug, Args)]
-pub struct OneGroup {
-    /// The group
-    pub group: String,
-}
-
-/// A time as Unix milliseconds.
-fn time(text: &str) -> Result<i64, String> {
-    let millis = |time: SystemTime| {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    };
-    if let Ok(unix) = text.parse() {
-        return Ok(unix);
-    }
-    let ago = |ago: Duration| SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH);
-    humantime::parse_duration(text)
-        .map(ago)
-        .or_else(|_| humantime::parse_rfc3339_weak(text))
-        .map(millis)
-        .map_err(|_| {
-            "2026-11-25T10:00:00Z, Unix milliseconds, or so long ago as in 2h is expected"
-                .to_owned()
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_dates_numbers_or_so_long_ago() {
-        assert_eq!(time("1700000000000"), Ok(1_700_000_000_000));
-        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(1000));
-        assert_eq!(time("1970-01-01 00:00:02"), Ok(2000));
-        let (now, before) = (time("0s"), time("2h"));
-        assert!(now.unwrap() - before.unwrap() >= 7_199_000);
-        assert!(time("yesterday").is_err());
-    }
 }
