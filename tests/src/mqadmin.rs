@@ -91,25 +91,24 @@ fn mask(line: &str) -> String {
     masked.join(" ")
 }
 
-/// Digits of numbers and ids become one `#`.
+/// Digits of numbers become one `#`, and so do ids and hash codes of Java's objects.
 fn mask_word(word: &str) -> String {
     let mut masked = String::new();
     let mut rest = word;
     while let Some(first) = rest.chars().next() {
-        let is_of_run = |c: char| c.is_ascii_alphanumeric() == first.is_ascii_alphanumeric();
-        let end = rest.find(|c| !is_of_run(c)).unwrap_or(rest.len());
-        let (run, behind) = rest.split_at(end);
-        rest = behind;
-        if run.len() >= ID_LENGTH && run.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let end = rest.find(|c: char| !c.is_ascii_hexdigit());
+        let run = end.unwrap_or(rest.len());
+        let is_hash = masked.ends_with('@') && run > 0;
+        if run >= ID_LENGTH || is_hash {
             masked.push('#');
+            rest = &rest[run..];
             continue;
         }
-        for c in run.chars() {
-            let c = if c.is_ascii_digit() { '#' } else { c };
-            if c != '#' || !masked.ends_with('#') {
-                masked.push(c);
-            }
+        let c = if first.is_ascii_digit() { '#' } else { first };
+        if c != '#' || !masked.ends_with('#') {
+            masked.push(c);
         }
+        rest = &rest[first.len_utf8()..];
     }
     masked
 }
@@ -120,9 +119,9 @@ mod tests {
 
     #[test]
     fn numbers_and_ids_are_masked_and_codes_are_not() {
-        let printed = "a=7F000001A1B2C3D4E5F60718, b-42x 3.25\n  CODE: 17  DESC: 17\n\n";
+        let printed = "a=7F000001A1B2C3D4E5F60718Sent b-42x 3.25 c@0af1}\n  CODE: 17  DESC: 17\n\n";
         let shape = shape(printed);
         let lines: Vec<&str> = shape.keys().map(String::as_str).collect();
-        assert_eq!(lines, ["CODE: 17 DESC: #", "a=#, b-#x #.#"]);
+        assert_eq!(lines, ["CODE: 17 DESC: #", "a=#Sent b-#x #.# c@#}"]);
     }
 }

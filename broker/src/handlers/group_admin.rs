@@ -71,6 +71,11 @@ fn check(group: &SubscriptionGroupConfig) -> Result<(), Refusal> {
             topics::QUEUES_MAX
         )));
     }
+    // Groups have none yet (`SubscriptionGroupAttributes`).
+    if let Some(signed) = group.attributes.keys().next() {
+        let key = signed.trim_start_matches(['+', '-']);
+        return Err(Refusal::System(format!("unsupported key: {key}")));
+    }
     Ok(())
 }
 

@@ -248,11 +248,11 @@ pub fn query_topic_consume_by_who(
     });
 }
 
-/// The system's own topics.
+/// The system's own topics; that of traces is one of them for tools, though anybody may send to it.
 pub fn get_system_topic_list(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
     broker.reply(responder, || {
         let mut topic_list: BTreeSet<String> = broker.topics.all().into_keys().collect();
-        topic_list.retain(|name| broker.topics.is_system(name));
+        topic_list.retain(|name| broker.topics.is_system(name) || name == topic::TRACE_TOPIC);
         broker.json(&TopicList {
             broker_addr: None,
             topic_list,

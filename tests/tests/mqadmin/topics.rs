@@ -14,7 +14,7 @@ pub fn run(script: &mut Script<'_>) {
 }
 
 fn made(script: &mut Script<'_>) {
-    script.say("updateTopic -b {broker} -t topic-{v} -r 4 -w 4");
+    script.say("updateTopic -b {broker} -t topic-{v} -r 1 -w 1");
     script.say("updateTopic -c DefaultCluster -t short-lived -r 2 -w 2");
     script.say("updateTopic -c NoCluster -t nowhere");
     script.say("updateTopic -b {broker} -t bad*name");
@@ -45,7 +45,8 @@ fn looked_at(script: &mut Script<'_>) {
     script.say("topicStatus -t no-topic");
     script.say("topicClusterList -t topic-{v}");
     script.say("topicClusterList -t no-topic");
-    script.say("allocateMQ -t topic-{v} -i 10.0.0.1,10.0.0.2");
+    script.say("topicStatus -t short-lived");
+    script.say("allocateMQ -t short-lived -i 10.0.0.1,10.0.0.2");
     script.say("allocateMQ -t no-topic -i 10.0.0.1");
     script.say_5("remappingStaticTopic -b broker-a -t topic-{v}");
     script.say("deleteTopic -c DefaultCluster -t short-lived");

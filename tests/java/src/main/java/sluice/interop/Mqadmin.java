@@ -3,15 +3,19 @@ package sluice.interop;
 import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.Proxy;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.tools.monitor.MonitorConfig;
 import org.apache.rocketmq.tools.monitor.MonitorListener;
 import org.apache.rocketmq.tools.monitor.MonitorService;
@@ -26,6 +30,8 @@ public final class Mqadmin {
     private static final long COMMAND = 60_000;
 
     private final Scene scene;
+    /** The one that is there. */
+    private DefaultMQPushConsumer consumer;
 
     private Mqadmin(String namesrv) {
         scene = new Scene(namesrv, "mqadmin", null);
@@ -53,8 +59,7 @@ public final class Mqadmin {
         try {
             var running = new Thread(() -> run(words));
             running.start();
-            running.join(COMMAND);
-            if (running.isAlive()) {
+            if (!ended(running)) {
                 stream.println("not finished within " + COMMAND + " ms");
                 running.interrupt();
             }
@@ -65,6 +70,29 @@ public final class Mqadmin {
         return printed.toString(StandardCharsets.UTF_8);
     }
 
+    /** Waits for a command's end; how long clients of 5.x wait for a thread of their own when they are shut down, up to 3 s each, is cut short. */
+    private static boolean ended(Thread running) throws InterruptedException {
+        long end = System.nanoTime() + COMMAND * 1_000_000L;
+        int idle = 0;
+        while (running.isAlive() && System.nanoTime() < end) {
+            running.join(10);
+            idle = isShuttingDown(running) ? idle + 1 : 0;
+            // Not one that is about to go on: whatever it waits for next must not be cut short.
+            if (idle == 5) {
+                running.interrupt();
+                idle = 0;
+            }
+        }
+        return !running.isAlive();
+    }
+
+    private static boolean isShuttingDown(Thread running) {
+        var frames = Arrays.stream(running.getStackTrace()).filter(frame -> frame.getMethodName().equals("shutdown"));
+        var classes = frames.map(StackTraceElement::getClassName).toList();
+        return classes.stream().anyMatch(name -> name.endsWith(".ServiceThread"))
+                && classes.stream().anyMatch(name -> name.endsWith(".NettyRemotingClient"));
+    }
+
     private void run(String[] words) {
         // A command before has left its -n there.
         System.clearProperty("rocketmq.namesrv.addr");
@@ -72,6 +100,7 @@ public final class Mqadmin {
             switch (words[0]) {
                 case "@consume" -> consume(words[1], words[2], words[3]);
                 case "@produce" -> produce(words[1], words[2], words[3]);
+                case "@commit" -> commit();
                 case "@monitor" -> monitor();
                 case "@help" -> Compat.mqadmin(new String[0]);
                 case "@endless" -> endless(Integer.parseInt(words[1]), Arrays.copyOfRange(words, 2, words.length));
@@ -82,14 +111,30 @@ public final class Mqadmin {
         }
     }
 
-    /** A consumer of a group that is there until the end; prints its client id. */
+    /** A consumer of a group, on a topic of one queue, that is there until the end; prints its client id. */
     private void consume(String group, String topic, String expression) throws Exception {
-        DefaultMQPushConsumer consumer = scene.consumer(group);
+        consumer = scene.consumer(group);
         consumer.subscribe(topic, expression);
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> ConsumeConcurrentlyStatus.CONSUME_SUCCESS);
         consumer.start();
-        Scene.until("queues of " + topic, Scene.SOON, () -> !Scene.held(consumer, topic).isEmpty());
+        for (String held : new String[] {topic, "%RETRY%" + group}) {
+            Scene.awaitHeld(consumer, held, 1);
+        }
         System.out.println(consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId());
+    }
+
+    /** The consumer consumes what there is, and says so. */
+    private void commit() throws Exception {
+        var queues = consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet();
+        for (var queue : queues) {
+            Scene.until("all of " + queue, Scene.SOON, () -> isConsumed(queue));
+        }
+        consumer.getDefaultMQPushConsumerImpl().persistConsumerOffset();
+    }
+
+    private boolean isConsumed(MessageQueue queue) throws Exception {
+        var known = consumer.getDefaultMQPushConsumerImpl().getOffsetStore().readOffset(queue, ReadOffsetType.READ_FROM_MEMORY);
+        return known == consumer.maxOffset(queue) || consumer.maxOffset(queue) == 0;
     }
 
     /** A producer that is there until the end; sends one message and prints its ids. */
@@ -108,14 +153,20 @@ public final class Mqadmin {
     private void monitor() throws Exception {
         var config = new MonitorConfig();
         config.setNamesrvAddr(scene.namesrv);
+        var over = new AtomicBoolean();
         var listener = (MonitorListener) Proxy.newProxyInstance(Mqadmin.class.getClassLoader(), new Class<?>[] {MonitorListener.class},
                 (self, method, arguments) -> {
+                    // Its timer goes on when it is shut down.
+                    if (over.get()) {
+                        return null;
+                    }
                     System.out.println(method.getName() + " " + (arguments == null ? "" : Arrays.toString(arguments)));
                     return null;
                 });
         var service = new MonitorService(config, listener, null);
         service.start();
         service.doMonitorWork();
+        over.set(true);
         service.shutdown();
     }
 
@@ -123,15 +174,19 @@ public final class Mqadmin {
     private static void endless(int lines, String[] words) throws Exception {
         var printed = new ByteArrayOutputStream();
         var stream = System.out;
+        var errors = System.err;
         System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
+        // That it was ended is not what it is about.
+        System.setErr(new PrintStream(OutputStream.nullOutputStream()));
         var running = new Thread(() -> Compat.mqadmin(words));
         running.start();
         try {
             Scene.until(lines + " lines", Scene.SOON, () -> printed.toString(StandardCharsets.UTF_8).lines().count() >= lines);
         } finally {
-            System.setOut(stream);
             running.interrupt();
-            running.join(COMMAND);
+            ended(running);
+            System.setOut(stream);
+            System.setErr(errors);
         }
         printed.toString(StandardCharsets.UTF_8).lines().limit(lines).forEach(System.out::println);
     }
