@@ -102,17 +102,23 @@ fn is_of_one(line: &str) -> bool {
     let mut pairs = words.windows(2).take(2);
     let of_nobody = pairs.any(|pair| pair[0] == pair[1] && pair[0].starts_with("topic-"));
     // The monitor's topic, too; and a group that has offsets once transactions have been checked.
+    let system = ["RMQ_SYS_TRANS_HALF_TOPIC", "OFFSET_MOVED_EVENT"];
     let of_system = words.first() == Some(&"DefaultCluster")
-        && ["RMQ_SYS_TRANS_HALF_TOPIC", "OFFSET_MOVED_EVENT"]
-            .contains(&words.get(1).unwrap_or(&""));
+        && words.get(1).is_some_and(|topic| system.contains(topic));
+    // Clients of commands that are over: some are still there, some have committed something.
+    let gone = [
+        "__MONITOR_CONSUMER",
+        "TOOLS_CONSUMER",
+        "CLIENT_INNER_PRODUCER",
+    ];
+    let of_gone = gone.iter().any(|group| line.contains(group));
+    // Sluice says 0 to who asks for a group's first offset on its retry topic, Java nothing; clients commit it.
+    let of_retries = line.starts_with("%RETRY%") && line.trim_end().ends_with("N/A")
+        || line.contains("topic=%RETRY%") && line.contains("undoneMsgsTotal=0");
     let setting = line.trim_start().strip_prefix('"');
     let setting = setting.and_then(|rest| rest.split_once('"'));
-    // It has no offset before its first commit.
-    let of_monitor = line.contains("consumerGroup=__MONITOR_CONSUMER");
-    of_nobody
-        || of_system
-        || of_monitor
-        || setting.is_some_and(|(name, _)| SETTINGS_OF_ONE.contains(&name))
+    let of_settings = setting.is_some_and(|(name, _)| SETTINGS_OF_ONE.contains(&name));
+    of_nobody || of_system || of_gone || of_retries || of_settings
 }
 
 /// Properties of a message come in the order of a hash map that depends on its history. A message with the tool's

@@ -138,10 +138,12 @@ fn clients(script: &mut Script<'_>) {
     let traced = script.quietly("sendMessage -t topic-{v} -p traced -m true");
     script.name("traced", id_in(&traced));
     // The Java broker's topic of traces is in the routes a moment after its first message.
-    wait_until("the trace", TRACE, || {
-        let trace = script.quietly("queryMsgTraceById -i {traced}");
-        trace.contains("success").then_some(())
-    });
+    if !script.is_5() {
+        wait_until("the trace", TRACE, || {
+            let trace = script.quietly("queryMsgTraceById -i {traced}");
+            trace.contains("success").then_some(())
+        });
+    }
     committed(script);
 }
 
