@@ -303,7 +303,7 @@ settings! {
     /// Most messages one pull answers; the store stops at 32 whatever this says.
     max_transfer_count_on_message_in_memory: usize = "maxTransferCountOnMessageInMemory" [live], 32;
     /// Offset resets are handed out at the next pull, clients need not be told.
-    use_server_side_reset_offset: bool = "useServerSideResetOffset", true;
+    use_server_side_reset_offset: bool = "useServerSideResetOffset" [live], true;
     /// Queues are shared out for clients that leave it to brokers; if not, each such client gets all.
     server_load_balancer_enable: bool = "serverLoadBalancerEnable" [live], true;
     /// How clients that leave it to brokers fetch, unless set for their group.

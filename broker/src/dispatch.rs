@@ -9,11 +9,11 @@ use sluice_remoting::{CloseReason, Connection, Handler, Responder};
 use crate::Broker;
 use crate::error::Refusal;
 use crate::handlers::{
-    ack_message, administration, broker_admin, change_invisible_time, class_filters,
-    consumer_offsets, consumer_status, end_transaction, group_admin, notification, peek_message,
-    pop_message, pull_message, query_assignment, query_message, queue_locks, queue_offsets,
-    recall_message, reply_message, reset_offset, resume_check, send_back, send_message, sessions,
-    statistics, topic_admin,
+    ack_message, administration, broker_admin, change_invisible_time, class_filters, cleaning,
+    consumer_offsets, consumer_status, end_transaction, group_admin, group_offsets, notification,
+    peek_message, pop_message, pull_message, query_assignment, query_consume_queue, query_message,
+    queue_locks, queue_offsets, recall_message, relay, reply_message, reset_offset, resume_check,
+    send_back, send_message, sessions, statistics, topic_admin,
 };
 
 /// Hands requests to their handlers. It does not keep the broker alive.
@@ -74,6 +74,8 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::QUERY_CONSUMER_OFFSET => consumer_offsets::query_consumer_offset,
         request::UPDATE_CONSUMER_OFFSET => consumer_offsets::update_consumer_offset,
         request::GET_ALL_CONSUMER_OFFSET => consumer_offsets::get_all_consumer_offset,
+        request::CLONE_GROUP_OFFSET => group_offsets::clone_group_offset,
+        request::QUERY_CORRECTION_OFFSET => group_offsets::query_correction_offset,
         request::INVOKE_BROKER_TO_RESET_OFFSET => reset_offset::invoke_broker_to_reset_offset,
 
         request::GET_MAX_OFFSET => queue_offsets::get_max_offset,
@@ -89,8 +91,10 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
 
         request::QUERY_MESSAGE => query_message::query_message,
         request::VIEW_MESSAGE_BY_ID => query_message::view_message_by_id,
+        request::QUERY_CONSUME_QUEUE => query_consume_queue::query_consume_queue,
 
         request::UPDATE_AND_CREATE_TOPIC => topic_admin::update_and_create_topic,
+        request::UPDATE_AND_CREATE_TOPIC_LIST => topic_admin::update_and_create_topic_list,
         request::DELETE_TOPIC_IN_BROKER => topic_admin::delete_topic,
         request::GET_ALL_TOPIC_CONFIG => topic_admin::get_all_topic_config,
         request::GET_TOPIC_CONFIG => topic_admin::get_topic_config,
@@ -101,6 +105,9 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
             group_admin::update_and_create_subscription_group
         }
+        request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => {
+            group_admin::update_and_create_subscription_group_list
+        }
         request::DELETE_SUBSCRIPTIONGROUP => group_admin::delete_subscription_group,
         request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => group_admin::get_all_subscription_group_config,
         request::GET_SUBSCRIPTIONGROUP_CONFIG => group_admin::get_subscription_group_config,
@@ -108,7 +115,11 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::GET_PRODUCER_CONNECTION_LIST => group_admin::get_producer_connection_list,
         request::GET_CONSUME_STATS => group_admin::get_consume_stats,
         request::QUERY_TOPICS_BY_CONSUMER => group_admin::query_topics_by_consumer,
-        request::GET_CONSUMER_RUNNING_INFO => group_admin::relay_to_consumer,
+        request::QUERY_SUBSCRIPTION_BY_CONSUMER => group_admin::query_subscription_by_consumer,
+        request::UPDATE_AND_GET_GROUP_FORBIDDEN => group_admin::update_and_get_group_forbidden,
+        request::GET_ALL_PRODUCER_INFO => group_admin::get_all_producer_info,
+        request::GET_CONSUMER_RUNNING_INFO => relay::get_consumer_running_info,
+        request::CONSUME_MESSAGE_DIRECTLY => relay::consume_message_directly,
         request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => consumer_status::get_consumer_status,
 
         request::VIEW_BROKER_STATS_DATA => statistics::view_broker_stats_data,
@@ -119,13 +130,12 @@ fn dispatch(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder
         request::GET_BROKER_RUNTIME_INFO => broker_admin::get_broker_runtime_info,
         request::GET_BROKER_CONFIG => broker_admin::get_broker_config,
         request::UPDATE_BROKER_CONFIG => broker_admin::update_broker_config,
+        request::CLEAN_EXPIRED_CONSUMEQUEUE => cleaning::clean_expired_consume_queue,
+        request::CLEAN_UNUSED_TOPIC => cleaning::clean_unused_topic,
+        request::DELETE_EXPIRED_COMMITLOG => cleaning::delete_expired_commit_log,
+        request::POP_ROLLBACK => pop_message::pop_rollback,
 
-        other => {
-            return broker.refuse(
-                responder,
-                request::name(other).map_or(Refusal::Unknown(other), Refusal::NotServed),
-            );
-        }
+        other => return broker.refuse(responder, Refusal::not_served(other)),
     };
     handler(broker, request, responder);
 }

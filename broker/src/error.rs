@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use sluice_protocol::code::response;
+use sluice_protocol::code::{left_out, request, response};
 use sluice_protocol::header::HeaderError;
 use sluice_store::{AppendError, StoreError};
 
@@ -126,6 +126,14 @@ pub enum Refusal {
     /// The consumer did not answer in time.
     #[error("{0}")]
     ConsumerTimeout(String),
+    /// The request belongs to a part of RocketMQ that is left out here.
+    #[error("{request} belongs to {feature}, which Sluice does not have")]
+    LeftOut {
+        /// RocketMQ's name of the request.
+        request: &'static str,
+        /// The part.
+        feature: &'static str,
+    },
     /// RocketMQ knows the request, this broker does not serve it yet.
     #[error("{0} is not served by this broker yet")]
     NotServed(&'static str),
@@ -138,6 +146,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Of a request that no handler is for.
+    pub(crate) fn not_served(code: i32) -> Refusal {
+        match (request::name(code), left_out(code)) {
+            (Some(request), Some(feature)) => Refusal::LeftOut { request, feature },
+            (Some(request), None) => Refusal::NotServed(request),
+            (None, _) => Refusal::Unknown(code),
+        }
+    }
+
     /// The response code of RocketMQ 5.3.3 for this refusal.
     pub fn code(&self) -> i32 {
         match self {
@@ -169,7 +186,9 @@ impl Refusal {
             Refusal::PollingTimeout(_) => response::POLLING_TIMEOUT,
             Refusal::ConsumerNotOnline(_) => response::CONSUMER_NOT_ONLINE,
             Refusal::ConsumerTimeout(_) => response::CONSUME_MSG_TIMEOUT,
-            Refusal::NotServed(_) | Refusal::Unknown(_) => response::REQUEST_CODE_NOT_SUPPORTED,
+            Refusal::LeftOut { .. } | Refusal::NotServed(_) | Refusal::Unknown(_) => {
+                response::REQUEST_CODE_NOT_SUPPORTED
+            }
         }
     }
 }

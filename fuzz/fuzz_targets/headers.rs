@@ -55,7 +55,13 @@ fuzz_target!(|frame: &[u8]| {
         QueryMessageRequestHeader
         RegisterBrokerRequestHeader
         RegisterBrokerResponseHeader
-        RelayRequestHeader
+        RelayRequestHeader,
+        ConsumeMessageDirectlyRequestHeader,
+        CloneGroupOffsetRequestHeader,
+        QueryCorrectionOffsetHeader,
+        QuerySubscriptionByConsumerRequestHeader,
+        UpdateGroupForbiddenRequestHeader,
+        QueryConsumeQueueRequestHeader
         ResetOffsetRequestHeader
         SearchOffsetRequestHeader
         TopicRequestHeader

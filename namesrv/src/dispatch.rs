@@ -11,7 +11,7 @@ use sluice_protocol::body::{
     BrokerData, DataVersion, GetBrokerMemberGroupResponseBody, KvTable, RegisterBrokerBody,
     RegistrationError, TopicList, TopicRouteData,
 };
-use sluice_protocol::code::{request, response};
+use sluice_protocol::code::{left_out, request, response};
 use sluice_protocol::header::{
     BrokerHeartbeatRequestHeader, BrokerNameRequestHeader, DeleteTopicFromNamesrvRequestHeader,
     GetBrokerMemberGroupRequestHeader, GetKvListByNamespaceRequestHeader,
@@ -63,11 +63,25 @@ enum Refusal {
     Kv(#[from] NamesrvError),
     #[error(" request type {0} not supported")]
     Unknown(i32),
+    #[error("{request} belongs to {feature}, which Sluice does not have")]
+    LeftOut {
+        request: &'static str,
+        feature: &'static str,
+    },
     #[error("{0} is not served by this name server yet")]
     NotServed(&'static str),
 }
 
 impl Refusal {
+    /// Of a request that no arm is for.
+    fn not_served(code: i32) -> Refusal {
+        match (request::name(code), left_out(code)) {
+            (Some(request), Some(feature)) => Refusal::LeftOut { request, feature },
+            (Some(request), None) => Refusal::NotServed(request),
+            (None, _) => Refusal::Unknown(code),
+        }
+    }
+
     fn code(&self) -> i32 {
         match self {
             Refusal::Header(_)
@@ -78,7 +92,9 @@ impl Refusal {
             Refusal::NoRoute(_) => response::TOPIC_NOT_EXIST,
             Refusal::NoConfig(_) => response::QUERY_NOT_FOUND,
             Refusal::Update(_) => response::NO_PERMISSION,
-            Refusal::Unknown(_) | Refusal::NotServed(_) => response::REQUEST_CODE_NOT_SUPPORTED,
+            Refusal::LeftOut { .. } | Refusal::Unknown(_) | Refusal::NotServed(_) => {
+                response::REQUEST_CODE_NOT_SUPPORTED
+            }
         }
     }
 }
@@ -254,7 +270,7 @@ impl Answers {
                 *config = config.updated(text)?;
                 Ok(Answer::default())
             }
-            other => Err(request::name(other).map_or(Refusal::Unknown(other), Refusal::NotServed)),
+            other => Err(Refusal::not_served(other)),
         }
     }
 

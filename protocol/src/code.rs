@@ -103,6 +103,20 @@ codes! {
     }
 }
 
+/// The part of RocketMQ that a request belongs to, if Sluice does not have that part at all.
+pub fn left_out(code: i32) -> Option<&'static str> {
+    Some(match code {
+        50..=54 | 3001..=3010 => "access control lists (ACL)",
+        905..=908 | 1007..=1008 => "replication (HA)",
+        1001..=1006 | 1009..=1013 => "the controller",
+        902..=903 => "broker containers",
+        513 => "static topics",
+        354..=355 => "RocksDB",
+        2001..=2004 => "cold data flow control",
+        _ => return None,
+    })
+}
+
 /// Undoes the wrap of the 200xxx request codes, which binary headers carry in 16 bits.
 pub(crate) fn unwrap_i16(code: i16) -> i32 {
     match code {

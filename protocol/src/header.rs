@@ -300,8 +300,28 @@ headers! {
         topic: "topic" ! ByteString, group: "group" ! ByteString, timestamp: "timestamp" ! i64, is_force: "isForce" ~ bool = false,
         queue_id: "queueId" ~ i32 = -1, offset: "offset" ? i64,
     }
+    /// CLONE_GROUP_OFFSET (314); all of the group's topics, if none is named.
+    CloneGroupOffsetRequestHeader {
+        src_group: "srcGroup" ! ByteString, dest_group: "destGroup" ! ByteString, topic: "topic" ? ByteString,
+        offline: "offline" ~ bool = false,
+    }
+    /// QUERY_CORRECTION_OFFSET (308); groups of a list have `,` between them.
+    QueryCorrectionOffsetHeader {
+        topic: "topic" ! ByteString, compare_group: "compareGroup" ! ByteString, filter_groups: "filterGroups" ? ByteString,
+    }
+    /// QUERY_SUBSCRIPTION_BY_CONSUMER (345).
+    QuerySubscriptionByConsumerRequestHeader { group: "group" ! ByteString, topic: "topic" ! ByteString }
+    /// UPDATE_AND_GET_GROUP_FORBIDDEN (353); only asks, if it does not say what is to be.
+    UpdateGroupForbiddenRequestHeader { group: "group" ! ByteString, topic: "topic" ! ByteString, readable: "readable" ? bool }
+    /// QUERY_CONSUME_QUEUE (321).
+    QueryConsumeQueueRequestHeader {
+        topic: "topic" ! ByteString, queue_id: "queueId" ! i32, index: "index" ! i64, count: "count" ! i32,
+        consumer_group: "consumerGroup" ? ByteString,
+    }
     /// GET_CONSUMER_RUNNING_INFO (307), CONSUME_MESSAGE_DIRECTLY (309): whom to relay to.
-    RelayRequestHeader { consumer_group: "consumerGroup" ! ByteString, client_id: "clientId" ! ByteString, msg_id: "msgId" ? ByteString }
+    RelayRequestHeader { consumer_group: "consumerGroup" ! ByteString, client_id: "clientId" ! ByteString }
+    /// CONSUME_MESSAGE_DIRECTLY (309): what to relay.
+    ConsumeMessageDirectlyRequestHeader { msg_id: "msgId" ! ByteString, topic: "topic" ? ByteString }
     /// INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223), GET_CONSUMER_STATUS_FROM_CLIENT (221).
     GetConsumerStatusRequestHeader { topic: "topic" ! ByteString, group: "group" ! ByteString, client_addr: "clientAddr" ? ByteString }
     /// QUERY_CONSUME_TIME_SPAN (303).

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod compatibility;
 pub mod hostile;
 pub mod java;
+pub mod mqadmin;
 pub mod plugins;
 pub mod ports;
 pub mod process;

@@ -1,29 +1,28 @@
-//! Groups and their clients, as administrators see and change them: 200, 201, 203, 204, 207, 208,
-//! 307, 343, 352.
+//! Groups and their clients, as administrators see and change them: 200, 201, 203, 204, 207, 208, 225,
+//! 328, 343, 345, 352, 353.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{
-    ConnectionInfo, ConsumeStats, ConsumerConnection, OffsetWrapper, ProducerConnection,
-    SubscriptionData, SubscriptionGroupConfig, SubscriptionGroupWrapper, TopicList,
+    ConnectionInfo, ConsumeStats, ConsumerConnection, GroupForbidden, OffsetWrapper,
+    ProducerConnection, ProducerInfo, ProducerTableInfo, QuerySubscriptionResponseBody,
+    SubscriptionData, SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionGroupWrapper,
+    TopicList,
 };
 use sluice_protocol::header::{
     DeleteSubscriptionGroupRequestHeader, GetConsumeStatsRequestHeader,
     GetConsumerConnectionListRequestHeader, GetProducerConnectionListRequestHeader,
-    GroupRequestHeader, RelayRequestHeader,
+    GroupRequestHeader, QuerySubscriptionByConsumerRequestHeader,
+    UpdateGroupForbiddenRequestHeader,
 };
-use sluice_protocol::{topic, version};
-use sluice_remoting::{RemotingError, Responder};
+use sluice_protocol::topic;
+use sluice_remoting::Responder;
 
 use crate::clients::{CONFLICTS_SHOWN, Client, Member, conflicts};
 use crate::error::Refusal;
 use crate::{Answer, Broker, topics};
-
-/// Most time a consumer gets to answer what an administrator asks of it.
-const RELAY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Creates or changes a group; it is written when the answer leaves.
 pub fn update_and_create_subscription_group(
@@ -33,23 +32,51 @@ pub fn update_and_create_subscription_group(
 ) {
     broker.reply_settled(responder, || {
         let group: SubscriptionGroupConfig = broker.body(&request)?;
-        if !topic::is_valid_group(&group.group_name) {
-            return Err(Refusal::InvalidParameter(format!(
-                "the group name {:?} is not valid",
-                group.group_name
-            )));
-        }
-        if !(0..=topics::QUEUES_MAX).contains(&group.retry_queue_nums) {
-            return Err(Refusal::InvalidParameter(format!(
-                "retryQueueNums is {}, 0 to {} is expected",
-                group.retry_queue_nums,
-                topics::QUEUES_MAX
-            )));
-        }
+        check(&group)?;
         broker.groups.put(group, broker.now_ms());
         broker.changes.note_group();
         Ok(Answer::default())
     });
+}
+
+/// Creates or changes many groups, all of them or none.
+pub fn update_and_create_subscription_group_list(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply_settled(responder, || {
+        let groups: SubscriptionGroupList = broker.body(&request)?;
+        let groups = groups.group_config_list;
+        groups.iter().try_for_each(check)?;
+        for group in groups {
+            broker.groups.put(group, broker.now_ms());
+        }
+        broker.changes.note_group();
+        Ok(Answer::default())
+    });
+}
+
+fn check(group: &SubscriptionGroupConfig) -> Result<(), Refusal> {
+    if !topic::is_valid_group(&group.group_name) {
+        return Err(Refusal::InvalidParameter(format!(
+            "the group name {:?} is not valid",
+            group.group_name
+        )));
+    }
+    if !(0..=topics::QUEUES_MAX).contains(&group.retry_queue_nums) {
+        return Err(Refusal::InvalidParameter(format!(
+            "retryQueueNums is {}, 0 to {} is expected",
+            group.retry_queue_nums,
+            topics::QUEUES_MAX
+        )));
+    }
+    // Groups have none yet (`SubscriptionGroupAttributes`).
+    if let Some(signed) = group.attributes.keys().next() {
+        let key = signed.trim_start_matches(['+', '-']);
+        return Err(Refusal::System(format!("unsupported key: {key}")));
+    }
+    Ok(())
 }
 
 /// Deletes a group, and its offsets if asked to.
@@ -107,6 +134,53 @@ pub fn get_subscription_group_config(
             .ok_or_else(|| Refusal::NoSuchGroup("No group in this broker".to_owned()))?;
         broker.json(&*group)
     });
+}
+
+/// Lets a group read a topic, or not any longer, and tells whether it may.
+pub fn update_and_get_group_forbidden(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply_settled(responder, || {
+        let header = UpdateGroupForbiddenRequestHeader::decode(&request.ext)?;
+        let (group, topic) = (&*header.group, &*header.topic);
+        if let Some(readable) = header.readable {
+            broker
+                .groups
+                .set_readable(group, topic, readable, broker.now_ms());
+            broker.changes.note_group();
+        }
+        broker.json(&GroupForbidden {
+            group: group.to_owned(),
+            readable: !broker.groups.is_read_forbidden(group, topic),
+            topic: topic.to_owned(),
+        })
+    });
+}
+
+/// What a connected group subscribes to on one topic.
+pub fn query_subscription_by_consumer(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply(responder, || {
+        let header = QuerySubscriptionByConsumerRequestHeader::decode(&request.ext)?;
+        broker.json(&QuerySubscriptionResponseBody {
+            group: header.group.to_string(),
+            subscription_data: subscription(broker, &header.group, &header.topic),
+            topic: header.topic.to_string(),
+        })
+    });
+}
+
+/// What the group's members are served by on a topic, if they are connected and want it.
+pub(super) fn subscription(broker: &Broker, group: &str, topic: &str) -> Option<SubscriptionData> {
+    broker
+        .consumers
+        .with(group, |group| group.subscriptions.get(topic).cloned())
+        .flatten()
 }
 
 /// The group's connected consumers and what they subscribe to.
@@ -196,6 +270,27 @@ pub fn get_producer_connection_list(
             connection_set: members.iter().map(connection).collect(),
         })
     });
+}
+
+/// All connected producers.
+pub fn get_all_producer_info(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
+    broker.reply_aside(responder, move |broker| {
+        let groups = broker.producers.all().into_iter();
+        let data = groups.map(|(group, members)| (group, members.iter().map(producer).collect()));
+        broker.json(&ProducerTableInfo {
+            data: data.collect(),
+        })
+    });
+}
+
+fn producer(member: &Member) -> ProducerInfo {
+    ProducerInfo {
+        client_id: member.client_id.clone(),
+        language: member.language.name().to_owned(),
+        last_update_timestamp: member.last_update_ms,
+        remote_ip: format!("/{}", member.connection.peer()),
+        version: member.version,
+    }
 }
 
 fn connection(member: &Member) -> ConnectionInfo {
@@ -296,65 +391,4 @@ pub fn query_topics_by_consumer(
             topic_list: broker.offsets.topics_of(&header.group),
         })
     });
-}
-
-/// Passes a request on to the consumer it is about, and its answer back.
-pub fn relay_to_consumer(broker: &Arc<Broker>, request: RemotingCommand, responder: Responder) {
-    let (header, member) = match addressee(broker, &request) {
-        Ok(found) => found,
-        Err(refusal) => return broker.refuse(responder, refusal),
-    };
-    let broker = broker.clone();
-    tokio::spawn(async move {
-        let relayed = RemotingCommand {
-            ext: request.ext.clone(),
-            body: request.body.clone(),
-            ..RemotingCommand::request(request.code, 0)
-        };
-        match member.connection.call(relayed, RELAY_TIMEOUT).await {
-            Ok(answer) => responder.answer(answer),
-            Err(error @ RemotingError::Timeout { .. }) => {
-                broker.refuse(
-                    responder,
-                    Refusal::ConsumerTimeout(format!(
-                        "consumer <{}> <{}> Timeout: {error}",
-                        header.consumer_group, header.client_id
-                    )),
-                );
-            }
-            Err(error) => {
-                broker.refuse(
-                    responder,
-                    Refusal::System(format!(
-                        "invoke consumer <{}> <{}> Exception: {error}",
-                        header.consumer_group, header.client_id
-                    )),
-                );
-            }
-        }
-    });
-}
-
-fn addressee(
-    broker: &Broker,
-    request: &RemotingCommand,
-) -> Result<(RelayRequestHeader, Member), Refusal> {
-    let header = RelayRequestHeader::decode(&request.ext)?;
-    let member = broker
-        .consumers
-        .member(&header.consumer_group, &header.client_id);
-    let member = member.ok_or_else(|| {
-        Refusal::System(format!(
-            "The Consumer <{}> <{}> not online",
-            header.consumer_group, header.client_id
-        ))
-    })?;
-    if member.version < version::V3_1_8_SNAPSHOT {
-        return Err(Refusal::System(format!(
-            "The Consumer <{}> Version <{}> too low to finish, please upgrade it to V3_1_8_SNAPSHOT",
-            header.client_id,
-            version::name(member.version)
-        )));
-    }
-    Ok((header, member))
 }

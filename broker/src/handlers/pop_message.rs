@@ -1,4 +1,4 @@
-//! POP_MESSAGE (200050): takes messages for a while, from one queue or from all.
+//! POP_MESSAGE (200050): takes messages for a while, from one queue or from all. POP_ROLLBACK (200056).
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use sluice_protocol::topic::RETRY_PREFIX;
 use sluice_remoting::Responder;
 use sluice_store::{AppendError, Durability};
 
-use crate::Broker;
 use crate::error::Refusal;
 use crate::expressions::Passing;
 use crate::filtering;
 use crate::handlers::notification;
 use crate::pop::take::{Taken, Taking};
+use crate::{Answer, Broker};
 
 /// Most messages of one pop: the map of what is acked has as many bits.
 const MESSAGES_MAX: i32 = 32;
@@ -101,6 +101,11 @@ pub fn pop_message(broker: &Arc<Broker>, request: RemotingCommand, responder: Re
             });
         }
     }
+}
+
+/// Brings records of pops back into the revive topic from wherever else they are. Here they are nowhere else.
+pub fn pop_rollback(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
+    broker.reply(responder, || Ok(Answer::default()));
 }
 
 /// A woken pop takes, or parks again until its time is up.

@@ -1,12 +1,12 @@
-//! Topics, as administrators see and change them: 17, 21, 202, 215, 300, 305, 351.
+//! Topics, as administrators see and change them: 17, 18, 21, 202, 215, 300, 305, 351.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{
-    GroupList, MessageQueue, TopicConfig, TopicConfigSerializeWrapper, TopicList, TopicOffset,
-    TopicStatsTable,
+    CreateTopicListRequestBody, GroupList, MessageQueue, TopicConfig, TopicConfigSerializeWrapper,
+    TopicList, TopicOffset, TopicStatsTable,
 };
 use sluice_protocol::header::{CreateTopicRequestHeader, TopicRequestHeader};
 use sluice_protocol::topic;
@@ -25,26 +25,7 @@ pub fn update_and_create_topic(
 ) {
     broker.reply_settled(responder, || {
         let header = CreateTopicRequestHeader::decode(&request.ext)?;
-        topic::validate(&header.topic)
-            .map_err(|error| Refusal::InvalidParameter(error.to_string()))?;
-        if broker.topics.is_system(&header.topic) {
-            return Err(Refusal::InvalidParameter(format!(
-                "The topic[{}] is conflict with system topic.",
-                header.topic
-            )));
-        }
-        let wanted = wanted(broker, header)?;
-        tracing::info!(
-            topic = wanted.topic_name,
-            read_queues = wanted.read_queue_nums,
-            write_queues = wanted.write_queue_nums,
-            "topic created or changed"
-        );
-        if is_compacted(&wanted.attributes) {
-            keep_by_key(broker, &wanted.topic_name)?;
-        }
-        broker.topics.put(wanted, broker.now_ms());
-        broker.changes.note_topic();
+        put(broker, wanted(broker, header)?)?;
         Ok(Answer::default())
     });
 }
@@ -64,7 +45,69 @@ fn keep_by_key(broker: &Broker, topic: &str) -> Result<(), Refusal> {
     begun.map_err(|error| Refusal::System(error.to_string()))
 }
 
+/// Creates or changes many topics, all of them or none. Unlike Java's broker it does not stop at the first
+/// that is already as it is wanted.
+pub fn update_and_create_topic_list(
+    broker: &Arc<Broker>,
+    request: RemotingCommand,
+    responder: Responder,
+) {
+    broker.reply_settled(responder, || {
+        let topics: CreateTopicListRequestBody = broker.body(&request)?;
+        let topics = topics.topic_config_list.into_iter();
+        let wanted: Vec<_> = topics
+            .map(|topic| wanted(broker, in_header(topic)))
+            .collect::<Result<_, _>>()?;
+        for topic in wanted {
+            put(broker, topic)?;
+        }
+        Ok(Answer::default())
+    });
+}
+
+/// A topic of a list as it would be asked for alone.
+fn in_header(topic: TopicConfig) -> CreateTopicRequestHeader {
+    let change = |(key, value): (String, String)| match key.starts_with('-') {
+        true => key,
+        false => format!("{key}={value}"),
+    };
+    let attributes: Vec<String> = topic.attributes.into_iter().map(change).collect();
+    CreateTopicRequestHeader {
+        topic: topic.topic_name.into(),
+        default_topic: None,
+        read_queue_nums: topic.read_queue_nums,
+        write_queue_nums: topic.write_queue_nums,
+        perm: topic.perm,
+        topic_filter_type: Some(topic.topic_filter_type.into()),
+        topic_sys_flag: topic.topic_sys_flag,
+        order: topic.order,
+        attributes: Some(attributes.join(",").into()),
+    }
+}
+
+fn put(broker: &Broker, wanted: TopicConfig) -> Result<(), Refusal> {
+    tracing::info!(
+        topic = wanted.topic_name,
+        read_queues = wanted.read_queue_nums,
+        write_queues = wanted.write_queue_nums,
+        "topic created or changed"
+    );
+    if is_compacted(&wanted.attributes) {
+        keep_by_key(broker, &wanted.topic_name)?;
+    }
+    broker.topics.put(wanted, broker.now_ms());
+    broker.changes.note_topic();
+    Ok(())
+}
+
 fn wanted(broker: &Broker, header: CreateTopicRequestHeader) -> Result<TopicConfig, Refusal> {
+    topic::validate(&header.topic).map_err(|error| Refusal::InvalidParameter(error.to_string()))?;
+    if broker.topics.is_system(&header.topic) {
+        return Err(Refusal::InvalidParameter(format!(
+            "The topic[{}] is conflict with system topic.",
+            header.topic
+        )));
+    }
     for (name, queues) in [
         ("readQueueNums", header.read_queue_nums),
         ("writeQueueNums", header.write_queue_nums),
@@ -225,11 +268,11 @@ pub fn query_topic_consume_by_who(
     });
 }
 
-/// The system's own topics.
+/// The system's own topics; that of traces is one of them for tools, though anybody may send to it.
 pub fn get_system_topic_list(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
     broker.reply(responder, || {
         let mut topic_list: BTreeSet<String> = broker.topics.all().into_keys().collect();
-        topic_list.retain(|name| broker.topics.is_system(name));
+        topic_list.retain(|name| broker.topics.is_system(name) || name == topic::TRACE_TOPIC);
         broker.json(&TopicList {
             broker_addr: None,
             topic_list,

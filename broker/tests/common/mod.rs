@@ -63,10 +63,14 @@ impl Served {
     /// Another connection, with what the broker asks of it.
     pub fn client(&self) -> (Asker, mpsc::UnboundedReceiver<RemotingCommand>) {
         let (told, asked) = mpsc::unbounded_channel();
-        let handler = Arc::new(Told(Mutex::new(told)));
-        let client = Client::new(ClientOptions::default(), handler).unwrap();
+        (self.client_that(Told(Mutex::new(told))), asked)
+    }
+
+    /// Another connection, on which the broker's requests are handled so.
+    pub fn client_that(&self, handles: impl Handler) -> Asker {
+        let client = Client::new(ClientOptions::default(), Arc::new(handles)).unwrap();
         let address = self.broker.address().to_owned();
-        (Asker { client, address }, asked)
+        Asker { client, address }
     }
 }
 

@@ -72,6 +72,87 @@ pub struct ProducerConnection {
     pub connection_set: Vec<ConnectionInfo>,
 }
 
+/// GET_ALL_PRODUCER_INFO (328): all producers by group.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct ProducerTableInfo {
+    pub data: BTreeMap<String, Vec<ProducerInfo>>,
+}
+
+/// One producer of [`ProducerTableInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ProducerInfo {
+    pub client_id: String,
+    pub language: String,
+    /// Its last heartbeat, Unix milliseconds.
+    pub last_update_timestamp: i64,
+    /// `/ip:port`.
+    #[serde(rename = "remoteIP")]
+    pub remote_ip: String,
+    pub version: i32,
+}
+
+/// QUERY_SUBSCRIPTION_BY_CONSUMER (345).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct QuerySubscriptionResponseBody {
+    pub group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription_data: Option<SubscriptionData>,
+    pub topic: String,
+}
+
+/// UPDATE_AND_GET_GROUP_FORBIDDEN (353).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct GroupForbidden {
+    pub group: String,
+    pub readable: bool,
+    pub topic: String,
+}
+
+/// QUERY_CORRECTION_OFFSET (308): offsets by queue id.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct QueryCorrectionOffsetBody {
+    pub correction_offsets: BTreeMap<i32, i64>,
+}
+
+/// QUERY_CONSUME_QUEUE (321): units of a consume queue as they lie.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueryConsumeQueueResponseBody {
+    /// What the consumer's filter keeps of its expression, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_data: Option<String>,
+    /// Queue offset behind the last unit.
+    pub max_queue_index: i64,
+    /// Queue offset of the first unit.
+    pub min_queue_index: i64,
+    /// The units asked for.
+    pub queue_data: Vec<ConsumeQueueData>,
+    /// What the asking group subscribes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription_data: Option<SubscriptionData>,
+}
+
+/// One unit of [`QueryConsumeQueueResponseBody`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ConsumeQueueData {
+    pub eval: bool,
+    pub physic_offset: i64,
+    pub physic_size: i32,
+    pub tags_code: i64,
+}
+
 /// GET_ALL_CONSUMER_OFFSET (43).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -223,6 +223,15 @@ impl SubscriptionGroupConfig {
     }
 }
 
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST (225).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct SubscriptionGroupList {
+    #[serde(deserialize_with = "tolerant::or_default")]
+    pub group_config_list: Vec<SubscriptionGroupConfig>,
+}
+
 /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

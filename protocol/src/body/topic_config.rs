@@ -112,6 +112,15 @@ pub struct TopicConfigSerializeWrapper {
     pub topic_queue_mapping_info_map: BTreeMap<String, serde_json::Value>,
 }
 
+/// UPDATE_AND_CREATE_TOPIC_LIST (18); attributes are changes, `+key` to value.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct CreateTopicListRequestBody {
+    #[serde(deserialize_with = "tolerant::or_default")]
+    pub topic_config_list: Vec<TopicConfig>,
+}
+
 /// REGISTER_BROKER (103).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

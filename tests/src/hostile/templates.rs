@@ -58,6 +58,8 @@ const ORDERED_POP: &str = "consumerGroup=g1;topic=orders;queueId=1;maxMsgNums=2;
 const RECEIPT: &str = "0 1700000000000 60000 0 0 broker-a 0 0";
 const BATCH_ACK: &str = r#"{"acks":[{"b":"BQ==","c":"g1","it":60000,"pt":1700000000000,"q":0,"r":"0","rq":3,"so":0,"t":"orders"},{"b":"AQ==","c":"g1","it":60000,"pt":1700000000000,"q":0,"r":"1","rq":999,"so":0,"t":"orders"}],"brokerName":"broker-a"}"#;
 const TOPIC: &str = "topic=orders;defaultTopic=TBW102;readQueueNums=4;writeQueueNums=4;perm=6;topicFilterType=SINGLE_TAG;topicSysFlag=0;order=false;attributes=+message.type=NORMAL";
+const TOPIC_LIST: &str = r#"{"topicConfigList":[{"attributes":{"+message.type":"NORMAL"},"order":false,"perm":6,"readQueueNums":2,"topicFilterType":"SINGLE_TAG","topicName":"orders-2","topicSysFlag":0,"writeQueueNums":2}]}"#;
+const GROUP_LIST: &str = r#"{"groupConfigList":[{"groupName":"g3","retryQueueNums":1}]}"#;
 const BROKER: &str =
     "brokerName=b0;brokerAddr=10.0.0.1:10911;clusterName=c0;haServerAddr=10.0.0.1:10912;brokerId=0";
 
@@ -195,6 +197,42 @@ fn broker() -> Vec<RemotingCommand> {
         template(code::GET_TOPIC_STATS_INFO, "topic=orders", ""),
         template(code::QUERY_TOPIC_CONSUME_BY_WHO, "topic=orders", ""),
         template(code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, "", ""),
+        template(code::UPDATE_AND_CREATE_TOPIC_LIST, "", TOPIC_LIST),
+        template(
+            code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,
+            "",
+            GROUP_LIST,
+        ),
+        template(
+            code::UPDATE_AND_GET_GROUP_FORBIDDEN,
+            "group=g1;topic=orders;readable=true",
+            "",
+        ),
+        template(
+            code::QUERY_SUBSCRIPTION_BY_CONSUMER,
+            "group=g1;topic=orders",
+            "",
+        ),
+        template(code::GET_ALL_PRODUCER_INFO, "", ""),
+        template(
+            code::QUERY_CONSUME_QUEUE,
+            &format!("{queue};index=0;count=2;consumerGroup=g1"),
+            "",
+        ),
+        template(
+            code::CLONE_GROUP_OFFSET,
+            "srcGroup=g1;destGroup=g2;topic=orders;offline=true",
+            "",
+        ),
+        template(
+            code::QUERY_CORRECTION_OFFSET,
+            "topic=orders;compareGroup=g1;filterGroups=g2",
+            "",
+        ),
+        template(code::CLEAN_EXPIRED_CONSUMEQUEUE, "", ""),
+        template(code::CLEAN_UNUSED_TOPIC, "", ""),
+        template(code::DELETE_EXPIRED_COMMITLOG, "", ""),
+        template(code::POP_ROLLBACK, "", ""),
         template(code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, "", ""),
         template(code::GET_SUBSCRIPTIONGROUP_CONFIG, "group=g1", ""),
         template(code::GET_CONSUMER_CONNECTION_LIST, group, ""),
@@ -204,6 +242,11 @@ fn broker() -> Vec<RemotingCommand> {
         template(
             code::GET_CONSUMER_RUNNING_INFO,
             "consumerGroup=g1;clientId=hostile@1;jstackEnable=false",
+            "",
+        ),
+        template(
+            code::CONSUME_MESSAGE_DIRECTLY,
+            "consumerGroup=g1;clientId=hostile@1;msgId=7F00000100002A9F0000000000000000;topic=orders",
             "",
         ),
         template(

@@ -4,6 +4,7 @@ import java.util.Map;
 import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+import org.apache.rocketmq.tools.command.MQAdminStartup;
 import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 
@@ -24,6 +25,7 @@ final class Compat {
         BatchQueueScenarios.register(all);
         NamespaceV2Scenarios.register(all);
         RecallScenarios.register(all);
+        GroupAdminScenarios.register(all);
     }
 
     static void broadcast(DefaultMQPushConsumer consumer) {
@@ -47,5 +49,17 @@ final class Compat {
         config.setGroupName(group);
         config.setRetryQueueNums(retryQueues);
         admin.createAndUpdateSubscriptionGroupConfig(broker, config);
+    }
+
+    /** Runs one of mqadmin's commands, made anew as in a process of its own: some keep clients in themselves. */
+    static void mqadmin(String[] words) {
+        Commands.run(words);
+    }
+
+    private static final class Commands extends MQAdminStartup {
+        static void run(String[] words) {
+            SUB_COMMANDS.clear();
+            main(words);
+        }
     }
 }

@@ -47,6 +47,7 @@ public final class Scenarios {
         OffsetScenarios.register(all);
         QueryScenarios.register(all);
         AdminScenarios.register(all);
+        AdminExtScenarios.register(all);
         TransactionScenarios.register(all);
         StatsScenarios.register(all);
         TraceScenarios.register(all);
