@@ -561,7 +561,9 @@ impl BrokerConfig {
                 Err(error) => wrong.push(error),
             }
         }
-        notes.warnings.extend(self.settle());
+        if wrong.is_empty() {
+            notes.warnings.extend(self.settle());
+        }
         Ok((self, notes, wrong))
     }
 
