@@ -48,7 +48,11 @@ fn open(bench: &Bench) -> std::sync::Arc<Store> {
 
 fn put(store: &Store, key: &str, body: &str) -> Result<i64, AppendError> {
     let mut bytes = Vec::new();
-    let tag = if body.len() % 2 == 0 { "even" } else { "odd" };
+    let tag = if body.len().is_multiple_of(2) {
+        "even"
+    } else {
+        "odd"
+    };
     let properties = format!("KEYS\u{1}{key}\u{2}TAGS\u{1}{tag}\u{2}");
     RecordFields {
         topic: TOPIC,

@@ -162,13 +162,16 @@ fn stays(bytes: &[u8], offset: i64, news: &News) -> bool {
     !empty && !news.newest.has_newer(key, offset)
 }
 
+/// A log file and its queue file.
+type Files = (Arc<dyn File>, Arc<dyn File>);
+
 /// Pieces that are replaced by one, or by none.
 struct Group<'a> {
     queue: &'a CompactedQueue,
     replaced: Vec<Piece>,
     /// What it will be, once something is kept; its name is the first piece's.
     made: Piece,
-    files: Option<(Arc<dyn File>, Arc<dyn File>)>,
+    files: Option<Files>,
     /// Units of the only piece, as long as it may stay as it is.
     whole: bool,
 }
@@ -247,7 +250,7 @@ impl<'a> Group<'a> {
     }
 
     /// The files that are being made.
-    fn open(&mut self) -> Result<(Arc<dyn File>, Arc<dyn File>), StoreError> {
+    fn open(&mut self) -> Result<Files, StoreError> {
         if let Some((log, queue)) = &self.files {
             return Ok((Arc::clone(log), Arc::clone(queue)));
         }
