@@ -118,7 +118,9 @@ fn queue_types(root: &Path, env: &Environment) -> BTreeMap<String, QueueType> {
     let read = |text: Vec<u8>| fastjson::from_slice::<TopicConfigSerializeWrapper>(&text).ok();
     let table = text.ok().and_then(read).unwrap_or_default();
     let topics = table.topic_config_table.into_iter();
-    topics.map(|(name, topic)| (name, QueueType::of(&topic))).collect()
+    topics
+        .map(|(name, topic)| (name, QueueType::of(&topic)))
+        .collect()
 }
 
 /// Size of the first consume queue file there is, for units of so many bytes.
