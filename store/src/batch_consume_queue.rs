@@ -127,6 +127,8 @@ impl State {
 pub(crate) struct BatchConsumeQueue {
     pub(crate) dir: PathBuf,
     file_size: i64,
+    /// Offset of its first message, should it have none yet.
+    begin: i64,
     cache: Arc<FileCache>,
     state: Mutex<State>,
 }
@@ -147,6 +149,7 @@ impl BatchConsumeQueue {
         BatchConsumeQueue {
             dir,
             file_size: file_size as i64,
+            begin,
             cache,
             state: Mutex::new(state),
         }
@@ -275,8 +278,8 @@ impl BatchConsumeQueue {
             false => None,
         };
         let mut state = self.state.lock();
-        let (begin, dirty) = (state.max, std::mem::take(&mut state.dirty));
-        let max = last.map_or(begin, |unit| unit.next());
+        let dirty = std::mem::take(&mut state.dirty);
+        let max = last.map_or(self.begin, |unit| unit.next());
         *state = State {
             first: oldest / UNIT,
             min: first.map_or(max, |unit| unit.base),
@@ -492,6 +495,9 @@ impl BatchConsumeQueue {
     fn write(&self, start: i64, from: i64, units: &[BatchUnit]) -> Result<(), StoreError> {
         let files = &self.cache.files;
         files.create_dir_all(&self.dir).at("create", &self.dir)?;
+        if from == 0 {
+            self.remove_leftovers()?;
+        }
         let path = self.path(start);
         let whole = Open::Sparse(self.file_size as u64);
         let file = self.cache.get(&path, whole).at("create", &path)?;
@@ -501,6 +507,21 @@ impl BatchConsumeQueue {
             .at("write", &path)?;
         self.state.lock().dirty.insert(start);
         Ok(())
+    }
+
+    /// A removal that failed may have left files, whose units must not be taken for those of the queue that
+    /// now begins.
+    fn remove_leftovers(&self) -> Result<(), StoreError> {
+        let entries = self.cache.files.list(&self.dir).at("list", &self.dir)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.cache.forget(&self.dir);
+        for entry in entries.iter().rev().filter(|entry| !entry.is_dir) {
+            let path = self.dir.join(&entry.name);
+            self.cache.files.remove_file(&path).at("remove", &path)?;
+        }
+        self.cache.files.sync_dir(&self.dir).at("sync", &self.dir)
     }
 
     /// Raises the lowest offset to the first unit at or behind `log_min` and removes files that lie
