@@ -31,6 +31,8 @@ fuzz_target!(|frame: &[u8]| {
         ext,
         BrokerHeartbeatRequestHeader
         BrokerNameRequestHeader
+        CloneGroupOffsetRequestHeader
+        ConsumeMessageDirectlyRequestHeader
         CreateTopicRequestHeader
         DeleteSubscriptionGroupRequestHeader
         DeleteTopicFromNamesrvRequestHeader
@@ -51,23 +53,21 @@ fuzz_target!(|frame: &[u8]| {
         PullMessageRequestHeader
         PullMessageResponseHeader
         PutKvConfigRequestHeader
+        QueryConsumeQueueRequestHeader
         QueryConsumerOffsetRequestHeader
+        QueryCorrectionOffsetHeader
         QueryMessageRequestHeader
+        QuerySubscriptionByConsumerRequestHeader
         RegisterBrokerRequestHeader
         RegisterBrokerResponseHeader
-        RelayRequestHeader,
-        ConsumeMessageDirectlyRequestHeader,
-        CloneGroupOffsetRequestHeader,
-        QueryCorrectionOffsetHeader,
-        QuerySubscriptionByConsumerRequestHeader,
-        UpdateGroupForbiddenRequestHeader,
-        QueryConsumeQueueRequestHeader
+        RelayRequestHeader
         ResetOffsetRequestHeader
         SearchOffsetRequestHeader
         TopicRequestHeader
         UnregisterBrokerRequestHeader
         UnregisterClientRequestHeader
         UpdateConsumerOffsetRequestHeader
+        UpdateGroupForbiddenRequestHeader
         ViewBrokerStatsDataRequestHeader
         ViewMessageRequestHeader
     );
