@@ -2,7 +2,7 @@
 //! `producer`, `namesrv`, `plugin`, `tx`, `timer`, `dlq`, and Java's spellings, `sluice admin ...`.
 //!
 //! A cluster is asked over remoting, through its name servers: all servers at the same time, and who
-//! does not answer is named. Java brokers are asked alike. Each verb of `verbs/` makes a [`page`] of
+//! does not answer is named. Java brokers are asked alike. Each verb of `verbs/` makes a page of
 //! what `cluster/` has found; `mqadmin/` has the same done and prints it in Java's words.
 //!
 //! A plugin is made of a template, built and tried offline, in the host that a broker has, under its

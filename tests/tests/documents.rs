@@ -267,16 +267,9 @@ fn the_command_line_page_works_as_typed() {
         assert!(!told.trim().is_empty(), "{command}");
         if command.starts_with("sluice message send") {
             id = told.split_whitespace().next().expect("an id").to_owned();
-            let find = format!("sluice message find --id {id} --topic orders");
+            let find = ["message", "find", "--id", &id, "--topic", "orders"];
             wait_until("the message's index", FLOW, || {
-                let mut found = Command::new("sh");
-                found.args(["-c", &find]).envs(environment);
-                let path = format!(
-                    "{}:{}",
-                    dir.path().display(),
-                    std::env::var("PATH").unwrap()
-                );
-                let found = found.env("PATH", path).output().expect("sh");
+                let found = sluice(&name_server, &find).output().expect("sluice");
                 found.status.success().then_some(())
             });
         }
