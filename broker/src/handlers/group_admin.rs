@@ -369,11 +369,12 @@ pub(super) fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32)
                 .store_timestamp(topic, queue_id, consumer_offset - 1)
         })
         .flatten();
+    let handed_out = broker.pullers.next(group, topic, queue_id);
     OffsetWrapper {
         broker_offset,
         consumer_offset,
         last_timestamp: last.unwrap_or(0),
-        pull_offset: consumer_offset,
+        pull_offset: handed_out.map_or(consumer_offset, |next| next.max(consumer_offset)),
     }
 }
 
