@@ -226,10 +226,7 @@ async fn what_only_the_broker_says_is_not_taken_from_clients() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_message_of_a_batch_comes_back_alone() {
-    let served = Served::start(|config| {
-        config.message_delay_level = "10ms 10ms 10ms".to_owned();
-    })
-    .await;
+    let served = Served::start(|_| {}).await;
     let (client, _asked) = served.client();
     make_topic(&client).await;
     fill(&client).await;
