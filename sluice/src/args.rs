@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use sluice_remoting::AddressService;
 
@@ -294,7 +295,10 @@ pub fn parse() -> Sluice {
         (Some("mqbroker"), _) => ("mqbroker", 1),
         (_, Some(NAMESRV_CLASS)) => ("mqnamesrv", 2),
         (_, Some(BROKER_CLASS)) => ("mqbroker", 2),
-        _ => return Sluice::try_parse().unwrap_or_else(|error| refuse(&error)),
+        _ => {
+            let read = Sluice::try_parse().and_then(without_mistyped_verbs);
+            return read.unwrap_or_else(|error| refuse(&error));
+        }
     };
     let words = &words[behind..];
     let command = match program {
@@ -304,6 +308,23 @@ pub fn parse() -> Sluice {
     Sluice {
         command,
         as_rocketmq: true,
+    }
+}
+
+/// Words that Java leaves aside are settings, as guides write them. Any other is a verb that is none: to start
+/// a server for it would be a surprise.
+fn without_mistyped_verbs(read: Sluice) -> Result<Sluice, clap::Error> {
+    let (noun, words) = match &read.command {
+        Command::Namesrv(namesrv) => ("namesrv", &namesrv.ignored),
+        Command::Broker(broker) => ("broker", &broker.ignored),
+        _ => return Ok(read),
+    };
+    match words.iter().find(|word| !word.contains('=')) {
+        None => Ok(read),
+        Some(word) => Err(clap::Error::raw(
+            ErrorKind::InvalidSubcommand,
+            format!("{word:?} is no verb of `sluice {noun}`, see `sluice {noun} --help`\n"),
+        )),
     }
 }
 

@@ -1,13 +1,16 @@
 //! Where the log goes: to standard error, and, as RocketMQ's servers do, into files that are rolled by size.
+//! `SLUICE_LOG_FORMAT=json` makes each line an object.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use tracing::Level;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
@@ -21,11 +24,22 @@ const SHOWN: &str = "sluice::shown";
 /// Logs to standard error; `SLUICE_LOG` chooses how much, as in `SLUICE_LOG=debug`.
 pub fn to_stderr(otherwise: &str) {
     let shown = format!("{SHOWN}=off").parse().expect("a directive");
-    fmt()
-        .with_env_filter(filter(otherwise).add_directive(shown))
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    let filter = filter(otherwise).add_directive(shown);
+    let all = lines(io::stderr, io::stderr().is_terminal()).with_filter(filter);
+    tracing_subscriber::registry().with(all).init();
+}
+
+/// Lines for people, or objects for programs.
+fn lines<S, W>(writer: W, colours: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer);
+    match std::env::var("SLUICE_LOG_FORMAT").as_deref() {
+        Ok("json") => layer.json().flatten_event(true).boxed(),
+        _ => layer.with_ansi(colours).boxed(),
+    }
 }
 
 /// Logs to a file `name` in `directory`, warnings to standard error as well. Without the file, all goes to
@@ -39,16 +53,10 @@ pub fn to_file(directory: &Path, name: &str) {
             return;
         }
     };
-    let warnings = fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_filter(filter_fn(|event| {
-            *event.level() <= Level::WARN && event.target() != SHOWN
-        }));
-    let all = fmt::layer()
-        .with_writer(Mutex::new(file))
-        .with_ansi(false)
-        .with_filter(filter("info"));
+    let warnings = lines(io::stderr, io::stderr().is_terminal()).with_filter(filter_fn(|event| {
+        *event.level() <= Level::WARN && event.target() != SHOWN
+    }));
+    let all = lines(Mutex::new(file), false).with_filter(filter("info"));
     tracing_subscriber::registry()
         .with(warnings)
         .with(all)

@@ -12,6 +12,7 @@ fn sluice(args: &[&str]) -> Command {
         .env_remove("NAMESRV_ADDR")
         .env_remove("SLUICE_LOG")
         .env_remove("SLUICE_LOG_DIR")
+        .env_remove("SLUICE_LOG_FORMAT")
         .env_remove("JAVA_OPT")
         .env_remove("JAVA_OPT_EXT");
     command
@@ -129,6 +130,15 @@ fn settings_are_printed_all_or_the_important_ones() {
         all.contains("listenPort=9877\n") && all.contains("tls.server.mode=enforcing\n"),
         "{all}"
     );
+}
+
+#[test]
+fn a_mistyped_verb_starts_no_server() {
+    for noun in ["broker", "namesrv"] {
+        let (code, _, said) = end(&[noun, "sohw"]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("\"sohw\" is no verb"), "{said}");
+    }
 }
 
 #[test]
@@ -317,6 +327,28 @@ fn a_taken_port_is_told_once() {
     assert_eq!(code, 255, "{said}");
     assert_eq!(said.matches("os error").count(), 1, "{said}");
     assert!(said.contains(&port.to_string()), "{said}");
+}
+
+#[test]
+fn lines_of_the_log_are_objects_where_programs_read_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = file(directory.path(), "n.conf", "lisstenPort=1\n");
+    let ended = sluice(&["namesrv", "-c", &conf, "-p"])
+        .env("SLUICE_LOG_DIR", directory.path())
+        .env("SLUICE_LOG_FORMAT", "json")
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let log = std::fs::read_to_string(directory.path().join("namesrv.log")).unwrap();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let warned = |line: &serde_json::Value| {
+        let says = line["message"].as_str().unwrap_or_default();
+        line["level"] == "WARN" && says.contains("n.conf:1: lisstenPort is not known")
+    };
+    assert!(lines.iter().any(warned), "{log}");
 }
 
 #[test]

@@ -1,15 +1,20 @@
 //! Brokers and name servers of a cluster come and go under load: no send of a client fails for good, nothing that
 //! was acknowledged is lost, and nobody has to be started again for it.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::{request, response};
 use sluice_tests::audit::{AuditConsumer, AuditProducer};
 use sluice_tests::cluster::{Broker, Kind, NameServer};
 use sluice_tests::process::wait_until;
-use sluice_tests::wire::{Wire, command};
+use sluice_tests::wire::{Wire, command, send};
 
 const TOPIC: &str = "lives";
 /// Acknowledged messages after each change.
@@ -140,4 +145,91 @@ fn servers_come_and_go_and_no_send_fails() {
     consumer.wait_for_all(&acked);
     let later = AuditConsumer::start(&namesrv, TOPIC, "later-group", "later", cluster.dir());
     later.wait_for_all(&acked);
+}
+
+const MANY: usize = 10_000;
+
+/// A name server that only counts: it answers each registration, and says how large it was.
+fn counting_name_server() -> (String, std::sync::mpsc::Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let (sender, sizes) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || count(stream, &sender));
+        }
+    });
+    (address, sizes)
+}
+
+fn count(mut stream: TcpStream, sizes: &Sender<usize>) -> std::io::Result<()> {
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut frame)?;
+        let whole = Bytes::from(frame);
+        let request = RemotingCommand::decode(&whole).map_err(std::io::Error::other)?;
+        if request.code == request::REGISTER_BROKER && sizes.send(whole.len()).is_err() {
+            return Ok(());
+        }
+        let answer = request.response(response::SUCCESS);
+        stream.write_all(&answer.encode())?;
+    }
+}
+
+/// A broker's file of so many topics, as Java writes it.
+fn many_topics(store: &Path) {
+    let topic = |at: usize| {
+        let name = format!("many-{at:05}");
+        let config = json!({
+            "attributes": {}, "order": false, "perm": 6, "readQueueNums": 8, "topicFilterType": "SINGLE_TAG",
+            "topicName": name, "topicSysFlag": 0, "writeQueueNums": 8
+        });
+        (name, config)
+    };
+    let table: serde_json::Map<String, Value> = (0..MANY).map(topic).collect();
+    let version = json!({"counter": 1, "stateVersion": 0, "timestamp": 1});
+    let text = json!({"dataVersion": version, "topicConfigTable": table}).to_string();
+    std::fs::create_dir_all(store.join("config")).expect("a directory");
+    std::fs::write(store.join("config/topics.json"), text).expect("topics.json");
+}
+
+/// All of them are in each registration, as in Java's; sends go on meanwhile.
+#[test]
+fn ten_thousand_topics_register_without_a_stall() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    many_topics(&dir.path().join("broker/store"));
+    let name_server = NameServer::start(Kind::Sluice, dir.path(), "");
+    let (counting, sizes) = counting_name_server();
+    let namesrv = format!("{};{counting}", name_server.address());
+    let broker = Broker::start(Kind::Sluice, dir.path(), &namesrv, "");
+    let size = sizes.recv_timeout(ROUTES).expect("a registration");
+    println!("{size} bytes for {MANY} topics");
+    assert!(size < 250 * MANY, "{size} bytes for {MANY} topics");
+
+    // Each new topic is registered at once, with all others.
+    let sending = broker.address();
+    let sender = std::thread::spawn(move || {
+        let mut wire = Wire::connect(&sending).expect("a connection");
+        let mut slowest = Duration::ZERO;
+        for _ in 0..200 {
+            let began = Instant::now();
+            let sent = wire.ask(&send("many-00000", "", b"x")).expect("an answer");
+            assert_eq!(sent.code, response::SUCCESS, "{}", sent.remark());
+            slowest = slowest.max(began.elapsed());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        slowest
+    });
+    make_topic(&broker);
+    let mut wire = Wire::connect(name_server.address()).expect("a connection");
+    let route = command(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", TOPIC)], b"");
+    wait_until("the new topic's route", Duration::from_secs(5), || {
+        let answer = wire.ask(&route).expect("an answer");
+        (answer.code == response::SUCCESS).then_some(())
+    });
+    let slowest = sender.join().expect("the sends end");
+    assert!(slowest < Duration::from_secs(5), "a send took {slowest:?}");
 }
