@@ -167,8 +167,9 @@ fn count(mut stream: TcpStream, sizes: &Sender<usize>) -> std::io::Result<()> {
     loop {
         let mut length = [0; 4];
         stream.read_exact(&mut length)?;
-        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut frame)?;
+        let mut frame = length.to_vec();
+        frame.resize(4 + u32::from_be_bytes(length) as usize, 0);
+        stream.read_exact(&mut frame[4..])?;
         let whole = Bytes::from(frame);
         let request = RemotingCommand::decode(&whole).map_err(std::io::Error::other)?;
         if request.code == request::REGISTER_BROKER && sizes.send(whole.len()).is_err() {

@@ -134,7 +134,7 @@ mod tests {
         let header = br#"{"code":310,"opaque":42,"flag":0}"#;
         let mut out = Vec::new();
         put_answer(&mut out, opaque(header));
-        let whole = bytes::Bytes::from(out[4..].to_vec());
+        let whole = bytes::Bytes::from(out.clone());
         let answer = sluice_protocol::RemotingCommand::decode(&whole).unwrap();
         assert_eq!((answer.code, answer.opaque), (0, 42));
         assert_eq!(frame(&out).map(<[u8]>::len), Some(out.len()));
