@@ -276,6 +276,58 @@ fn the_command_line_page_works_as_typed() {
     }
 }
 
+/// Two name servers and two brokers by the page's own file, on this machine.
+#[test]
+fn the_cluster_page_works_as_typed() {
+    const PAGE: &str = "docs/running-a-cluster.md";
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let binary = sluice_binary().canonicalize().unwrap();
+    std::os::unix::fs::symlink(binary, dir.path().join("sluice")).unwrap();
+    let ports = [free_port(), free_port()];
+    for (number, port) in (1..).zip(ports) {
+        let kept = dir.path().join(format!("kv-{number}.json"));
+        let text = format!(
+            "listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={}\n",
+            kept.display()
+        );
+        write(&dir, &format!("namesrv-{number}.conf"), &text);
+    }
+    let name_servers = ports.map(|port| format!("127.0.0.1:{port}")).join(";");
+    let shown = block(PAGE, "properties");
+    for name in ["broker-a", "broker-b"] {
+        let text = shown
+            .replace("broker-a", name)
+            .replace("192.168.0.11", "127.0.0.1")
+            .replace("192.168.0.1:9876;192.168.0.2:9876", &name_servers)
+            .replace("/var/lib/sluice", &dir.path().display().to_string())
+            .replace("10911", &free_broker_port().to_string());
+        let text = format!("{text}bindAddress=127.0.0.1\nhttpAddress=127.0.0.1:0\n");
+        write(&dir, &format!("{name}.conf"), &text);
+    }
+    let mut running = Vec::new();
+    for command in commands(PAGE) {
+        if command.contains(" -c ") {
+            let words: Vec<&str> = command.split(' ').skip(1).collect();
+            let mut start = Command::new(sluice_binary());
+            start.args(&words).current_dir(dir.path());
+            let mut server = Running::start(words[2], dir.path(), &mut start);
+            server.wait_for("boot success", BOOT);
+            running.push(server);
+        } else {
+            let told = shell(dir.path(), &command, &[("NAMESRV_ADDR", &*name_servers)]);
+            assert!(
+                told.contains("broker-a") && told.contains("broker-b"),
+                "{command}: {told}"
+            );
+        }
+    }
+    assert_eq!(running.len(), 4);
+}
+
+fn write(dir: &tempfile::TempDir, name: &str, text: &str) {
+    std::fs::write(dir.path().join(name), text).expect("a file of settings");
+}
+
 /// `sluice dev` on free ports: the process and the name server's address.
 fn dev(dir: &Path, options: &[&str]) -> (Running, String) {
     let (namesrv, broker) = (free_port(), free_broker_port());
