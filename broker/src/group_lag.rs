@@ -34,11 +34,13 @@ impl Broker {
     /// Of each group but the broker's own, on each topic it has an offset for. Reads a disk.
     pub(crate) fn group_lags(&self) -> Vec<GroupLag> {
         let popped = self.popped_counts();
-        let groups = self.groups.all();
-        let groups = groups.keys().filter(|name| !topic::is_system_group(name));
         let mut all = Vec::new();
-        for group in groups {
-            for topic in self.offsets.topics_of(group) {
+        for (group, mut topics) in self.offsets.topics_by_group() {
+            if topic::is_system_group(&group) || self.groups.get(&group).is_none() {
+                continue;
+            }
+            topics.sort();
+            for topic in topics {
                 if topic.starts_with(RETRY_PREFIX) {
                     continue;
                 }

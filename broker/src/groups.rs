@@ -121,15 +121,21 @@ impl Groups {
     /// Allows or forbids a group to read a topic.
     pub fn set_readable(&self, group: &str, topic: &str, readable: bool, now_ms: i64) {
         let mut forbidden = self.forbidden.lock();
-        let bits = forbidden
-            .entry(group.to_owned())
-            .or_default()
-            .entry(topic.to_owned())
-            .or_default();
         if readable {
-            *bits &= !(1 << READ_FORBIDDEN)
+            // Nothing is kept of what is as it would be anyway.
+            let Some(topics) = forbidden.get_mut(group) else {
+                return;
+            };
+            if let Some(bits) = topics.get_mut(topic) {
+                *bits &= !(1 << READ_FORBIDDEN);
+            }
+            topics.retain(|_, bits| *bits != 0);
+            if topics.is_empty() {
+                forbidden.remove(group);
+            }
         } else {
-            *bits |= 1 << READ_FORBIDDEN
+            let topics = forbidden.entry(group.to_owned()).or_default();
+            *topics.entry(topic.to_owned()).or_default() |= 1 << READ_FORBIDDEN;
         }
         drop(forbidden);
         self.bump(now_ms);

@@ -10,6 +10,7 @@ mod dead_letters;
 mod groups;
 mod guard;
 mod health;
+mod listener;
 mod messages;
 mod metrics;
 mod plugins;
@@ -24,10 +25,13 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
+use sluice_remoting::BoundedListener;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::listener::Asker;
+use self::listener::HttpListener;
 use self::plugins::Refused;
 use crate::Broker;
 use crate::config::MetricsExporter;
@@ -54,7 +58,7 @@ async fn description() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
 }
 
-/// All paths, behind the guard. Who calls it says who asks: `ConnectInfo<SocketAddr>`.
+/// All paths, behind the guard. Who calls it says who asks: `ConnectInfo<Asker>`.
 pub(crate) fn routes(broker: &Arc<Broker>) -> Result<Router, BrokerError> {
     let guard = guard::Guard::load(broker)?;
     Ok(Router::new()
@@ -148,26 +152,30 @@ impl Http {
     }
 
     /// Serves the metrics where Java's settings say; `None` when they say nowhere, or it is taken.
-    pub(crate) async fn start_exporter(broker: &Arc<Broker>) -> Result<Option<Http>, BrokerError> {
+    pub(crate) async fn start_exporter(broker: &Arc<Broker>) -> Option<Http> {
         let config = broker.config();
         match config.metrics_exporter_type {
-            MetricsExporter::Disable => return Ok(None),
+            MetricsExporter::Disable => return None,
             MetricsExporter::Prom => {}
             MetricsExporter::OtlpGrpc | MetricsExporter::Log => {
                 tracing::warn!(
                     "metricsExporterType: of Java's exporters this broker has PROM alone; metrics are not exported"
                 );
-                return Ok(None);
+                return None;
             }
         }
         let host = config.metrics_prom_exporter_host.as_deref();
         let host = host.unwrap_or(&config.broker_ip1);
         let port = config.metrics_prom_exporter_port;
         let found = tokio::net::lookup_host((host, port)).await.ok();
-        let address = found.and_then(|mut found| found.next()).ok_or_else(|| {
-            BrokerError::Config(format!("metricsPromExporterHost = {host:?} has no address"))
-        })?;
-        Ok(Http::serve(address, exported(broker), "metrics are not exported").await)
+        let Some(address) = found.and_then(|mut found| found.next()) else {
+            tracing::warn!(
+                host,
+                "metricsPromExporterHost has no address; metrics are not exported"
+            );
+            return None;
+        };
+        Http::serve(address, exported(broker), "metrics are not exported").await
     }
 
     /// `None` when nothing can listen there, which is said together with what is `missed` then.
@@ -180,7 +188,8 @@ impl Http {
             }
         };
         let address = listener.local_addr().unwrap_or(address);
-        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        let listener = HttpListener(BoundedListener::new(listener));
+        let service = routes.into_make_service_with_connect_info::<Asker>();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             let until = async move {

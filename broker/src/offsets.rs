@@ -308,6 +308,15 @@ impl Offsets {
             .map_or(Ok(()), |directory| self.files.sync_dir(directory))
     }
 
+    /// Topics by the groups that have offsets on them.
+    pub fn topics_by_group(&self) -> BTreeMap<String, Vec<String>> {
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (topic, group) in self.pairs() {
+            groups.entry(group).or_default().push(topic);
+        }
+        groups
+    }
+
     fn pairs(&self) -> impl Iterator<Item = (String, String)> {
         let keys: Vec<String> = self.state.lock().table.keys().cloned().collect();
         keys.into_iter().filter_map(|key| {

@@ -130,7 +130,7 @@ impl Broker {
             .collect::<Result<_, _>>()?;
         let fast = listen_on_fast_ports(&broker, &addresses).await;
         let http = Http::start(&broker).await?;
-        let exporter = Http::start_exporter(&broker).await?;
+        let exporter = Http::start_exporter(&broker).await;
         broker.find_name_servers().await;
         broker.register().await;
         Ok(RunningBroker {
@@ -204,6 +204,8 @@ impl Broker {
             serves_each,
             store,
             stats,
+            scraping: tokio::sync::Mutex::default(),
+            cleaning: parking_lot::Mutex::default(),
             topics,
             groups,
             request_modes,

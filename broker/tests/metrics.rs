@@ -12,7 +12,7 @@ use common::{GROUP, Served, TOPIC};
 
 async fn get(served: &Served, path: &str) -> (u16, String) {
     let address = served.broker.http_address().unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let asking = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();

@@ -8,7 +8,8 @@ use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, State};
 use axum::routing::get;
-use axum::serve::IncomingStream;
+use axum::serve::{IncomingStream, Listener};
+use sluice_remoting::{BoundedListener, BoundedStream};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -26,9 +27,25 @@ struct Told {
 #[derive(Debug, Clone, Copy)]
 struct Came(Option<SocketAddr>);
 
-impl Connected<IncomingStream<'_, TcpListener>> for Came {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+impl Connected<IncomingStream<'_, PageListener>> for Came {
+    fn connect_info(stream: IncomingStream<'_, PageListener>) -> Self {
         Came(stream.io().local_addr().ok())
+    }
+}
+
+/// So many connections at a time, none of them silent for long.
+struct PageListener(BoundedListener);
+
+impl Listener for PageListener {
+    type Io = BoundedStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 }
 
@@ -52,6 +69,7 @@ pub(crate) async fn serve(
         .route("/rocketmq/{subgroup}", get(told))
         .with_state(Arc::new(Told { addresses, port }))
         .into_make_service_with_connect_info::<Came>();
+    let listener = PageListener(BoundedListener::new(listener));
     let serving = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, service).await {
             tracing::error!(%error, "the page of name servers is served no more");

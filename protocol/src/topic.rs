@@ -81,6 +81,9 @@ pub enum TopicError {
     Length,
 }
 
+/// Begins the names of Java's light queues, which share the records of other topics and are in no table.
+pub const LMQ_PREFIX: &str = "%LMQ%";
+
 /// Checks a topic's name.
 ///
 /// # Errors

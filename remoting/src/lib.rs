@@ -6,6 +6,7 @@
 //! requests of our own: server and client side are the same thing but for who dialled.
 
 mod address_service;
+mod bounded_listener;
 mod client;
 mod connection;
 mod driver;
@@ -20,6 +21,7 @@ pub mod tls;
 mod watch;
 
 pub use address_service::{AddressService, NoAddresses, are_addresses};
+pub use bounded_listener::{BoundedListener, BoundedStream};
 pub use client::{Client, ClientOptions};
 pub use connection::Connection;
 pub use error::{CloseReason, RemotingError};

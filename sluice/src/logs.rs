@@ -111,13 +111,17 @@ impl RollingFile {
 
     fn roll(&mut self) -> io::Result<()> {
         fs::create_dir_all(self.path.with_file_name("otherdays"))?;
-        for number in (1..FILES_KEPT).rev() {
+        // One that could not be begun anew is gone from its place: nothing is to be moved for it again.
+        let is_there = self.path.exists();
+        for number in (1..FILES_KEPT).rev().filter(|_| is_there) {
             match fs::rename(self.aside(number), self.aside(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        fs::rename(&self.path, self.aside(1))?;
+        if is_there {
+            fs::rename(&self.path, self.aside(1))?;
+        }
         self.file = append_to(&self.path)?;
         self.size = 0;
         Ok(())

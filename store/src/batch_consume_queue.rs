@@ -411,7 +411,8 @@ impl BatchConsumeQueue {
         while low < high {
             let middle = low + (high - low) / 2;
             match self.at(middle)? {
-                None => return Ok(None),
+                // Files that are gone have expired: they were below.
+                None => low = middle + 1,
                 Some(unit) if unit.next() <= offset => low = middle + 1,
                 Some(_) => high = middle,
             }
@@ -447,7 +448,10 @@ impl BatchConsumeQueue {
 
     /// First offset of the file behind the one that holds `offset`, or the queue's end.
     pub(crate) fn next_file(&self, offset: i64) -> i64 {
-        let max = self.bounds().1;
+        let (min, max) = self.bounds();
+        if offset < min {
+            return min;
+        }
         let Ok(Some(place)) = self.place_of(offset) else {
             return max;
         };

@@ -479,7 +479,9 @@ impl Store {
         // Behind a recent one all are.
         first.physical_offset >= recent
             || is_cached(first) && {
-                let last = offset.saturating_add(messages as i64).min(max) - 1;
+                // A filter may look at so many.
+                let looked_at = self.scan_units(messages) as i64;
+                let last = offset.saturating_add(looked_at).min(max) - 1;
                 queue.cached_unit(last).is_some_and(is_cached)
             }
     }

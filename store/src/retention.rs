@@ -187,12 +187,32 @@ impl Store {
     /// # Errors
     /// When that cannot be written down, or a directory cannot be removed.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        self.delete_topic_if(topic, || true).map(drop)
+    }
+
+    /// [`Store::delete_topic`], if it is unused still when no message can come any more that would be lost
+    /// with it; whether it was.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete_topic_if(
+        &self,
+        topic: &str,
+        is_unused: impl Fn() -> bool,
+    ) -> Result<bool, StoreError> {
+        if !is_unused() {
+            return Ok(false);
+        }
         // First: what is noted below speaks of the commit log alone.
         self.compaction.forget_topic(topic)?;
         let _no_flush = self.checkpoint.lock();
         let _no_dispatch = self.dispatching.lock();
         let (ends, dead_below) = {
             let state = self.append_state.lock();
+            // Messages that come from here on lie behind what is dead.
+            if !is_unused() {
+                return Ok(false);
+            }
             let ends = state.next.get(topic).cloned().unwrap_or_default();
             (ends, self.log.written())
         };
@@ -209,7 +229,8 @@ impl Store {
             .try_for_each(|kind| {
                 self.cache
                     .remove_dir(&self.config.root.join(kind).join(topic))
-            })
+            })?;
+        Ok(true)
     }
 }
 

@@ -52,7 +52,6 @@ fn bad_values_name_file_line_key_and_what_is_expected() {
         ("diskMaxUsedSpaceRatio=101", "a percentage from 0 to 100"),
         ("autoCreateTopicEnable=yes", "true or false"),
         ("flushDiskType=SYNC", "ASYNC_FLUSH or SYNC_FLUSH"),
-        ("brokerRole=SLAVE", "slaves are not served"),
         (
             "mappedFileSizeCommitLog=2147483648",
             "bytes from 1024 to 2147483647",
@@ -66,6 +65,11 @@ fn bad_values_name_file_line_key_and_what_is_expected() {
         );
         assert!(error.contains(expected), "{line}: {error}");
     }
+    let slave = read("brokerId=1\nbrokerRole=SLAVE").expect_err("a slave");
+    assert!(
+        slave.to_string().contains("slaves are not served"),
+        "{slave}"
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use sluice_remoting::Responder;
 use tower::ServiceExt;
 
 use crate::error::Refusal;
+use crate::http::Asker;
 use crate::{Answer, Broker, http};
 
 /// Largest answer, bytes: it has to fit a frame.
@@ -50,7 +51,7 @@ fn wanted(
         // Behind a proxy or tunnel every peer of this port looks local: a name that is not makes the
         // guard ask for the token.
         .header(header::HOST, "remoting")
-        .extension(ConnectInfo(peer));
+        .extension(ConnectInfo(Asker(peer)));
     if let Some(token) = field("token") {
         asked = asked.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }

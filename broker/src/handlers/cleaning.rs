@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sluice_protocol::RemotingCommand;
+use sluice_protocol::topic::LMQ_PREFIX;
 use sluice_remoting::Responder;
 
 use crate::error::Refusal;
@@ -10,23 +11,24 @@ use crate::{Answer, Broker};
 
 /// CLEAN_EXPIRED_CONSUMEQUEUE: queues all of whose messages have left the log.
 pub fn clean_expired_consume_queue(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
-    broker.reply_aside(responder, move |broker| {
+    clean(broker, responder, |broker| {
         broker.store.delete_expired_queues();
-        Ok(Answer::default())
+        Ok(())
     });
 }
 
 /// DELETE_EXPIRED_COMMITLOG: files of the log that are past their time.
 pub fn delete_expired_commit_log(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
-    broker.reply_aside(responder, move |broker| {
+    clean(broker, responder, |broker| {
         broker.store.delete_expired_files();
-        Ok(Answer::default())
+        Ok(())
     });
 }
 
-/// CLEAN_UNUSED_TOPIC: queues of topics that are not there any more; the system's own stay.
+/// CLEAN_UNUSED_TOPIC: queues of topics that are not there any more. The system's own stay, and the light
+/// queues of a Java broker, which are in no table.
 pub fn clean_unused_topic(broker: &Arc<Broker>, _: RemotingCommand, responder: Responder) {
-    broker.reply_aside(responder, move |broker| {
+    clean(broker, responder, |broker| {
         let mut topics: Vec<String> = broker
             .store
             .queues()
@@ -34,17 +36,33 @@ pub fn clean_unused_topic(broker: &Arc<Broker>, _: RemotingCommand, responder: R
             .map(|(it, _)| it)
             .collect();
         topics.dedup();
-        topics
-            .retain(|topic| !broker.topics.is_system(topic) && broker.topics.get(topic).is_none());
-        for topic in topics {
-            tracing::info!(
-                topic,
-                "queues of a topic that is not there any more are removed"
-            );
-            broker
-                .store
-                .delete_topic(&topic)
-                .map_err(|error| Refusal::System(error.to_string()))?;
+        let is_unused = |topic: &str| {
+            !broker.topics.is_system(topic)
+                && !topic.starts_with(LMQ_PREFIX)
+                && broker.topics.get(topic).is_none()
+        };
+        for topic in topics.iter().filter(|topic| is_unused(topic)) {
+            let removed = broker.store.delete_topic_if(topic, || is_unused(topic));
+            if removed.map_err(|error| Refusal::System(error.to_string()))? {
+                tracing::info!(
+                    topic,
+                    "queues of a topic that is not there any more are removed"
+                );
+            }
+        }
+        Ok(())
+    });
+}
+
+/// One at a time, for it holds up what makes messages visible. Who comes meanwhile has it done for him.
+fn clean(
+    broker: &Arc<Broker>,
+    responder: Responder,
+    work: impl FnOnce(&Broker) -> Result<(), Refusal> + Send + 'static,
+) {
+    broker.reply_aside(responder, move |broker| {
+        if let Some(_one) = broker.cleaning.try_lock() {
+            work(broker)?;
         }
         Ok(Answer::default())
     });

@@ -145,6 +145,12 @@ pub fn update_and_get_group_forbidden(
     broker.reply_settled(responder, || {
         let header = UpdateGroupForbiddenRequestHeader::decode(&request.ext)?;
         let (group, topic) = (&*header.group, &*header.topic);
+        // What is kept must have bounds.
+        if !topic::is_valid_group(group) || topic::validate(topic).is_err() {
+            return Err(Refusal::InvalidParameter(
+                "group or topic is no name of one".to_owned(),
+            ));
+        }
         if let Some(readable) = header.readable {
             broker
                 .groups

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::QueryCorrectionOffsetBody;
 use sluice_protocol::header::{CloneGroupOffsetRequestHeader, QueryCorrectionOffsetHeader};
+use sluice_protocol::topic::is_valid_group;
 use sluice_remoting::Responder;
 
 use super::group_admin::is_subscribed;
+use crate::error::Refusal;
 use crate::{Answer, Broker};
 
 /// Lets a group go on where another is, on one topic or on all of the other's. Of an online group only what
@@ -17,6 +19,12 @@ pub fn clone_group_offset(broker: &Arc<Broker>, request: RemotingCommand, respon
     broker.reply_aside(responder, move |broker| {
         let header = CloneGroupOffsetRequestHeader::decode(&request.ext)?;
         let (from, to) = (&*header.src_group, &*header.dest_group);
+        if !is_valid_group(to) {
+            return Err(Refusal::InvalidParameter(format!(
+                "destGroup is no name of a group, of {} bytes",
+                to.len()
+            )));
+        }
         let named = header.topic.as_deref().map(str::trim);
         let mut topics = match named.filter(|topic| !topic.is_empty()) {
             Some(topic) => BTreeSet::from([topic.to_owned()]),

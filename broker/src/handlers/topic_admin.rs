@@ -23,10 +23,13 @@ pub fn update_and_create_topic(
     request: RemotingCommand,
     responder: Responder,
 ) {
-    broker.reply_settled(responder, || {
-        let header = CreateTopicRequestHeader::decode(&request.ext)?;
-        put(broker, wanted(broker, header)?)?;
-        Ok(Answer::default())
+    // One that is kept by its last key gets directories.
+    broker.aside(responder, move |broker, responder| {
+        broker.reply_settled(responder, || {
+            let header = CreateTopicRequestHeader::decode(&request.ext)?;
+            put(broker, wanted(broker, header)?)?;
+            Ok(Answer::default())
+        });
     });
 }
 
@@ -34,12 +37,6 @@ pub fn update_and_create_topic(
 fn keep_by_key(broker: &Broker, topic: &str) -> Result<(), Refusal> {
     if broker.topics.get(topic).is_some() {
         return Ok(());
-    }
-    if !broker.store.compacts() {
-        return Err(Refusal::System(
-            "cleanup.policy COMPACTION is not served by a broker with enableCompaction=false"
-                .to_owned(),
-        ));
     }
     let begun = broker.store.begin_to_keep_by_key(topic);
     begun.map_err(|error| Refusal::System(error.to_string()))
@@ -52,16 +49,18 @@ pub fn update_and_create_topic_list(
     request: RemotingCommand,
     responder: Responder,
 ) {
-    broker.reply_settled(responder, || {
-        let topics: CreateTopicListRequestBody = broker.body(&request)?;
-        let topics = topics.topic_config_list.into_iter();
-        let wanted: Vec<_> = topics
-            .map(|topic| wanted(broker, in_header(topic)))
-            .collect::<Result<_, _>>()?;
-        for topic in wanted {
-            put(broker, topic)?;
-        }
-        Ok(Answer::default())
+    broker.aside(responder, move |broker, responder| {
+        broker.reply_settled(responder, || {
+            let topics: CreateTopicListRequestBody = broker.body(&request)?;
+            let topics = topics.topic_config_list.into_iter();
+            let wanted: Vec<_> = topics
+                .map(|topic| wanted(broker, in_header(topic)))
+                .collect::<Result<_, _>>()?;
+            for topic in wanted {
+                put(broker, topic)?;
+            }
+            Ok(Answer::default())
+        });
     });
 }
 
@@ -136,6 +135,12 @@ fn wanted(broker: &Broker, header: CreateTopicRequestHeader) -> Result<TopicConf
         header.attributes.as_deref().unwrap_or_default(),
         broker.config().enable_mixed_message_type,
     )?;
+    if known.is_none() && is_compacted(&attributes) && !broker.store.compacts() {
+        return Err(Refusal::System(
+            "cleanup.policy COMPACTION is not served by a broker with enableCompaction=false"
+                .to_owned(),
+        ));
+    }
     Ok(TopicConfig {
         attributes,
         order: header.order,

@@ -1,7 +1,7 @@
 //! Who may administer.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rand::RngCore;
 
+use super::Asker;
 use crate::Broker;
 use crate::error::BrokerError;
 
@@ -95,7 +96,7 @@ fn is_named_locally(headers: &HeaderMap) -> bool {
 
 pub(super) async fn check(
     State(guard): State<Guard>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Asker(peer)): ConnectInfo<Asker>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -6,6 +6,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 
+use sluice_store::AppendError;
+
 use super::{Broke, Route};
 use crate::Broker;
 
@@ -19,7 +21,10 @@ async fn healthz(State(broker): Broke) -> (StatusCode, String) {
 /// Fails also while nothing can be sent to it, as with a full disk.
 async fn readyz(State(broker): Broke) -> (StatusCode, String) {
     let mut wrong = broken(&broker);
-    if let Err(error) = broker.store.status().writable {
+    let writable = broker.store.status().writable;
+    if let Err(error) = writable
+        && wrong.is_empty()
+    {
         wrong.push(format!("messages are not accepted: {error}"));
     }
     verdict(wrong)
@@ -33,7 +38,12 @@ fn broken(broker: &Broker) -> Vec<String> {
     let dispatch = status
         .dispatch_blocked
         .map(|error| format!("messages do not become visible: {error}"));
-    queues.into_iter().chain(dispatch).collect()
+    // After a failed sync the log takes nothing any more, for nobody knows what the disk has.
+    let log = match status.writable {
+        Err(error @ AppendError::LogStopped { .. }) => Some(error.to_string()),
+        _ => None,
+    };
+    queues.into_iter().chain(dispatch).chain(log).collect()
 }
 
 fn verdict(wrong: Vec<String>) -> (StatusCode, String) {

@@ -22,7 +22,9 @@ use crate::Broker;
 const TEXT: &str = "text/plain; version=0.0.4";
 
 pub(super) async fn metrics(State(broker): Broke) -> Result<impl IntoResponse, Refused> {
-    let Json(page) = aside(broker, |broker| Ok(page(broker))).await?;
+    // One page at a time: whoever asks again and again keeps operators' threads from nobody.
+    let _one = broker.scraping.lock().await;
+    let Json(page) = aside(broker.clone(), |broker| Ok(page(broker))).await?;
     Ok(([(header::CONTENT_TYPE, TEXT)], page))
 }
 

@@ -27,8 +27,12 @@ pub(crate) fn settle(queue: &CompactedQueue) -> Result<(), StoreError> {
         "a Java broker was killed while it replaced compacted files"
     );
     let names = starts(queue, &queue.queue_dir)?;
-    // The first old file goes first: as long as it is there, all are, and the new ones may not be.
-    if names.first().is_some_and(|first| old_logs.contains(first)) {
+    // The first old file goes first: as long as it is there, all are, and the new ones may not be. Unless a
+    // reader still held it, for then Java leaves it and goes on: the new ones have all moved in by then.
+    let first = names.first().filter(|first| old_logs.contains(first));
+    if let Some(first) = first
+        && !has_moved(queue, *first)?
+    {
         return restore(queue, &names, &old_logs);
     }
     let mark = queue.log_dir.join(REWRITTEN);
@@ -36,6 +40,12 @@ pub(crate) fn settle(queue: &CompactedQueue) -> Result<(), StoreError> {
     files.create_dir_all(&mark).at("create", &mark)?;
     remove_old(queue, &queue.log_dir, &old_logs)?;
     remove_old(queue, &queue.queue_dir, &old_queues)
+}
+
+/// Whether the new log files are all in their places.
+fn has_moved(queue: &CompactedQueue, first: i64) -> Result<bool, StoreError> {
+    let made = starts(queue, &queue.log_dir.join("compacting"))?;
+    Ok(made.is_empty() && queue.cache.files.exists(&queue.log_path(first)))
 }
 
 /// Gives old log files their names again; `names` are those of the queue files, which are still the old

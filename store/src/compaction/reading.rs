@@ -79,6 +79,14 @@ impl Store {
         let mut result = self.read_queue(&request, filter);
         result.min_offset = both.bounds.min;
         result.max_offset = result.max_offset.max(both.bounds.max);
+        if result.status == ReadStatus::NoMatchedLogicQueue {
+            // All its messages have left the log: the queue ends where what is kept here ends, not at 0.
+            let max = both.bounds.max;
+            (result.status, result.next_begin_offset) = match request.offset {
+                beyond if beyond > max => (ReadStatus::OffsetOverflowBadly, max),
+                at => (ReadStatus::OffsetOverflowOne, at),
+            };
+        }
         result
     }
 
