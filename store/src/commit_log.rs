@@ -100,6 +100,14 @@ fn refuse_holes(found: &[Found], dirs: &LogDirs, file_size: u64) -> Result<(), S
     if dirs.all().count() < 2 {
         return Ok(());
     }
+    // The oldest files lie there: without them nothing would be missed between two others.
+    let is_empty = |dir: &&PathBuf| !found.iter().any(|file| file.path.starts_with(dir));
+    if let Some(path) = dirs.read_only().iter().find(is_empty) {
+        return Err(StoreError::LogFiles {
+            path: path.clone(),
+            what: "it is only read, and holds no file of the log: is a disk not mounted? When its last file has expired, take it out of readOnlyCommitLogStorePaths".to_owned(),
+        });
+    }
     for pair in found.windows(2) {
         let (before, file) = (&pair[0], &pair[1]);
         let next = before.start + file_size as i64;

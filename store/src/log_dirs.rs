@@ -47,6 +47,11 @@ impl LogDirs {
         &self.writable
     }
 
+    /// Those that are only read.
+    pub fn read_only(&self) -> &[PathBuf] {
+        &self.read_only
+    }
+
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
         self.writable.iter().chain(&self.read_only)

@@ -486,7 +486,11 @@ fn a_log_in_several_directories_takes_turns_and_misses_none_in_silence() {
     assert!(!numbers(&bench, "/c").is_empty());
     store.shutdown().unwrap();
 
-    // A disk that is not mounted is missed.
+    // A disk that is not mounted is missed, also the one with the oldest files.
+    bench.config.commit_log_dir = Some(PathBuf::from("/a,/b,/c"));
+    bench.config.read_only_commit_log_dirs = Some(PathBuf::from("/old"));
+    let refused = bench.try_open().map(drop).unwrap_err().to_string();
+    assert!(refused.contains("holds no file of the log"), "{refused}");
     bench.config.commit_log_dir = Some(PathBuf::from("/a,/c"));
     bench.config.read_only_commit_log_dirs = None;
     let refused = bench.try_open().map(drop).unwrap_err().to_string();
