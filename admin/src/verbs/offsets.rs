@@ -91,6 +91,18 @@ fn within(offset: i64, min: i64, max: i64, queue: &MessageQueue) -> Result<i64, 
 }
 
 impl Plan {
+    /// What of it does not go forward. No time stands for a part of the queues.
+    pub(crate) fn backwards(self) -> Plan {
+        let of = self.moves.len();
+        let both = self.moves.into_iter().zip(self.ends);
+        let (moves, ends): (Vec<Move>, Vec<i64>) = both.filter(|(it, _)| it.to <= it.from).unzip();
+        Plan {
+            time_ms: self.time_ms.filter(|_| moves.len() == of),
+            moves,
+            ends,
+        }
+    }
+
     fn table(&self, moved: &[Move]) -> (Table, Vec<Planned>) {
         let mut table = Table::of(&["BROKER", ">QUEUE", ">FROM", ">TO", ">LAG THERE"]);
         let mut json = Vec::new();
@@ -301,6 +313,29 @@ mod tests {
         assert_eq!(Target::latest().stands_for(), Some(-1));
         assert_eq!(Target::time(7).stands_for(), Some(7));
         assert_eq!(Target::offset(7).stands_for(), None);
+    }
+
+    fn going(queue_id: i32, from: i64, to: i64) -> Move {
+        let queue = MessageQueue {
+            topic: "T".to_owned(),
+            broker_name: "broker-a".to_owned(),
+            queue_id,
+        };
+        Move { queue, from, to }
+    }
+
+    #[test]
+    fn what_goes_forward_can_be_left_out() {
+        let plan = |moves: &[Move]| Plan {
+            moves: moves.to_vec(),
+            time_ms: Some(7),
+            ends: vec![9; moves.len()],
+        };
+        let (back, forward, same) = (going(0, 5, 2), going(1, 2, 5), going(2, 4, 4));
+        let left = plan(&[back.clone(), forward, same.clone()]).backwards();
+        assert_eq!(left.moves, [back.clone(), same]);
+        assert_eq!((left.ends.len(), left.time_ms), (2, None));
+        assert_eq!(plan(&[back]).backwards().time_ms, Some(7));
     }
 
     #[test]
