@@ -136,8 +136,8 @@ impl Work<'_> {
                 server.address
             )?;
         }
-        if self.given.has("c") {
-            delete_own_topics(&self.cluster, &done, &group).await;
+        if let Some(cluster) = self.given.get("c") {
+            delete_own_topics(&self.cluster, &done, &group, Some(cluster)).await;
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ impl Work<'_> {
     pub(super) async fn delete_topic(&mut self) -> Result<(), AdminError> {
         let (topic, name) = (self.given.need("t"), self.given.need("c"));
         let servers = self.masters().await?;
-        let done = remove(&self.cluster, &servers, &topic, Some(&name)).await;
+        let done = remove(&self.cluster, &topic, &servers, &[], Some(&name)).await;
         if done.len() == servers.len() {
             writeln!(
                 self.out,

@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde_json::json;
 use sluice_protocol::body::MessageQueue;
 
-use crate::args::{CloneGroup, ResetGroup, Sure, Target};
+use super::names;
+use crate::args::{CloneGroup, ResetGroup, Scope, Sure, Target};
 use crate::cluster::offsets::{Move, narrowed};
 use crate::cluster::topics::servers_of;
 use crate::cluster::{Cluster, Server};
@@ -156,9 +157,23 @@ fn agreed(plan: &Plan, sure: Sure, group: &str, note: &str) -> Result<bool, Admi
     confirmed(sure.yes, &format!("{note}Move group {group}?"))
 }
 
+/// The brokers of a change that serve a topic.
+async fn serving(cluster: &Cluster, topic: &str, scope: &Scope) -> Result<Vec<Server>, AdminError> {
+    let meant = cluster.masters_of_one(scope).await?;
+    let mut servers = servers_of(&cluster.route(topic).await?);
+    servers.retain(|server| meant.contains(server));
+    match servers.is_empty() {
+        true => Err(AdminError::Command(format!(
+            "topic {topic} is on none of {}: `sluice topic route {topic}` shows where it is",
+            names(&meant).join(", ")
+        ))),
+        false => Ok(servers),
+    }
+}
+
 pub(crate) async fn reset(cluster: &Cluster, wanted: &ResetGroup) -> Result<Page, AdminError> {
     let (group, topic) = (&*wanted.group, &*wanted.topic);
-    let servers = servers_of(&cluster.route(topic).await?);
+    let servers = serving(cluster, topic, &wanted.scope).await?;
     if cluster.group_configs(&servers, group).await.is_empty() {
         return Err(cluster.no_group(&servers, group).await);
     }
@@ -206,7 +221,7 @@ pub(crate) async fn reset(cluster: &Cluster, wanted: &ResetGroup) -> Result<Page
 
 pub(crate) async fn clone(cluster: &Cluster, wanted: &CloneGroup) -> Result<Page, AdminError> {
     let (from, to, topic) = (&*wanted.from, &*wanted.to, &*wanted.topic);
-    let servers = servers_of(&cluster.route(topic).await?);
+    let servers = serving(cluster, topic, &wanted.scope).await?;
     let members = cluster.consumers(&servers, to).await.connections;
     if !members.is_empty() {
         let clients: Vec<&str> = members.keys().map(String::as_str).collect();
@@ -237,8 +252,12 @@ pub(crate) async fn of_other(
     to: &str,
     topic: &str,
 ) -> Result<Plan, AdminError> {
-    let source = cluster.progress(servers, from, Some(topic)).await.queues;
-    if source.values().all(|at| at.consumer_offset == 0) {
+    let mut source = cluster.progress(servers, from, Some(topic)).await.queues;
+    let at_zero = source.iter().filter(|(_, at)| at.consumer_offset == 0);
+    let at_zero: Vec<MessageQueue> = at_zero.map(|(queue, _)| queue.clone()).collect();
+    let begun = cluster.with_offset(servers, from, &at_zero).await;
+    source.retain(|queue, at| at.consumer_offset != 0 || begun.contains(queue));
+    if source.is_empty() {
         return Err(AdminError::Command(format!(
             "group {from} has no offsets on topic {topic}: `sluice group progress {from}` shows those it has"
         )));
