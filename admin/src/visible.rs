@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn what_is_written_to_a_terminal_does_not_steer_it() {
         let mut out = Vec::new();
-        writeln!(Visible(&mut out), "BODY: {}", "\x1b]52;c;ü\x07").unwrap();
+        let body = "\x1b]52;c;ü\x07";
+        writeln!(Visible(&mut out), "BODY: {body}").unwrap();
         let shown = "BODY: \\u{1b}]52;c;ü\\u{7}\n";
         assert_eq!(String::from_utf8(out).unwrap(), shown);
     }
