@@ -167,7 +167,7 @@ fn a_day(operator: &Operator<'_>) -> Vec<(String, Value)> {
         "namesrv kv set ORDER_TOPIC_CONFIG orders broker-a:4",
         "namesrv kv get ORDER_TOPIC_CONFIG orders",
         "namesrv kv get ORDER_TOPIC_CONFIG",
-        "namesrv kv delete ORDER_TOPIC_CONFIG orders",
+        "namesrv kv delete ORDER_TOPIC_CONFIG orders --yes",
         "namesrv config set orderMessageEnable=true",
         "broker write-perm wipe broker-a",
         "topic route orders",

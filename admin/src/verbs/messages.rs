@@ -344,6 +344,8 @@ pub(crate) async fn sent(
 ) -> Result<SendResult, AdminError> {
     let producer = Producer::builder("sluice-send")
         .name_server(cluster.addresses())
+        .connect_timeout(cluster.timeout())
+        .send_timeout(cluster.timeout())
         .build()
         .await?;
     let mut message = Message::new(wanted.topic.clone(), wanted.body.clone());
