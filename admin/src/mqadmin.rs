@@ -119,8 +119,8 @@ async fn carry_out(
     let done = work.dispatch(command.of).await;
     let missing = work.cluster.take_missing();
     for one in &missing {
-        let why = in_line(&one.why);
-        eprintln!("{} ({}): {why}", one.server, one.address);
+        let line = format!("{} ({}): {}", one.server, one.address, one.why);
+        eprintln!("{}", in_line(&line));
     }
     done?;
     Ok(match missing.is_empty() {
