@@ -182,6 +182,11 @@ impl Cluster {
         &self.name_servers
     }
 
+    /// Time for an answer.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Joined by `;`, as clients take them.
     pub(crate) fn addresses(&self) -> String {
         let addresses = self.name_servers.iter().map(|server| &*server.address);

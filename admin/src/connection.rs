@@ -12,6 +12,7 @@ use ureq::http::{Method, Request, StatusCode};
 
 use crate::args::{Asked, Broker};
 use crate::error::AdminError;
+use crate::visible::visible;
 
 /// A broker on the next machine answers at once or not at all.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -66,7 +67,7 @@ impl<T: Args> Asked<T> {
         let text = if self.broker.json {
             shown.json
         } else {
-            shown.text
+            visible(&shown.text)
         };
         writeln!(out, "{}", text.trim_end())?;
         Ok(())

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use serde::Deserialize;
 
+use crate::visible::in_line;
+
 /// Properties and the beginning of the body.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,7 +22,7 @@ impl Content {
     pub(crate) fn describe(&self, body_size: usize) -> String {
         let mut text = "properties:\n".to_owned();
         for (name, value) in &self.properties {
-            let _ = writeln!(text, "  {name} = {value}");
+            let _ = writeln!(text, "  {} = {}", in_line(name), in_line(value));
         }
         let form = if self.body_is_hex { ", no text" } else { "" };
         let _ = writeln!(text, "body ({body_size} bytes{form}):\n{}", self.body);

@@ -38,13 +38,15 @@ mod transactions;
 mod trial;
 mod verbs;
 mod versions;
+mod visible;
 mod watching;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use sluice_plugins::Compile;
 
 pub use error::AdminError;
+pub use visible::visible;
 
 use args::{
     BrokerConfigTask, BrokerTask, Cluster, ClusterTask, Dlq, DlqTask, Group, GroupTask, KvTask,
@@ -245,7 +247,11 @@ pub async fn group(group: Group, out: &mut dyn Write) -> Result<Outcome, AdminEr
 /// # Errors
 /// As [`topic`].
 pub async fn admin(words: &[String], out: &mut dyn Write) -> Result<Outcome, AdminError> {
-    mqadmin::run(words, out).await
+    // Scripts get texts as they are.
+    match std::io::stdout().is_terminal() {
+        true => mqadmin::run(words, &mut visible::Visible(out)).await,
+        false => mqadmin::run(words, out).await,
+    }
 }
 
 /// Carries out `sluice timer ...`.

@@ -20,6 +20,7 @@ use crate::Outcome;
 use crate::args::{Scope, Servers};
 use crate::cluster::{Cluster, Server};
 use crate::error::AdminError;
+use crate::visible::in_line;
 use commands::{COMMANDS, Command, Name};
 use options::Given;
 
@@ -118,7 +119,8 @@ async fn carry_out(
     let done = work.dispatch(command.of).await;
     let missing = work.cluster.take_missing();
     for one in &missing {
-        eprintln!("{} ({}): {}", one.server, one.address, one.why);
+        let line = format!("{} ({}): {}", one.server, one.address, one.why);
+        eprintln!("{}", in_line(&line));
     }
     done?;
     Ok(match missing.is_empty() {

@@ -12,6 +12,7 @@ use crate::args::{Both, Change, Look, Servers, Watch};
 use crate::cluster::{Cluster, Missing};
 use crate::error::AdminError;
 use crate::table::Table;
+use crate::visible::visible;
 
 enum Part {
     Text(String),
@@ -104,7 +105,7 @@ impl Page {
         let mut after_table = false;
         for part in &self.parts {
             let (shown, is_table) = match part {
-                Part::Text(shown) => (format!("{}\n", shown.trim_end()), false),
+                Part::Text(shown) => (format!("{}\n", visible(shown.trim_end())), false),
                 Part::Table(table) => (table.fitted(width), true),
             };
             if !text.is_empty() && (is_table || after_table) {
@@ -151,7 +152,7 @@ pub(crate) async fn show(
                 }
                 Err(error) => {
                     outcome = Outcome::Wrong;
-                    format!("{error}\n")
+                    format!("{}\n", visible(&error.to_string()))
                 }
             },
             _ = tokio::signal::ctrl_c() => return Ok(outcome),
@@ -256,7 +257,7 @@ pub(crate) fn confirmed(sure: bool, question: &str) -> Result<bool, AdminError> 
             "{question} Nobody can be asked here: say --yes"
         )));
     }
-    eprint!("{question} [y/N] ");
+    eprint!("{} [y/N] ", visible(question));
     let mut answer = String::new();
     input.read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -282,6 +283,12 @@ mod tests {
         let expected = "one topic\n\nTOPIC   QUEUES\norders       8\n\nend\n";
         assert_eq!(page().text(false, None), expected);
         assert_eq!(page().text(true, None), r#"{"topics":1}"#);
+    }
+
+    #[test]
+    fn no_line_steers_the_terminal() {
+        let page = Page::of(&json!(null)).line("body:\n\x1b[2Jgone");
+        assert_eq!(page.text(false, None), "body:\n\\u{1b}[2Jgone\n");
     }
 
     #[tokio::test]

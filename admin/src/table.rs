@@ -4,6 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sluice_plugins::World;
 
+use crate::visible::in_line;
+
 /// Rows under headings; each column as wide as its widest cell.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -24,7 +26,7 @@ impl Table {
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let shown = |cell: String| match cell.is_empty() {
             true => "-".to_owned(),
-            false => cell.replace(['\n', '\r', '\t'], " "),
+            false => in_line(&cell.replace(['\n', '\r', '\t'], " ")),
         };
         self.rows.push(cells.into_iter().map(shown).collect());
     }
@@ -144,8 +146,8 @@ mod tests {
     fn columns_stand_under_their_headings() {
         let mut table = Table::of(&["NAME", ">ROWS", "WHY"]);
         table.row(["müller".to_owned(), "7".to_owned(), String::new()]);
-        table.row(["x".to_owned(), "12345".to_owned(), "a\nb".to_owned()]);
-        let expected = "NAME     ROWS  WHY\nmüller      7  -\nx       12345  a b\n";
+        table.row(["x".to_owned(), "12345".to_owned(), "a\nb\x1b".to_owned()]);
+        let expected = "NAME     ROWS  WHY\nmüller      7  -\nx       12345  a b\\u{1b}\n";
         assert_eq!(table.to_string(), expected);
     }
 

@@ -13,6 +13,7 @@ use crate::connection::{Connection, Shown, escaped};
 use crate::error::AdminError;
 use crate::plugins;
 use crate::table::{Table, bytes, date, time};
+use crate::visible::in_line;
 
 /// How often `logs -f` asks.
 const FOLLOW: Duration = Duration::from_millis(500);
@@ -47,7 +48,7 @@ pub(crate) fn logs(asked: &Asked<Logs>, out: &mut dyn Write) -> Result<(), Admin
                     0 => "at its start".to_owned(),
                     ms => date(*ms),
                 };
-                writeln!(out, "{time:<20}  {level:<5}  {text}")?;
+                writeln!(out, "{time:<20}  {level:<5}  {}", in_line(text))?;
             }
         }
         out.flush()?;

@@ -297,7 +297,7 @@ pub fn parse() -> Sluice {
         (_, Some(BROKER_CLASS)) => ("mqbroker", 2),
         _ => {
             let read = Sluice::try_parse().and_then(without_mistyped_verbs);
-            return read.unwrap_or_else(|error| refuse(&error));
+            return read.unwrap_or_else(|error| refuse(&error, error.exit_code()));
         }
     };
     let words = &words[behind..];
@@ -334,11 +334,11 @@ fn read<T: Args>(program: &'static str, words: &[OsString]) -> T {
     let matches = T::augment_args(clap::Command::new(program)).try_get_matches_from(words);
     matches
         .and_then(|matches| T::from_arg_matches(&matches))
-        .unwrap_or_else(|error| refuse(&error))
+        // Bad options end with 1, as in Java's programs; help ends with 0.
+        .unwrap_or_else(|error| refuse(&error, i32::from(error.use_stderr())))
 }
 
-/// Bad options end with 1, as in Java's programs; help ends with 0.
-fn refuse(error: &clap::Error) -> ! {
+fn refuse(error: &clap::Error, code: i32) -> ! {
     let _ = error.print();
-    std::process::exit(i32::from(error.use_stderr()))
+    std::process::exit(code)
 }

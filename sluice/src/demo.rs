@@ -1,6 +1,7 @@
 //! `sluice dev --demo`: a producer and a consumer of the native client, so that messages are seen
 //! flowing; and `sluice send` and `sluice recv`, for a first try by hand.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,11 +139,16 @@ async fn consumer(
     by: &'static str,
 ) -> Result<PushConsumer> {
     let show = move |message: ReceivedMessage| {
-        println!(
+        let line = format!(
             "received  {} {}{by}",
             message.message_id(),
             String::from_utf8_lossy(message.body())
         );
+        // Programs get it as it is.
+        match std::io::stdout().is_terminal() {
+            true => println!("{}", sluice_admin::visible(&line)),
+            false => println!("{line}"),
+        }
         arrived.add_permits(1);
         async { ConsumeResult::Success }
     };

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) if error.is::<sluice_admin::AdminError>() => {
-            eprintln!("sluice: {error}");
+            eprintln!("sluice: {}", sluice_admin::visible(&error.to_string()));
             ExitCode::FAILURE
         }
         Err(error) if error.is::<config::Refused>() => ExitCode::FAILURE,

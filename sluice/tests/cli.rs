@@ -136,13 +136,13 @@ fn settings_are_printed_all_or_the_important_ones() {
 fn a_mistyped_verb_starts_no_server() {
     for noun in ["broker", "namesrv"] {
         let (code, _, said) = end(&[noun, "sohw"]);
-        assert_eq!(code, 1, "{said}");
+        assert_eq!(code, 2, "{said}");
         assert!(said.contains("\"sohw\" is no verb"), "{said}");
     }
 }
 
 #[test]
-fn bad_options_end_with_1_and_other_failures_as_in_java() {
+fn bad_options_end_with_2_and_other_failures_as_in_java() {
     let directory = tempfile::tempdir().unwrap();
     for args in [
         &["broker", "-x"][..],
@@ -151,7 +151,7 @@ fn bad_options_end_with_1_and_other_failures_as_in_java() {
         &["store"],
     ] {
         let (code, _, said) = end(args);
-        assert_eq!(code, 1, "{args:?}: {said}");
+        assert_eq!(code, 2, "{args:?}: {said}");
         assert!(said.contains("Usage:"), "{said}");
     }
     let (code, _, said) = end(&["broker", "-p", "-n", "localhost"]);
@@ -296,7 +296,7 @@ fn addresses_of_name_servers_come_from_where_java_takes_them() {
 }
 
 #[test]
-fn usage_under_javas_names_is_theirs() {
+fn usage_and_complaints_under_javas_names_are_theirs() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["mqbroker", "mqnamesrv"] {
         let link = directory.path().join(name);
@@ -307,6 +307,8 @@ fn usage_under_javas_names_is_theirs() {
             shown.status.success() && text.contains(&format!("Usage: {name} [OPTIONS]")),
             "{text}"
         );
+        let refused = Command::new(&link).arg("-x").output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     }
 }
 

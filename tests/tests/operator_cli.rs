@@ -167,7 +167,7 @@ fn a_day(operator: &Operator<'_>) -> Vec<(String, Value)> {
         "namesrv kv set ORDER_TOPIC_CONFIG orders broker-a:4",
         "namesrv kv get ORDER_TOPIC_CONFIG orders",
         "namesrv kv get ORDER_TOPIC_CONFIG",
-        "namesrv kv delete ORDER_TOPIC_CONFIG orders",
+        "namesrv kv delete ORDER_TOPIC_CONFIG orders --yes",
         "namesrv config set orderMessageEnable=true",
         "broker write-perm wipe broker-a",
         "topic route orders",
@@ -572,6 +572,81 @@ fn who_does_not_answer_is_named_and_the_others_are_shown() {
         name_servers: &several,
     };
     assert!(either.told("topic list --timeout 1").contains("everywhere"));
+}
+
+#[test]
+fn a_change_goes_no_further_than_is_meant() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let namesrv = NameServer::start(Kind::Sluice, dir.path(), "");
+    let start = |name: &str, cluster: &str| {
+        let more = format!("brokerName={name}\nbrokerClusterName={cluster}\n");
+        let at = dir.path().join(name);
+        Broker::start(Kind::Sluice, &at, namesrv.address(), &more)
+    };
+    let _brokers = [("a", "east"), ("b", "east"), ("c", "west")].map(|(name, of)| start(name, of));
+    let operator = Operator {
+        name_servers: namesrv.address(),
+    };
+    let brokers = |json: &Value| json["route"]["brokerDatas"].as_array().map_or(0, Vec::len);
+    let are_here = |json: &Value| json["brokers"].as_array().map_or(0, Vec::len) == 3;
+    operator.once("cluster show", are_here);
+    for cluster in ["east", "west"] {
+        for line in [
+            "topic create far --queues 2",
+            "topic create %RETRY%g",
+            "group create g",
+        ] {
+            operator.told(&format!("{line} --cluster {cluster}"));
+        }
+    }
+    operator.told("group create copy --cluster east");
+    operator.told("topic create near --on a");
+    for topic in ["far", "%RETRY%g"] {
+        operator.once(&format!("topic route {topic}"), |json| brokers(json) == 3);
+    }
+    operator.once("topic route near", |json| brokers(json) == 1);
+
+    for line in [
+        "group reset g far --to-latest --yes",
+        "group clone g copy far --yes",
+    ] {
+        let error = operator.refused(line);
+        assert!(
+            error.contains("there are several clusters"),
+            "{line}: {error}"
+        );
+    }
+    let error = operator.refused("group reset g near --to-latest --yes --cluster west");
+    assert!(error.contains("topic near is on none of c"), "{error}");
+    operator.told("group reset g far --to-offset 0 --queue a:1 --cluster east --yes");
+    // Where g has no offset, the copy gets none.
+    let cloned = operator.json("group clone g copy far --cluster east --yes");
+    let queues = cloned["queues"].as_array().expect("queues");
+    assert_eq!(queues.len(), 1, "{cloned}");
+    assert_eq!(
+        (&queues[0]["broker"], &queues[0]["queueId"]),
+        (&"a".into(), &1.into())
+    );
+
+    let error = operator.refused("admin updateTopicPerm -t far -p 4");
+    assert!(error.contains("Missing required option"), "{error}");
+    let error = operator.refused("admin updateTopicPerm -t near -p 4 -c east");
+    assert!(
+        error.contains("is no master that serves topic near"),
+        "{error}"
+    );
+    let near = operator.json("topic show near");
+    assert_eq!(near["brokers"][0]["perm"], "rw", "{near}");
+    let error = operator.refused("namesrv kv delete n k");
+    assert!(error.contains("--yes"), "{error}");
+
+    // Its retries stay in the routes of those that have them still.
+    operator.told("group delete g --on a --yes");
+    let left = operator.json("topic route %RETRY%g").to_string();
+    assert!(left.contains("\"b\"") && left.contains("\"c\""), "{left}");
+    operator.told("admin deleteSubGroup -c west -g g -r true");
+    let left = operator.json("topic route %RETRY%g").to_string();
+    assert!(left.contains("\"b\"") && !left.contains("\"c\""), "{left}");
 }
 
 #[test]

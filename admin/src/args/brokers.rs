@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::servers::{Change, Look, Scope};
+use super::servers::{Change, Look, Scope, Sure};
 use super::setting;
 
 /// Options of `sluice cluster`.
@@ -176,6 +176,9 @@ pub struct DeleteKv {
     pub namespace: String,
     /// Key
     pub key: String,
+    /// Whether to ask.
+    #[command(flatten)]
+    pub sure: Sure,
 }
 
 /// Options of `sluice producer`.

@@ -155,6 +155,9 @@ pub struct ResetGroup {
     /// Only show what would change
     #[arg(long)]
     pub dry_run: bool,
+    /// Where.
+    #[command(flatten)]
+    pub scope: Scope,
     /// Whether to ask.
     #[command(flatten)]
     pub sure: Sure,
@@ -172,6 +175,9 @@ pub struct CloneGroup {
     /// Only show what would change
     #[arg(long)]
     pub dry_run: bool,
+    /// Where.
+    #[command(flatten)]
+    pub scope: Scope,
     /// Whether to ask.
     #[command(flatten)]
     pub sure: Sure,

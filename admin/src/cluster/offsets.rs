@@ -1,11 +1,11 @@
 //! Offsets: where a group would go, and moving it there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::MessageQueue;
-use sluice_protocol::code::request as code;
+use sluice_protocol::code::{request as code, response};
 
 use super::{Cluster, Server, request};
 use crate::error::AdminError;
@@ -45,6 +45,33 @@ impl Cluster {
             let server = answer.server.clone();
             match answer.succeeded().and_then(|answer| answer.field("offset")) {
                 Ok(offset) => drop(found.insert(queue, offset)),
+                Err(error) => self.note(&server, error),
+            }
+        }
+        found
+    }
+
+    /// Of these queues those that a group has an offset on: how far it is says 0 of the others, too.
+    /// 4.9 says so of all that still have their first message.
+    pub(crate) async fn with_offset(
+        &self,
+        servers: &[Server],
+        group: &str,
+        queues: &[MessageQueue],
+    ) -> BTreeSet<MessageQueue> {
+        let asked = queues.iter().filter_map(|queue| {
+            let server = of_queue(servers, queue)?;
+            Some((queue.clone(), (server, committed(group, queue))))
+        });
+        let (queues, asked): (Vec<_>, Vec<_>) = asked.unzip();
+        let mut found = BTreeSet::new();
+        for (queue, answer) in queues.into_iter().zip(self.ask_all(asked).await) {
+            let Some(answer) = answer.filter(|it| !it.is(response::QUERY_NOT_FOUND)) else {
+                continue;
+            };
+            let server = answer.server.clone();
+            match answer.succeeded() {
+                Ok(_) => drop(found.insert(queue)),
                 Err(error) => self.note(&server, error),
             }
         }
@@ -164,6 +191,18 @@ fn to_time(group: &str, topic: &str, time_ms: i64) -> RemotingCommand {
         ("isForce", &true),
     ];
     request(code::INVOKE_BROKER_TO_RESET_OFFSET, &fields)
+}
+
+/// Asks for an offset, and for no other where there is none.
+fn committed(group: &str, queue: &MessageQueue) -> RemotingCommand {
+    let fields: [(&'static str, &dyn Display); 5] = [
+        ("consumerGroup", &group),
+        ("topic", &queue.topic),
+        ("queueId", &queue.queue_id),
+        ("setZeroIfNotFound", &false),
+        ("bname", &queue.broker_name),
+    ];
+    request(code::QUERY_CONSUMER_OFFSET, &fields)
 }
 
 /// Stores an offset.

@@ -28,7 +28,7 @@ commands! {
     UpdateTopic "updateTopic" "Update or create topic."
         "{b:brokerAddr c:clusterName} a:attributes t:topic* r:readQueueNums w:writeQueueNums p:perm o:order u:unit s:hasUnitSub";
     DeleteTopic "deleteTopic" "Delete topic from broker and NameServer." "t:topic* c:clusterName*";
-    UpdateTopicPerm "updateTopicPerm" "Update topic perm." "b:brokerAddr c:clusterName t:topic* p:perm*";
+    UpdateTopicPerm "updateTopicPerm" "Update topic perm." "{b:brokerAddr c:clusterName} t:topic* p:perm*";
     TopicRoute "topicRoute" "Examine topic route info." "t:topic* l:list!";
     TopicList "topicList" "Fetch all topic list from name server." "c:clusterModel!";
     TopicStatus "topicStatus" "Examine topic Status info." "t:topic* c:cluster";
@@ -68,13 +68,16 @@ commands! {
     StatsAll "statsAll" "Topic and Consumer tps stats." "a:activeTopic! t:topic";
 }
 
+/// Who does what is not done here.
+pub(super) const JAVA: &str =
+    "Java's own mqadmin does it on these servers, as far as they serve it";
+
 /// Commands of Java's that have none, and why.
 pub(super) fn elsewhere(name: &str) -> Option<(&'static str, &'static str)> {
     const HA: &str = "replication, controllers and containers are not served";
     const ACL: &str = "ACL is not served";
     const STATIC: &str = "static topics are not served";
     const COLD: &str = "data is not told cold from hot, and there is no RocksDB";
-    const JAVA: &str = "Java's own mqadmin does it on these servers, as far as they serve it";
     const ALL: &[(&str, &str)] = &[
         ("haStatus", HA),
         ("getBrokerEpoch", HA),

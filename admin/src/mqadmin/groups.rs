@@ -136,8 +136,8 @@ impl Work<'_> {
                 server.address
             )?;
         }
-        if self.given.has("c") {
-            delete_own_topics(&self.cluster, &done, &group).await;
+        if let Some(cluster) = self.given.get("c") {
+            delete_own_topics(&self.cluster, &done, &group, Some(cluster)).await;
         }
         Ok(())
     }
@@ -159,6 +159,8 @@ impl Work<'_> {
     }
 
     pub(super) async fn consumer_progress(&mut self) -> Result<(), AdminError> {
+        let instead = "`sluice group show GROUP` shows members, with --broker whose each queue is";
+        self.given.refuse(&["s"], instead)?;
         match self.given.get("g").map(str::to_owned) {
             Some(group) => self.progress_of(&group).await,
             None => self.progress_of_all().await,

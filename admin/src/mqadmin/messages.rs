@@ -5,6 +5,7 @@ use std::io::Write;
 use sluice_client::ReceivedMessage;
 use sluice_protocol::body::MessageQueue;
 
+use super::commands::JAVA;
 use super::{Work, date, map, time};
 use crate::args::SendMessage;
 use crate::cluster::messages::{Lookup, Wanted};
@@ -92,6 +93,7 @@ impl Work<'_> {
     }
 
     pub(super) async fn query_msg_by_id(&mut self) -> Result<(), AdminError> {
+        self.given.refuse(&["s", "g", "d"], JAVA)?;
         let topic = self.given.get("t").map(str::to_owned);
         let ids = self.given.need("i");
         for id in ids.split(',').map(str::trim).filter(|id| !id.is_empty()) {
@@ -102,6 +104,7 @@ impl Work<'_> {
     }
 
     pub(super) async fn query_msg_by_unique_key(&mut self) -> Result<(), AdminError> {
+        self.given.refuse(&["g", "d"], JAVA)?;
         let (topic, id) = (self.given.need("t"), self.given.need("i"));
         let mut found = self.look_up(&topic, &id, true, (0, i64::MAX), 32).await?;
         if !self.given.has("a") {

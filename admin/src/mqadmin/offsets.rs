@@ -25,8 +25,7 @@ impl Work<'_> {
     pub(super) async fn skip_accumulated_message(&mut self) -> Result<(), AdminError> {
         let (group, topic) = (self.given.need("g"), self.given.need("t"));
         let servers = servers_of(&self.cluster.route(&topic).await?);
-        let target = Target::latest();
-        let plan = plan(&self.cluster, &servers, &group, &topic, &target, &[]).await?;
+        let plan = self.plan(&servers, &Target::latest(), &[]).await?;
         self.carry_out(&servers, &group, &plan).await
     }
 
@@ -34,12 +33,27 @@ impl Work<'_> {
         let (group, topic) = (self.given.need("g"), self.given.need("t"));
         let force = self.given.truth("f", true);
         let servers = servers_of(&self.cluster.route(&topic).await?);
-        let plan = plan(&self.cluster, &servers, &group, &topic, &target, &[]).await?;
+        let plan = self.plan(&servers, &target, &[]).await?;
         writeln!(
             self.out,
             "start reset consumer offset by specified, group[{group}], topic[{topic}], force[{force}], timestamp(string)[{text}], timestamp(long)[{at}]"
         )?;
         self.carry_out(&servers, &group, &plan).await
+    }
+
+    /// Where the group would go; with `-f false` only back, as 4.9 has it.
+    async fn plan(
+        &self,
+        servers: &[Server],
+        target: &Target,
+        only: &[String],
+    ) -> Result<Plan, AdminError> {
+        let (group, topic) = (self.given.need("g"), self.given.need("t"));
+        let plan = plan(&self.cluster, servers, &group, &topic, target, only).await?;
+        Ok(match self.given.truth("f", true) {
+            true => plan,
+            false => plan.backwards(),
+        })
     }
 
     async fn carry_out(
@@ -92,7 +106,7 @@ impl Work<'_> {
             false => Target::time(at),
         };
         let named = [format!("{}:{queue}", server.name)];
-        let plan = plan(&self.cluster, &servers, &group, &topic, &target, &named).await?;
+        let plan = self.plan(&servers, &target, &named).await?;
         for one in self
             .cluster
             .move_group(&servers, &group, &plan.moves, plan.time_ms)

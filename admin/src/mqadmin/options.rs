@@ -55,6 +55,20 @@ impl Given {
         self.get(short)
             .map_or(otherwise, |text| text.eq_ignore_ascii_case("true"))
     }
+
+    /// Options of Java's that are not carried out here; `false` asks for nothing.
+    pub(super) fn refuse(&self, shorts: &[&str], instead: &str) -> Result<(), AdminError> {
+        let asks = |short: &&&str| {
+            let value = self.get(short);
+            value.is_some_and(|value| !value.eq_ignore_ascii_case("false"))
+        };
+        match shorts.iter().find(asks) {
+            None => Ok(()),
+            Some(short) => Err(wrong(format!(
+                "-{short} is not carried out here: {instead}"
+            ))),
+        }
+    }
 }
 
 const COMMON: [Opt; 2] = [
@@ -276,10 +290,25 @@ mod tests {
             wrong("updateTopic", "-b a:1 -c C -t T"),
             "The option 'c' was specified but an option from this group has already been selected: 'b'"
         );
-        assert_eq!(
-            wrong("updateTopic", "-t T"),
-            "Missing required option: [-b brokerAddr, -c clusterName]"
-        );
+        for (name, words) in [("updateTopic", "-t T"), ("updateTopicPerm", "-t T -p 4")] {
+            assert_eq!(
+                wrong(name, words),
+                "Missing required option: [-b brokerAddr, -c clusterName]"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_refused() {
+        let refused = |words| {
+            let given = given("queryMsgById", words).unwrap();
+            let refused = given.refuse(&["s", "g"], "do it otherwise");
+            refused.err().map(|error| error.to_string())
+        };
+        let why = "-g is not carried out here: do it otherwise";
+        assert_eq!(refused("-i 1 -g readers").as_deref(), Some(why));
+        assert!(refused("-i 1 -s true").is_some());
+        assert_eq!(refused("-i 1 -s false -d x"), None);
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Work<'_> {
     pub(super) async fn delete_topic(&mut self) -> Result<(), AdminError> {
         let (topic, name) = (self.given.need("t"), self.given.need("c"));
         let servers = self.masters().await?;
-        let done = remove(&self.cluster, &servers, &topic, Some(&name)).await;
+        let done = remove(&self.cluster, &topic, &servers, &[], Some(&name)).await;
         if done.len() == servers.len() {
             writeln!(
                 self.out,
@@ -107,48 +107,41 @@ impl Work<'_> {
     pub(super) async fn update_topic_perm(&mut self) -> Result<(), AdminError> {
         let topic = self.given.need("t");
         let perm: i32 = self.given.number("p", 6)?;
-        let route = self.cluster.route(&topic).await?;
+        self.cluster.route(&topic).await?;
         let servers = self.masters().await?;
+        let known = self.cluster.topic_configs(&servers, &topic).await;
+        let before = |server: &Server| {
+            let known = known.iter().find(|(of, _)| of == server);
+            known.map(|(_, config)| config.perm)
+        };
+        // Told before the first is changed.
+        if let Some(server) = servers.iter().find(|server| before(server).is_none()) {
+            writeln!(
+                self.out,
+                "updateTopicPerm error broker not exit or broker is not master!."
+            )?;
+            return Err(AdminError::Command(format!(
+                "{server} is no master that serves topic {topic}"
+            )));
+        }
         let of_broker = self.given.has("b");
-        for server in servers {
-            let data = route
-                .broker_datas
-                .iter()
-                .find(|data| data.broker_addrs.get(&0) == Some(&server.address));
-            let queues = data.and_then(|data| {
-                let mut queues = route.queue_datas.iter();
-                queues.find(|queues| queues.broker_name == data.broker_name)
-            });
-            let Some(queues) = queues else {
-                writeln!(
-                    self.out,
-                    "updateTopicPerm error broker not exit or broker is not master!."
-                )?;
-                return Err(AdminError::Command(format!(
-                    "{server} is no master that serves topic {topic}"
-                )));
-            };
-            if of_broker && queues.perm == perm {
-                writeln!(self.out, "new perm equals to the old one!")?;
-                return Ok(());
-            }
-            let known = self
-                .cluster
-                .topic_configs(std::slice::from_ref(&server), &topic)
-                .await;
-            let wish = Wish {
-                perm: Some(perm),
-                ..Wish::default()
-            };
-            for (server, config) in put(&self.cluster, &[server], &topic, &wish, &known).await? {
-                writeln!(
-                    self.out,
-                    "update topic perm from {} to {perm} in {} success.",
-                    queues.perm, server.address
-                )?;
-                if of_broker {
-                    writeln!(self.out, "{}.", text(&config, ""))?;
-                }
+        if of_broker && servers.iter().all(|server| before(server) == Some(perm)) {
+            writeln!(self.out, "new perm equals to the old one!")?;
+            return Ok(());
+        }
+        let wish = Wish {
+            perm: Some(perm),
+            ..Wish::default()
+        };
+        for (server, config) in put(&self.cluster, &servers, &topic, &wish, &known).await? {
+            writeln!(
+                self.out,
+                "update topic perm from {} to {perm} in {} success.",
+                before(&server).unwrap_or(perm),
+                server.address
+            )?;
+            if of_broker {
+                writeln!(self.out, "{}.", text(&config, ""))?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! `sluice group`: what groups are and how far they are, over the whole cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use sluice_protocol::body::{ConnectionInfo, MessageQueue, OffsetWrapper, Subscri
 use sluice_protocol::topic::{self, DLQ_PREFIX, RETRY_PREFIX};
 use sluice_protocol::version;
 
+use super::topic_changes::{having, remove};
 use super::{names, some};
 use crate::args::{DeleteGroup, ListGroups, OneGroup, Progress, SetGroup};
 use crate::cluster::clients::Consumers;
@@ -393,7 +394,8 @@ pub(crate) async fn delete(cluster: &Cluster, wanted: &DeleteGroup) -> Result<Pa
         .delete_group_on(&on, group, !wanted.keep_offsets)
         .await;
     if !wanted.keep_offsets {
-        delete_own_topics(cluster, &done, group).await;
+        let of_cluster = wanted.scope.cluster.as_deref();
+        delete_own_topics(cluster, &done, group, of_cluster).await;
     }
     let mut page = Page::of(&json!({"group": group, "done": "deleted", "brokers": names(&done)}));
     for server in &done {
@@ -402,18 +404,18 @@ pub(crate) async fn delete(cluster: &Cluster, wanted: &DeleteGroup) -> Result<Pa
     Ok(page)
 }
 
-/// A group's retries and dead letters, where it has some.
-pub(crate) async fn delete_own_topics(cluster: &Cluster, servers: &[Server], group: &str) {
-    let tables = cluster.topic_tables(servers).await;
+/// A group's retries and dead letters, where it has some; in the routes as well, unless others have them.
+pub(crate) async fn delete_own_topics(
+    cluster: &Cluster,
+    servers: &[Server],
+    group: &str,
+    of_cluster: Option<&str>,
+) {
     for prefix in [RETRY_PREFIX, DLQ_PREFIX] {
         let topic = format!("{prefix}{group}");
-        let having = tables
-            .iter()
-            .filter(|(_, table)| table.contains_key(&topic));
-        let having: BTreeSet<Server> = having.map(|(server, _)| server.clone()).collect();
-        let having: Vec<Server> = having.into_iter().collect();
-        if !having.is_empty() {
-            super::topic_changes::remove(cluster, &having, &topic, None).await;
+        let (on, elsewhere) = having(cluster, &topic, servers, of_cluster).await;
+        if !on.is_empty() {
+            remove(cluster, &topic, &on, &elsewhere, of_cluster).await;
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, Server};
 use crate::error::AdminError;
 use crate::page::Page;
 use crate::table::{Table, date_of};
+use crate::visible::in_line;
 
 /// Messages of one pull.
 const AT_ONCE: u32 = 32;
@@ -89,7 +90,7 @@ fn described(message: &ReceivedMessage) -> String {
     );
     text.push_str("properties:\n");
     for (name, value) in message.properties() {
-        let _ = writeln!(text, "  {name} = {value}");
+        let _ = writeln!(text, "  {} = {}", in_line(name), in_line(value));
     }
     let (body, is_hex) = body_text(message);
     let form = if is_hex { ", no text" } else { "" };
@@ -343,6 +344,8 @@ pub(crate) async fn sent(
 ) -> Result<SendResult, AdminError> {
     let producer = Producer::builder("sluice-send")
         .name_server(cluster.addresses())
+        .connect_timeout(cluster.timeout())
+        .send_timeout(cluster.timeout())
         .build()
         .await?;
     let mut message = Message::new(wanted.topic.clone(), wanted.body.clone());

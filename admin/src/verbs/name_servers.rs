@@ -7,7 +7,7 @@ use super::names;
 use crate::args::{DeleteKv, GetKv, GetNamesrvConfig, SetKv, SetNamesrvConfig};
 use crate::cluster::Cluster;
 use crate::error::AdminError;
-use crate::page::Page;
+use crate::page::{Page, confirmed};
 
 pub(crate) async fn config_get(
     cluster: &Cluster,
@@ -68,14 +68,20 @@ pub(crate) async fn kv_set(cluster: &Cluster, wanted: &SetKv) -> Result<Page, Ad
 }
 
 pub(crate) async fn kv_delete(cluster: &Cluster, wanted: &DeleteKv) -> Result<Page, AdminError> {
-    let done = cluster.delete_kv(&wanted.namespace, &wanted.key).await;
+    let (namespace, key) = (&wanted.namespace, &wanted.key);
+    let question = format!(
+        "Delete {namespace} {key} on {}?",
+        names(cluster.name_servers()).join(", ")
+    );
+    if !confirmed(wanted.sure.yes, &question)? {
+        let json = json!({"namespace": namespace, "key": key, "nameServers": []});
+        return Ok(Page::of(&json).line("Nothing is deleted.").wrong());
+    }
+    let done = cluster.delete_kv(namespace, key).await;
     cluster.reached(&done)?;
-    let json =
-        json!({"namespace": wanted.namespace, "key": wanted.key, "nameServers": names(&done)});
+    let json = json!({"namespace": namespace, "key": key, "nameServers": names(&done)});
     Ok(Page::of(&json).line(format!(
-        "{} {} is deleted on {}",
-        wanted.namespace,
-        wanted.key,
+        "{namespace} {key} is deleted on {}",
         names(&done).join(", ")
     )))
 }

@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde_json::json;
 use sluice_protocol::body::MessageQueue;
 
-use crate::args::{CloneGroup, ResetGroup, Sure, Target};
+use super::names;
+use crate::args::{CloneGroup, ResetGroup, Scope, Sure, Target};
 use crate::cluster::offsets::{Move, narrowed};
 use crate::cluster::topics::servers_of;
 use crate::cluster::{Cluster, Server};
@@ -91,6 +92,18 @@ fn within(offset: i64, min: i64, max: i64, queue: &MessageQueue) -> Result<i64, 
 }
 
 impl Plan {
+    /// What of it does not go forward. No time stands for a part of the queues.
+    pub(crate) fn backwards(self) -> Plan {
+        let of = self.moves.len();
+        let both = self.moves.into_iter().zip(self.ends);
+        let (moves, ends): (Vec<Move>, Vec<i64>) = both.filter(|(it, _)| it.to <= it.from).unzip();
+        Plan {
+            time_ms: self.time_ms.filter(|_| moves.len() == of),
+            moves,
+            ends,
+        }
+    }
+
     fn table(&self, moved: &[Move]) -> (Table, Vec<Planned>) {
         let mut table = Table::of(&["BROKER", ">QUEUE", ">FROM", ">TO", ">LAG THERE"]);
         let mut json = Vec::new();
@@ -144,9 +157,23 @@ fn agreed(plan: &Plan, sure: Sure, group: &str, note: &str) -> Result<bool, Admi
     confirmed(sure.yes, &format!("{note}Move group {group}?"))
 }
 
+/// The brokers of a change that serve a topic.
+async fn serving(cluster: &Cluster, topic: &str, scope: &Scope) -> Result<Vec<Server>, AdminError> {
+    let meant = cluster.masters_of_one(scope).await?;
+    let mut servers = servers_of(&cluster.route(topic).await?);
+    servers.retain(|server| meant.contains(server));
+    match servers.is_empty() {
+        true => Err(AdminError::Command(format!(
+            "topic {topic} is on none of {}: `sluice topic route {topic}` shows where it is",
+            names(&meant).join(", ")
+        ))),
+        false => Ok(servers),
+    }
+}
+
 pub(crate) async fn reset(cluster: &Cluster, wanted: &ResetGroup) -> Result<Page, AdminError> {
     let (group, topic) = (&*wanted.group, &*wanted.topic);
-    let servers = servers_of(&cluster.route(topic).await?);
+    let servers = serving(cluster, topic, &wanted.scope).await?;
     if cluster.group_configs(&servers, group).await.is_empty() {
         return Err(cluster.no_group(&servers, group).await);
     }
@@ -194,7 +221,7 @@ pub(crate) async fn reset(cluster: &Cluster, wanted: &ResetGroup) -> Result<Page
 
 pub(crate) async fn clone(cluster: &Cluster, wanted: &CloneGroup) -> Result<Page, AdminError> {
     let (from, to, topic) = (&*wanted.from, &*wanted.to, &*wanted.topic);
-    let servers = servers_of(&cluster.route(topic).await?);
+    let servers = serving(cluster, topic, &wanted.scope).await?;
     let members = cluster.consumers(&servers, to).await.connections;
     if !members.is_empty() {
         let clients: Vec<&str> = members.keys().map(String::as_str).collect();
@@ -225,8 +252,12 @@ pub(crate) async fn of_other(
     to: &str,
     topic: &str,
 ) -> Result<Plan, AdminError> {
-    let source = cluster.progress(servers, from, Some(topic)).await.queues;
-    if source.values().all(|at| at.consumer_offset == 0) {
+    let mut source = cluster.progress(servers, from, Some(topic)).await.queues;
+    let at_zero = source.iter().filter(|(_, at)| at.consumer_offset == 0);
+    let at_zero: Vec<MessageQueue> = at_zero.map(|(queue, _)| queue.clone()).collect();
+    let begun = cluster.with_offset(servers, from, &at_zero).await;
+    source.retain(|queue, at| at.consumer_offset != 0 || begun.contains(queue));
+    if source.is_empty() {
         return Err(AdminError::Command(format!(
             "group {from} has no offsets on topic {topic}: `sluice group progress {from}` shows those it has"
         )));
@@ -301,6 +332,29 @@ mod tests {
         assert_eq!(Target::latest().stands_for(), Some(-1));
         assert_eq!(Target::time(7).stands_for(), Some(7));
         assert_eq!(Target::offset(7).stands_for(), None);
+    }
+
+    fn going(queue_id: i32, from: i64, to: i64) -> Move {
+        let queue = MessageQueue {
+            topic: "T".to_owned(),
+            broker_name: "broker-a".to_owned(),
+            queue_id,
+        };
+        Move { queue, from, to }
+    }
+
+    #[test]
+    fn what_goes_forward_can_be_left_out() {
+        let plan = |moves: &[Move]| Plan {
+            moves: moves.to_vec(),
+            time_ms: Some(7),
+            ends: vec![9; moves.len()],
+        };
+        let (back, forward, same) = (going(0, 5, 2), going(1, 2, 5), going(2, 4, 4));
+        let left = plan(&[back.clone(), forward, same.clone()]).backwards();
+        assert_eq!(left.moves, [back.clone(), same]);
+        assert_eq!((left.ends.len(), left.time_ms), (2, None));
+        assert_eq!(plan(&[back]).backwards().time_ms, Some(7));
     }
 
     #[test]

@@ -169,14 +169,8 @@ pub(crate) async fn delete(cluster: &Cluster, wanted: &DeleteTopic) -> Result<Pa
     let topic = &*wanted.topic;
     check(topic)?;
     let servers = cluster.masters_of_one(&wanted.scope).await?;
-    let of_cluster = Scope {
-        cluster: wanted.scope.cluster.clone(),
-        on: Vec::new(),
-    };
-    let all = cluster.masters(&of_cluster).await.unwrap_or_default();
-    let known = cluster.topic_configs(&all, topic).await;
-    let known = known.into_iter().map(|(server, _)| server);
-    let (on, elsewhere): (Vec<_>, Vec<_>) = known.partition(|server| servers.contains(server));
+    let of_cluster = wanted.scope.cluster.as_deref();
+    let (on, elsewhere) = having(cluster, topic, &servers, of_cluster).await;
     if on.is_empty() && (!elsewhere.is_empty() || cluster.route_if_any(topic).await?.is_none()) {
         return Err(cluster.no_topic(topic).await);
     }
@@ -191,10 +185,7 @@ pub(crate) async fn delete(cluster: &Cluster, wanted: &DeleteTopic) -> Result<Pa
             .line("Nothing is deleted.")
             .wrong());
     }
-    let done = match elsewhere.is_empty() {
-        true => remove(cluster, &on, topic, wanted.scope.cluster.as_deref()).await,
-        false => cluster.delete_topic_on(&on, topic).await,
-    };
+    let done = remove(cluster, topic, &on, &elsewhere, of_cluster).await;
     let mut page = Page::of(&json!({"topic": topic, "done": "deleted", "brokers": names(&done)}));
     for server in &done {
         page = page.line(format!("deleted {topic} on {}", server.name));
@@ -206,15 +197,35 @@ pub(crate) async fn delete(cluster: &Cluster, wanted: &DeleteTopic) -> Result<Pa
     Ok(page)
 }
 
+/// Who has a topic: of those that are meant, and of the others of their cluster, or of all clusters.
+pub(crate) async fn having(
+    cluster: &Cluster,
+    topic: &str,
+    meant: &[Server],
+    of_cluster: Option<&str>,
+) -> (Vec<Server>, Vec<Server>) {
+    let scope = Scope {
+        cluster: of_cluster.map(str::to_owned),
+        on: Vec::new(),
+    };
+    let mut all = cluster.masters(&scope).await.unwrap_or_default();
+    all.retain(|server| !meant.contains(server));
+    all.extend_from_slice(meant);
+    let known = cluster.topic_configs(&all, topic).await;
+    let known = known.into_iter().map(|(server, _)| server);
+    known.partition(|server| meant.contains(server))
+}
+
 /// Deletes a topic on brokers, and in the routes unless a broker still has it.
 pub(crate) async fn remove(
     cluster: &Cluster,
-    servers: &[Server],
     topic: &str,
+    on: &[Server],
+    elsewhere: &[Server],
     of_cluster: Option<&str>,
 ) -> Vec<Server> {
-    let done = cluster.delete_topic_on(servers, topic).await;
-    if done.len() == servers.len() {
+    let done = cluster.delete_topic_on(on, topic).await;
+    if elsewhere.is_empty() && done.len() == on.len() {
         cluster.forget_topic(topic, of_cluster).await;
     }
     done
