@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use sluice_plugins::{Compile, Host};
 use sluice_protocol::topic::{RETRY_PREFIX, SCHEDULE_TOPIC};
 use sluice_remoting::{Listener, Server};
-use sluice_store::{Arrival, ArrivalListener, Environment, Store};
+use sluice_store::{Arrival, ArrivalListener, Environment, QueueType, Store};
 use tokio::task::JoinHandle;
 
 use crate::aside::Aside;
@@ -91,7 +91,15 @@ impl Broker {
             "topics.json",
             environment.files.clone(),
         );
-        store_config.queue_types = topics::queue_types(&topics)?;
+        let table = topics::table_of(&topics)?;
+        let types = table
+            .iter()
+            .map(|(name, topic)| (name.clone(), QueueType::of(topic)));
+        store_config.queue_types = types.collect();
+        let compacted = table
+            .into_iter()
+            .filter(|(_, topic)| is_compacted(&topic.attributes));
+        store_config.compacted_topics = Some(compacted.map(|(name, _)| name).collect());
         let opened =
             tokio::task::spawn_blocking(move || Store::open(store_config, environment)).await;
         let store = opened

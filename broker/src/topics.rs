@@ -221,15 +221,13 @@ fn insert(table: &mut HashMap<String, Arc<Topic>>, config: TopicConfig, counts: 
     table.insert(name, Arc::new(Topic { config, counts }));
 }
 
-/// The type of each topic's queues, by the file alone: the store wants to know before it is open.
+/// What the file has: the store wants to know some of it before it is open.
 ///
 /// # Errors
 /// The file is there but can't be read.
-pub fn queue_types(file: &ConfigFile) -> Result<BTreeMap<String, QueueType>, BrokerError> {
+pub fn table_of(file: &ConfigFile) -> Result<BTreeMap<String, TopicConfig>, BrokerError> {
     let loaded: Option<File> = file.load()?;
-    let table = loaded.map_or_else(BTreeMap::new, |file| file.topic_config_table);
-    let of = |(name, topic): (String, TopicConfig)| (name, QueueType::of(&topic));
-    Ok(table.into_iter().map(of).collect())
+    Ok(loaded.map_or_else(BTreeMap::new, |file| file.topic_config_table))
 }
 
 fn is_system(own: &HashSet<String>, name: &str) -> bool {

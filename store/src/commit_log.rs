@@ -270,16 +270,35 @@ impl CommitLog {
             return Ok(segment);
         }
         let number = usize::try_from(start / self.file_size as i64).unwrap_or(0);
-        let path = self.dirs.turn(number, &*self.files).join(file_name(start));
-        let file = self
-            .files
-            .open(&path, Open::Log(self.file_size))
-            .at("create", &path)?;
+        let (path, file) = self.create(number, &file_name(start))?;
         let segment = Segment { start, path, file };
         let mut segments = self.segments.write();
         let at = segments.partition_point(|other| other.start < start);
         segments.insert(at, segment.clone());
         Ok(segment)
+    }
+
+    /// Makes a file in the directory whose turn it is, or in another where that has no room for it.
+    fn create(&self, number: usize, name: &str) -> Result<(PathBuf, Arc<dyn File>), StoreError> {
+        let turn = self.dirs.turn(number, &*self.files);
+        let others = self.dirs.writable().iter().map(PathBuf::as_path);
+        let mut refused = None;
+        for dir in std::iter::once(turn).chain(others.filter(|dir| *dir != turn)) {
+            let path = dir.join(name);
+            match self.files.open(&path, Open::Log(self.file_size)) {
+                Ok(file) => return Ok((path, file)),
+                Err(source) if source.kind() == std::io::ErrorKind::StorageFull => {
+                    let action = "create";
+                    refused.get_or_insert(StoreError::Io {
+                        action,
+                        path,
+                        source,
+                    });
+                }
+                failed => return failed.map(|file| (path.clone(), file)).at("create", &path),
+            }
+        }
+        Err(refused.expect("at least one directory was tried"))
     }
 
     /// Removes files one after another and forgets each once it is gone: a file that cannot be

@@ -54,6 +54,8 @@ pub(crate) struct Compaction {
     cache: Arc<FileCache>,
     topics: RwLock<BTreeMap<String, Queues>>,
     positions: Positions,
+    /// Held by whoever begins to keep a topic.
+    beginning: Mutex<()>,
     /// Held by whoever copies.
     copying: Mutex<()>,
     /// Held by whoever compacts all.
@@ -86,6 +88,7 @@ impl Compaction {
             topics: RwLock::default(),
             positions: Positions::open(Arc::clone(&cache.files), path)?,
             cache,
+            beginning: Mutex::new(()),
             copying: Mutex::new(()),
             rounds: Mutex::new(()),
             last_round: AtomicI64::new(now_ms),
@@ -143,6 +146,15 @@ impl Compaction {
         queue
     }
 
+    /// `None` when its topic is not kept by its last key any more.
+    fn insert_if_kept(&self, queue: CompactedQueue) -> Option<Arc<CompactedQueue>> {
+        let mut topics = self.topics.write();
+        let ids = topics.get_mut(&queue.topic)?;
+        let queue = Arc::new(queue);
+        ids.insert(queue.queue_id, Arc::clone(&queue));
+        Some(queue)
+    }
+
     /// Removes all that is kept of a topic, for good.
     ///
     /// # Errors
@@ -173,8 +185,11 @@ pub(crate) fn copy(store: &Store) -> Result<(), StoreError> {
         for id in store.queue_ids(topic) {
             let queue = match compaction.queue(topic, id) {
                 Some(queue) => queue,
-                None if !compaction.keeps(topic) => break,
-                None => compaction.insert(compaction.new_queue(topic, id)),
+                // The topic may be deleted meanwhile, and must not come back by its queue.
+                None => match compaction.insert_if_kept(compaction.new_queue(topic, id)) {
+                    Some(queue) => queue,
+                    None => break,
+                },
             };
             copy_queue(store, &queue, until)?;
             queue.flush()?;
@@ -278,6 +293,8 @@ impl Store {
     /// # Errors
     /// What kept its directory from being made.
     pub fn begin_to_keep_by_key(&self, topic: &str) -> Result<(), StoreError> {
+        // Of two who make it at once, the second must not remove what the first has made.
+        let _one = self.compaction.beginning.lock();
         if self.compaction.keeps(topic) {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Settings of a store; the defaults are Java's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,6 +93,8 @@ pub struct StoreConfig {
     /// `queue.type` of the topics that are there at the start. A topic that is not among them has the
     /// type that its files say.
     pub queue_types: BTreeMap<String, QueueType>,
+    /// Topics that are kept by their last key; `None`: all that have a directory for it.
+    pub compacted_topics: Option<BTreeSet<String>>,
 }
 
 impl Default for StoreConfig {
@@ -136,6 +138,7 @@ impl Default for StoreConfig {
             compaction_interval_ms: 15 * 60_000,
             compaction_memory: 100 << 20,
             queue_types: BTreeMap::new(),
+            compacted_topics: None,
         }
     }
 }

@@ -803,6 +803,16 @@ impl Store {
             .map_or_else(Vec::new, |ids| ids.keys().copied().collect())
     }
 
+    /// Of which type the queues are that a topic has; `None` if it has none.
+    pub fn queue_type(&self, topic: &str) -> Option<QueueType> {
+        let queues = self.queues.read();
+        let any = queues.get(topic)?.values().next()?;
+        Some(match any.simple() {
+            Some(_) => QueueType::Simple,
+            None => QueueType::Batch,
+        })
+    }
+
     /// A queue; one that is missing is made, of type `kind`.
     pub(crate) fn queue_or_create(
         &self,

@@ -18,6 +18,7 @@ use sluice_protocol::topic;
 use sluice_remoting::Responder;
 use sluice_store::{AppendError, Appended, Durability};
 
+use super::topic_admin::finish_deletion;
 use crate::config::BrokerRole;
 use crate::deferral::{self, Deferred};
 use crate::error::Refusal;
@@ -131,6 +132,9 @@ fn create_topic_and_store(
         return broker.refuse(responder, Refusal::TopicNotExist(topic));
     };
     let name = wanted.topic_name.clone();
+    if let Err(refusal) = finish_deletion(broker, &wanted) {
+        return broker.refuse(responder, refusal);
+    }
     if broker.topics.create(wanted, broker.now_ms()) {
         tracing::info!(topic = name, producer = %responder.connection().peer(), "topic created for its first message");
         broker.changes.note_topic();

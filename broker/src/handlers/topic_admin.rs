@@ -11,6 +11,7 @@ use sluice_protocol::body::{
 use sluice_protocol::header::{CreateTopicRequestHeader, TopicRequestHeader};
 use sluice_protocol::topic;
 use sluice_remoting::Responder;
+use sluice_store::QueueType;
 
 use crate::error::Refusal;
 use crate::topic_attributes::{self, is_compacted};
@@ -84,7 +85,20 @@ fn in_header(topic: TopicConfig) -> CreateTopicRequestHeader {
     }
 }
 
+/// A topic that comes back with queues of another type must not find those that its deletion has left, as when
+/// the broker died in the middle of it: the next start would refuse them.
+pub(super) fn finish_deletion(broker: &Broker, wanted: &TopicConfig) -> Result<(), Refusal> {
+    let name = &wanted.topic_name;
+    let left = broker.store.queue_type(name);
+    if broker.topics.get(name).is_some() || left.is_none_or(|left| left == QueueType::of(wanted)) {
+        return Ok(());
+    }
+    let removed = broker.store.delete_topic(name);
+    removed.map_err(|error| Refusal::System(error.to_string()))
+}
+
 fn put(broker: &Broker, wanted: TopicConfig) -> Result<(), Refusal> {
+    finish_deletion(broker, &wanted)?;
     tracing::info!(
         topic = wanted.topic_name,
         read_queues = wanted.read_queue_nums,

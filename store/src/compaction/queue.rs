@@ -317,7 +317,12 @@ impl CompactedQueue {
             let dirty = std::mem::take(&mut state.dirty);
             state.pieces.last().filter(|_| dirty).map(|last| last.start)
         };
-        last.map_or(Ok(()), |start| self.sync(start))
+        let synced = last.map_or(Ok(()), |start| self.sync(start));
+        if synced.is_err() {
+            // It is as unsynced as before.
+            self.state.write().dirty = true;
+        }
+        synced
     }
 
     /// Units of a piece from one on, `count` at most.

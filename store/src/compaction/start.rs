@@ -27,7 +27,12 @@ pub(crate) fn load(store: &Store, synced: Synced) -> Result<(), StoreError> {
     if !compaction.enabled {
         return Ok(());
     }
+    let named = store.config.compacted_topics.as_ref();
     for (topic, ids) in compaction.on_disk()? {
+        // What a Java broker has left of others is left alone.
+        if named.is_some_and(|named| !named.contains(&topic)) {
+            continue;
+        }
         compaction.topics.write().entry(topic.clone()).or_default();
         store.keep_from(WHO, store.log.min());
         for id in ids {
