@@ -73,6 +73,15 @@ fn taken(broker: &Broker) -> u64 {
     total.and_then(|total| total.parse().ok()).unwrap_or(0)
 }
 
+/// How many brokers a name server gives for the topic.
+fn brokers_known(name_server: &NameServer) -> usize {
+    let mut wire = Wire::connect(name_server.address()).expect("a connection");
+    let route = command(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", TOPIC)], b"");
+    let answer = wire.ask(&route).expect("an answer");
+    let route: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    route["brokerDatas"].as_array().map_or(0, Vec::len)
+}
+
 /// Waits until the broker takes messages.
 fn wait_until_used(broker: &Broker) {
     let before = taken(broker);
@@ -135,6 +144,13 @@ fn servers_come_and_go_and_no_send_fails() {
     producer.wait_for_more(2 * LOAD);
     let name_servers = &mut cluster.name_servers;
     name_servers.iter_mut().for_each(NameServer::start_again);
+    // Brokers register again each in its time, and a client that asks meanwhile knows some of them only.
+    for name_server in &cluster.name_servers {
+        wait_until("all brokers' registrations", ROUTES, || {
+            (brokers_known(name_server) == 3).then_some(())
+        });
+    }
+    cluster.brokers.iter().for_each(wait_until_used);
     cluster.brokers[2].terminate();
     producer.wait_for_more(LOAD);
     cluster.brokers[2].start_again(Kind::Sluice);

@@ -8,6 +8,7 @@ use sluice_protocol::code::{request, response};
 use sluice_protocol::message::{sys_flag, view};
 use sluice_tests::cluster::{Cluster, Kind};
 use sluice_tests::plugins::verdict_guest;
+use sluice_tests::process::wait_until;
 use sluice_tests::wire::{Wire, command, send};
 
 const TOPIC: &str = "orders";
@@ -49,6 +50,16 @@ fn a_waiting_pull_is_answered_with_what_passes() {
     };
     store("p", "first");
     plugins.bind("verdict", TOPIC, GROUP, json!({}));
+    // It is acknowledged before it is visible; nobody may ask for what lies behind it before that.
+    let end = command(
+        request::GET_MAX_OFFSET,
+        &[("topic", TOPIC), ("queueId", "0")],
+        b"",
+    );
+    wait_until("the first message", Duration::from_secs(20), || {
+        let answer = consumer.ask(&end).expect("an answer");
+        (answer.ext.get("offset") == Some("1")).then_some(())
+    });
     consumer.out = pull("1").encode().to_vec();
     consumer.flush().expect("a request");
     for _ in 0..20 {
