@@ -483,7 +483,8 @@ impl BatchConsumeQueue {
             state.written = end;
             std::mem::take(&mut state.dirty)
         };
-        if let Err(error) = self.sync_files(&dirty) {
+        let paths = dirty.iter().map(|start| self.path(*start));
+        if let Err(error) = self.cache.sync(paths) {
             // They are as unsynced as before: the next round must not take them for durable.
             self.state.lock().dirty.extend(dirty);
             return Err(error);
@@ -494,14 +495,6 @@ impl BatchConsumeQueue {
             state.tail_start += 1;
         }
         Ok(())
-    }
-
-    fn sync_files(&self, starts: &BTreeSet<i64>) -> Result<(), StoreError> {
-        starts.iter().try_for_each(|&start| {
-            let path = self.path(start);
-            let file = self.cache.get(&path, Open::Existing).at("open", &path)?;
-            file.sync().at("sync", &path)
-        })
     }
 
     fn write(&self, start: i64, from: i64, units: &[BatchUnit]) -> Result<(), StoreError> {

@@ -436,7 +436,8 @@ impl ConsumeQueue {
             state.written = end;
             std::mem::take(&mut state.dirty)
         };
-        if let Err(error) = self.sync_files(&dirty) {
+        let paths = dirty.iter().map(|start| self.dir.join(file_name(*start)));
+        if let Err(error) = self.cache.sync(paths) {
             // They are as unsynced as before: the next round must not take them for durable.
             self.state.lock().dirty.extend(dirty);
             return Err(error);
@@ -447,14 +448,6 @@ impl ConsumeQueue {
             state.tail_start += 1;
         }
         Ok(())
-    }
-
-    fn sync_files(&self, starts: &BTreeSet<i64>) -> Result<(), StoreError> {
-        starts.iter().try_for_each(|&start| {
-            let path = self.dir.join(file_name(start));
-            let file = self.cache.get(&path, Open::Existing).at("open", &path)?;
-            file.sync().at("sync", &path)
-        })
     }
 
     fn write(&self, start: i64, from: i64, units: &[ConsumeQueueUnit]) -> Result<(), StoreError> {

@@ -60,6 +60,15 @@ impl FileCache {
         Ok(file)
     }
 
+    /// Syncs files that are there, opening those that are not open.
+    pub(crate) fn sync(&self, paths: impl Iterator<Item = PathBuf>) -> Result<(), StoreError> {
+        for path in paths {
+            let file = self.get(&path, Open::Existing).at("open", &path)?;
+            file.sync().at("sync", &path)?;
+        }
+        Ok(())
+    }
+
     /// A file that is open already: opening one may wait for a disk.
     pub(crate) fn get_open(&self, path: &Path) -> Option<Arc<dyn File>> {
         self.open.lock().find(path)
