@@ -78,7 +78,8 @@ impl Broker {
     fn queue_lag(&self, group: &str, topic: &str, queue_id: i32) -> Option<QueueLag> {
         let bounds = self.bounds(topic, queue_id);
         let consumed = self.group_offset(group, topic, queue_id)?;
-        let consumed = consumed.clamp(bounds.min, bounds.max);
+        // Bounds of a queue that is changing may cross, and `clamp` panics at that.
+        let consumed = consumed.clamp(bounds.min.min(bounds.max), bounds.max);
         let handed_out = self.pullers.next(group, topic, queue_id);
         let handed_out = handed_out.unwrap_or(consumed).clamp(consumed, bounds.max);
         let stored_at = |offset| {

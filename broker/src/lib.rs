@@ -122,7 +122,7 @@ pub struct Broker {
     pub(crate) routes: Routes,
     pub(crate) stats: Stats,
     /// Held while a page of metrics is made.
-    pub(crate) scraping: tokio::sync::Mutex<()>,
+    pub(crate) scraping: Arc<tokio::sync::Mutex<()>>,
     /// Held while an operator has something cleaned.
     pub(crate) cleaning: parking_lot::Mutex<()>,
     pub(crate) unique_ids: UniqueIds,

@@ -212,7 +212,7 @@ impl Broker {
             serves_each,
             store,
             stats,
-            scraping: tokio::sync::Mutex::default(),
+            scraping: Arc::default(),
             cleaning: parking_lot::Mutex::default(),
             topics,
             groups,

@@ -54,16 +54,18 @@ pub fn clean_unused_topic(broker: &Arc<Broker>, _: RemotingCommand, responder: R
     });
 }
 
-/// One at a time, for it holds up what makes messages visible. Who comes meanwhile has it done for him.
+/// One at a time, for it holds up what makes messages visible.
 fn clean(
     broker: &Arc<Broker>,
     responder: Responder,
     work: impl FnOnce(&Broker) -> Result<(), Refusal> + Send + 'static,
 ) {
     broker.reply_aside(responder, move |broker| {
-        if let Some(_one) = broker.cleaning.try_lock() {
-            work(broker)?;
-        }
-        Ok(Answer::default())
+        let Some(_one) = broker.cleaning.try_lock() else {
+            return Err(Refusal::Busy(
+                "another cleaning is under way, try again when it has ended".to_owned(),
+            ));
+        };
+        work(broker).map(|()| Answer::default())
     });
 }

@@ -22,9 +22,14 @@ use crate::Broker;
 const TEXT: &str = "text/plain; version=0.0.4";
 
 pub(super) async fn metrics(State(broker): Broke) -> Result<impl IntoResponse, Refused> {
-    // One page at a time: whoever asks again and again keeps operators' threads from nobody.
-    let _one = broker.scraping.lock().await;
-    let Json(page) = aside(broker.clone(), |broker| Ok(page(broker))).await?;
+    // One page at a time: whoever asks again and again keeps operators' threads from nobody. It is over when
+    // the page is made, not when the asker leaves.
+    let one = broker.scraping.clone().lock_owned().await;
+    let made = aside(broker, move |broker| {
+        let _one = one;
+        Ok(page(broker))
+    });
+    let Json(page) = made.await?;
     Ok(([(header::CONTENT_TYPE, TEXT)], page))
 }
 
