@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use sluice_protocol::message::{Record, RecordFields, tags_code};
 use sluice_store::{
-    AppendError, Boundary, Fault, FileSystem, ReadRequest, ReadStatus, RecordFilter, Store,
+    AppendError, Boundary, Fault, FileSystem, Open, ReadRequest, ReadStatus, RecordFilter, Store,
     StoreError, inspect,
 };
 
@@ -266,6 +266,42 @@ fn a_message_without_a_body_ends_its_key() {
         .collect();
     assert!(keys.contains(&"a".to_owned()) && keys.contains(&"c".to_owned()));
     assert!(!keys.contains(&"b".to_owned()), "{keys:?}");
+}
+
+/// The commit log has none of it any more.
+#[test]
+fn what_lies_behind_damage_is_kept_aside() {
+    let bench = bench();
+    let store = open(&bench);
+    fill(&store, 11, 4);
+    expire(&bench, &store);
+    store.shutdown().unwrap();
+    drop(store);
+    let root = bench.config.root.join("compaction");
+    let first = |kind: &str| root.join(kind).join("state/0").join(format!("{:020}", 0));
+    let log = bench
+        .files
+        .open(&first("compactionLog"), Open::Existing)
+        .unwrap();
+    let mut size = [0; 4];
+    log.read_at(0, &mut size).unwrap();
+    let second = u64::from(u32::from_be_bytes(size));
+    log.write_at(second + 4, &[0xff; 4]).unwrap();
+    log.sync().unwrap();
+    bench.files.remove_file(&first("compactionCq")).unwrap();
+    let store = open(&bench);
+    assert_eq!(
+        read_all(&store, None)[0].0,
+        0,
+        "what lies before it is there"
+    );
+    let aside = bench.config.root.join("quarantine");
+    let kept = bench.files.list(&aside).unwrap();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let bytes = bench.files.read(&aside.join(&kept[0].name)).unwrap();
+    // The third record follows the damaged one as it was.
+    let damaged = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
+    assert_eq!(Record::parse(&bytes[damaged..]).unwrap().queue_offset(), 2);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //! round is settled, and what may not have been synced is given up: the commit log still has it.
 
 use sluice_protocol::message::Record;
-use sluice_protocol::message::record::{MAGIC_V1, MAGIC_V2, RECORD_SIZE_MIN};
+use sluice_protocol::message::record::{MAGIC_BLANK, MAGIC_V1, MAGIC_V2, RECORD_SIZE_MIN};
 
 use super::java_s;
 use super::queue::{CompactedQueue, Piece};
 use super::units::{UNIT, Unit};
-use crate::commit_log::{be32, file_start, is_zero};
+use crate::commit_log::{BLANK_SIZE, be32, file_start, is_zero};
 use crate::config::StoreConfig;
 use crate::error::{At, StoreError};
 use crate::files::{File, Open};
@@ -39,11 +39,11 @@ pub(crate) fn load_pieces(
     for &start in &logs {
         let is_last = Some(&start) == logs.last();
         let piece = match doubtful.filter(|_| is_last) {
-            _ if cut_short || !queues.contains(&start) => rebuild(queue, start, config)?,
+            _ if cut_short || !queues.contains(&start) => rebuild(queue, start, is_last, config)?,
             Some(doubtful) => read_until(queue, start, doubtful)?,
             None => match read(queue, start)? {
                 Some(piece) => piece,
-                None => rebuild(queue, start, config)?,
+                None => rebuild(queue, start, is_last, config)?,
             },
         };
         let last = pieces.last().map_or(-1, |before| before.last);
@@ -180,8 +180,14 @@ fn read_until(queue: &CompactedQueue, start: i64, limit: i64) -> Result<Piece, S
 }
 
 /// A piece by what its log file holds up to the first record that is not whole; its queue file is made
-/// to say the same, and both are cleared behind.
-fn rebuild(queue: &CompactedQueue, start: i64, config: &StoreConfig) -> Result<Piece, StoreError> {
+/// to say the same, and both are cleared behind. Behind the last record of the last piece lies what a crash
+/// has torn, and the commit log has it; behind any other lies damage, which is kept aside.
+fn rebuild(
+    queue: &CompactedQueue,
+    start: i64,
+    is_last: bool,
+    config: &StoreConfig,
+) -> Result<Piece, StoreError> {
     let log = queue.log_file(start)?;
     let mut piece = Piece::empty(start);
     let mut units = Vec::new();
@@ -202,8 +208,48 @@ fn rebuild(queue: &CompactedQueue, start: i64, config: &StoreConfig) -> Result<P
     if there != units {
         file.write_at(0, &units).at("write", &path)?;
     }
+    if !is_last {
+        keep_damage(queue, &piece, config)?;
+    }
     clear_behind(queue, &piece)?;
     Ok(piece)
+}
+
+/// Keeps what lies behind a piece's records in `quarantine`, unless the piece ends there.
+fn keep_damage(
+    queue: &CompactedQueue,
+    piece: &Piece,
+    config: &StoreConfig,
+) -> Result<(), StoreError> {
+    let (log, path) = (queue.log_file(piece.start)?, queue.log_path(piece.start));
+    let end = log.data_end(piece.end).at("read", &path)?;
+    let end = end.min(queue.sizes.log);
+    if piece.end >= end || is_zero(&*log, piece.end, end).at("read", &path)? {
+        return Ok(());
+    }
+    let size = (end - piece.end) as usize;
+    let bytes = log.slice(piece.end, size).at("read", &path)?;
+    if size >= BLANK_SIZE as usize && be32(&bytes, 4) as u32 == MAGIC_BLANK {
+        return Ok(());
+    }
+    let dir = config.root.join("quarantine");
+    let files = &queue.cache.files;
+    files.create_dir_all(&dir).at("create", &dir)?;
+    let (topic, id) = (&queue.topic, queue.queue_id);
+    let name = format!(
+        "compaction-{topic}-{id}-{:020}",
+        piece.start + piece.end as i64
+    );
+    let aside = dir.join(name);
+    files.put(&aside, &bytes).at("write", &aside)?;
+    files.sync_dir(&dir).at("sync", &dir)?;
+    tracing::error!(
+        topic,
+        id,
+        aside = %aside.display(),
+        "a damaged part of compacted messages was set aside"
+    );
+    Ok(())
 }
 
 /// Clears what lies behind the records and units of a piece, and syncs both files.
