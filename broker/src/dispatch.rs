@@ -30,11 +30,13 @@ impl Handler for Dispatch {
         }
     }
 
-    fn together(&self, handle: &mut dyn FnMut()) {
-        match self.0.upgrade() {
-            Some(broker) => broker.store.gather(handle),
-            None => handle(),
-        }
+    fn together(&self, handle: &mut dyn FnMut()) -> Result<(), String> {
+        let Some(broker) = self.0.upgrade() else {
+            handle();
+            return Ok(());
+        };
+        let gathered = broker.store.gather(handle);
+        gathered.map_err(|error| error.to_string())
     }
 
     fn closed(&self, connection: &Arc<Connection>, _: &CloseReason) {

@@ -30,9 +30,7 @@ pub(crate) type Value<'a> = &'a (dyn Display + Sync);
 pub(crate) fn request(code: i32, fields: &[(&'static str, Value<'_>)]) -> RemotingCommand {
     let mut request = RemotingCommand::request(code, 0);
     for (name, value) in fields {
-        request
-            .ext
-            .put(ByteString::from_static(name), value.to_string());
+        request.ext.put(name, value.to_string());
     }
     request
 }

@@ -91,7 +91,7 @@ pub(crate) fn send_request(
         ("n", queue.broker_name.as_str().into()),
     ];
     for (name, value) in fields {
-        request.ext.put(ByteString::from_static(name), value);
+        request.ext.put(name, value);
     }
     request.with_body(outgoing.body.clone())
 }

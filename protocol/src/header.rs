@@ -35,49 +35,63 @@ pub enum HeaderError {
 trait Field: Sized {
     /// What the type takes, for messages.
     const EXPECTED: &'static str;
-    fn read(text: &ByteString) -> Option<Self>;
-    fn write(&self) -> ByteString;
+    fn read(text: &str, ext: &ExtFields) -> Option<Self>;
+    fn put(&self, name: &'static str, ext: &mut ExtFields);
 }
 
 impl Field for ByteString {
     const EXPECTED: &'static str = "a text";
-    fn read(text: &ByteString) -> Option<Self> {
-        Some(text.clone())
+    fn read(text: &str, ext: &ExtFields) -> Option<Self> {
+        Some(ext.keep(text))
     }
-    fn write(&self) -> ByteString {
-        self.clone()
+    fn put(&self, name: &'static str, ext: &mut ExtFields) {
+        ext.put(name, self);
     }
 }
 
 impl Field for i32 {
     const EXPECTED: &'static str = "a 32-bit integer";
-    fn read(text: &ByteString) -> Option<Self> {
+    fn read(text: &str, _: &ExtFields) -> Option<Self> {
         text.parse().ok()
     }
-    fn write(&self) -> ByteString {
-        self.to_string().into()
+    fn put(&self, name: &'static str, ext: &mut ExtFields) {
+        ext.put_shown(name, self);
     }
 }
 
 impl Field for i64 {
     const EXPECTED: &'static str = "a 64-bit integer";
-    fn read(text: &ByteString) -> Option<Self> {
+    fn read(text: &str, _: &ExtFields) -> Option<Self> {
         text.parse().ok()
     }
-    fn write(&self) -> ByteString {
-        self.to_string().into()
+    fn put(&self, name: &'static str, ext: &mut ExtFields) {
+        ext.put_shown(name, self);
     }
 }
 
 impl Field for bool {
     const EXPECTED: &'static str = "true or false";
     /// As Java: everything but `true` in any case is false.
-    fn read(text: &ByteString) -> Option<Self> {
+    fn read(text: &str, _: &ExtFields) -> Option<Self> {
         Some(text.eq_ignore_ascii_case("true"))
     }
-    fn write(&self) -> ByteString {
-        ByteString::from_static(if *self { "true" } else { "false" })
+    fn put(&self, name: &'static str, ext: &mut ExtFields) {
+        ext.put(name, if *self { "true" } else { "false" });
     }
+}
+
+fn read<T: Field>(
+    text: &str,
+    ext: &ExtFields,
+    header: &'static str,
+    field: &'static str,
+) -> Result<T, HeaderError> {
+    T::read(text, ext).ok_or_else(|| HeaderError::Value {
+        header,
+        field,
+        value: text.chars().take(64).collect(),
+        expected: T::EXPECTED,
+    })
 }
 
 fn optional<T: Field>(
@@ -85,18 +99,8 @@ fn optional<T: Field>(
     header: &'static str,
     field: &'static str,
 ) -> Result<Option<T>, HeaderError> {
-    let Some(text) = ext.get_text(field) else {
-        return Ok(None);
-    };
-    match T::read(text) {
-        Some(value) => Ok(Some(value)),
-        None => Err(HeaderError::Value {
-            header,
-            field,
-            value: text.chars().take(64).collect(),
-            expected: T::EXPECTED,
-        }),
-    }
+    let text = ext.get(field);
+    text.map(|text| read(text, ext, header, field)).transpose()
 }
 
 fn required<T: Field>(
@@ -138,10 +142,10 @@ macro_rules! headers {
     (@read ! $type:ty, $ext:ident, $header:expr, $wire:literal) => { required::<$type>($ext, $header, $wire)? };
     (@read ? $type:ty, $ext:ident, $header:expr, $wire:literal) => { optional::<$type>($ext, $header, $wire)? };
     (@read ~ $type:ty, $ext:ident, $header:expr, $wire:literal, $default:expr) => { optional::<$type>($ext, $header, $wire)?.unwrap_or($default) };
-    (@write ! $value:expr, $ext:ident, $wire:literal) => { $ext.put(ByteString::from_static($wire), $value.write()) };
-    (@write ~ $value:expr, $ext:ident, $wire:literal) => { $ext.put(ByteString::from_static($wire), $value.write()) };
+    (@write ! $value:expr, $ext:ident, $wire:literal) => { Field::put(&$value, $wire, $ext) };
+    (@write ~ $value:expr, $ext:ident, $wire:literal) => { Field::put(&$value, $wire, $ext) };
     (@write ? $value:expr, $ext:ident, $wire:literal) => {
-        if let Some(value) = &$value { $ext.put(ByteString::from_static($wire), value.write()) }
+        if let Some(value) = &$value { Field::put(value, $wire, $ext) }
     };
 }
 
@@ -403,68 +407,91 @@ const SEND_V2: [&str; 13] = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m",
 ];
 
+/// The fields of a send under either of their names, found in one walk: it is the most frequent request.
+struct SendFields<'a> {
+    ext: &'a ExtFields,
+    names: &'static [&'static str; 13],
+    values: [Option<&'a str>; 13],
+}
+
+impl<'a> SendFields<'a> {
+    fn of(ext: &'a ExtFields) -> Self {
+        let mut short = [None; 13];
+        for (name, value) in ext.iter() {
+            if let [letter @ b'a'..=b'm'] = name.as_bytes() {
+                short[usize::from(letter - b'a')] = Some(value);
+            }
+        }
+        if short[1].is_some() {
+            return SendFields {
+                ext,
+                names: &SEND_V2,
+                values: short,
+            };
+        }
+        SendFields {
+            ext,
+            names: &SEND_V1,
+            values: SEND_V1.map(|name| ext.get(name)),
+        }
+    }
+
+    fn optional<T: Field>(&self, at: usize) -> Result<Option<T>, HeaderError> {
+        let value = self.values[at].map(|text| read(text, self.ext, Self::HEADER, self.names[at]));
+        value.transpose()
+    }
+
+    fn required<T: Field>(&self, at: usize) -> Result<T, HeaderError> {
+        self.optional(at)?.ok_or(HeaderError::Missing {
+            header: Self::HEADER,
+            field: self.names[at],
+        })
+    }
+
+    const HEADER: &'static str = "SendMessageRequestHeader";
+}
+
 impl SendMessageRequestHeader {
     /// Reads the fields; which names they have is told by the topic's.
     ///
     /// # Errors
     /// A required field is missing, or a field is unreadable.
     pub fn decode(ext: &ExtFields) -> Result<Self, HeaderError> {
-        const NAME: &str = "SendMessageRequestHeader";
-        let [
-            group,
-            topic,
-            default,
-            queues,
-            queue,
-            sys_flag,
-            born,
-            flag,
-            properties,
-            reconsume,
-            unit,
-            max,
-            batch,
-        ] = if ext.get_text(SEND_V2[1]).is_some() {
-            SEND_V2
-        } else {
-            SEND_V1
-        };
+        let fields = SendFields::of(ext);
         Ok(SendMessageRequestHeader {
-            producer_group: required(ext, NAME, group)?,
-            topic: required(ext, NAME, topic)?,
-            default_topic: optional(ext, NAME, default)?.unwrap_or_default(),
-            default_topic_queue_nums: optional(ext, NAME, queues)?.unwrap_or(4),
-            queue_id: required(ext, NAME, queue)?,
-            sys_flag: required(ext, NAME, sys_flag)?,
-            born_timestamp: required(ext, NAME, born)?,
-            flag: optional(ext, NAME, flag)?.unwrap_or(0),
-            properties: optional(ext, NAME, properties)?.unwrap_or_default(),
-            reconsume_times: optional(ext, NAME, reconsume)?.unwrap_or(0),
-            unit_mode: optional(ext, NAME, unit)?.unwrap_or(false),
-            max_reconsume_times: optional(ext, NAME, max)?,
-            batch: optional(ext, NAME, batch)?.unwrap_or(false),
+            producer_group: fields.required(0)?,
+            topic: fields.required(1)?,
+            default_topic: fields.optional(2)?.unwrap_or_default(),
+            default_topic_queue_nums: fields.optional(3)?.unwrap_or(4),
+            queue_id: fields.required(4)?,
+            sys_flag: fields.required(5)?,
+            born_timestamp: fields.required(6)?,
+            flag: fields.optional(7)?.unwrap_or(0),
+            properties: fields.optional(8)?.unwrap_or_default(),
+            reconsume_times: fields.optional(9)?.unwrap_or(0),
+            unit_mode: fields.optional(10)?.unwrap_or(false),
+            max_reconsume_times: fields.optional(11)?,
+            batch: fields.optional(12)?.unwrap_or(false),
         })
     }
 
     /// Adds the fields under their one-letter names.
     pub fn encode_v2(&self, ext: &mut ExtFields) {
-        let mut put =
-            |at: usize, value: ByteString| ext.put(ByteString::from_static(SEND_V2[at]), value);
-        put(0, self.producer_group.clone());
-        put(1, self.topic.clone());
-        put(2, self.default_topic.clone());
-        put(3, self.default_topic_queue_nums.write());
-        put(4, self.queue_id.write());
-        put(5, self.sys_flag.write());
-        put(6, self.born_timestamp.write());
-        put(7, self.flag.write());
-        put(8, self.properties.clone());
-        put(9, self.reconsume_times.write());
-        put(10, self.unit_mode.write());
+        self.producer_group.put(SEND_V2[0], ext);
+        self.topic.put(SEND_V2[1], ext);
+        self.default_topic.put(SEND_V2[2], ext);
+        self.default_topic_queue_nums.put(SEND_V2[3], ext);
+        self.queue_id.put(SEND_V2[4], ext);
+        self.sys_flag.put(SEND_V2[5], ext);
+        self.born_timestamp.put(SEND_V2[6], ext);
+        self.flag.put(SEND_V2[7], ext);
+        self.properties.put(SEND_V2[8], ext);
+        self.reconsume_times.put(SEND_V2[9], ext);
+        self.unit_mode.put(SEND_V2[10], ext);
         if let Some(max) = self.max_reconsume_times {
-            put(11, max.write());
+            max.put(SEND_V2[11], ext);
         }
-        put(12, self.batch.write());
+        self.batch.put(SEND_V2[12], ext);
     }
 }
 

@@ -24,9 +24,21 @@ pub use record::{Record, RecordError, RecordFields};
 /// assert_eq!(sluice_protocol::message::java_hash(""), 0);
 /// ```
 pub fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    })
+    java_hash_on(0, text)
+}
+
+/// [`java_hash`] of a text and, behind it, `text`: from the first one's hash.
+///
+/// ```
+/// use sluice_protocol::message::{java_hash, java_hash_on};
+/// assert_eq!(java_hash_on(java_hash("Tag"), "A"), java_hash("TagA"));
+/// ```
+pub fn java_hash_on(before: i32, text: &str) -> i32 {
+    let on = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    match text.is_ascii() {
+        true => text.bytes().map(u16::from).fold(before, on),
+        false => text.encode_utf16().fold(before, on),
+    }
 }
 
 /// Tags code stored in a ConsumeQueue unit: 0 without a tag, else the sign-extended [`java_hash`].

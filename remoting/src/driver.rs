@@ -115,7 +115,8 @@ impl Driver {
     fn handle_frames(&mut self) -> Result<(), CloseReason> {
         let handler = self.handler.clone();
         let mut handled = Ok(());
-        handler.together(&mut || handled = self.handle_each());
+        let kept = handler.together(&mut || handled = self.handle_each());
+        kept.map_err(CloseReason::Withheld)?;
         handled
     }
 

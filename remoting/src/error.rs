@@ -46,6 +46,9 @@ pub enum CloseReason {
     /// A response was due and nothing came at all.
     #[error("silent for {0:?} while a response was due")]
     Silent(Duration),
+    /// Answers had been given that are not true.
+    #[error("answers are withheld: {0}")]
+    Withheld(String),
     /// We closed it.
     #[error("{0}")]
     Local(&'static str),
@@ -56,7 +59,7 @@ impl CloseReason {
     pub(crate) fn is_reproach(&self) -> bool {
         match self {
             CloseReason::Peer | CloseReason::Io(_) | CloseReason::Idle(_) => false,
-            CloseReason::Silent(_) | CloseReason::Local(_) => false,
+            CloseReason::Silent(_) | CloseReason::Local(_) | CloseReason::Withheld(_) => false,
             CloseReason::Frame(_)
             | CloseReason::NotReading { .. }
             | CloseReason::Stalled(_)

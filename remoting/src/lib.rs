@@ -42,9 +42,13 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, connection: &Arc<Connection>, request: RemotingCommand, responder: Responder);
 
     /// Does `handle`, which hands over the requests that have come together: one after the other, and
-    /// nothing of theirs has been read behind them.
-    fn together(&self, handle: &mut dyn FnMut()) {
+    /// nothing of theirs has been read behind them. Their answers leave when this has returned.
+    ///
+    /// # Errors
+    /// Why answers that were given meanwhile must not leave: the connection ends instead.
+    fn together(&self, handle: &mut dyn FnMut()) -> Result<(), String> {
         handle();
+        Ok(())
     }
 
     /// The connection is gone; nothing will reach its peer any more.

@@ -18,6 +18,9 @@ use crate::log_dirs::LogDirs;
 /// Bytes of the blank record's header; so many always stay free at a file's end.
 pub(crate) const BLANK_SIZE: u64 = 8;
 
+/// Most bytes of the log that are walked along at a time.
+const RUN_MAX: i64 = 1 << 20;
+
 #[derive(Clone)]
 pub(crate) struct Segment {
     pub(crate) start: i64,
@@ -338,6 +341,14 @@ impl CommitLog {
     /// Bytes of the log, unchecked; `None` when they are not all within one file.
     pub(crate) fn slice(&self, offset: i64, size: usize) -> Option<Bytes> {
         self.part(offset, size, |file, at| file.slice(at, size).ok())?
+    }
+
+    /// Bytes of the log from `offset` to `end`, as many as lie in one file and in [`RUN_MAX`]; none when they
+    /// can't be read.
+    pub(crate) fn run(&self, offset: i64, end: i64) -> Bytes {
+        let next = self.segment_start(offset) + self.file_size as i64;
+        let size = (end.min(next) - offset).clamp(0, RUN_MAX);
+        self.slice(offset, size as usize).unwrap_or_default()
     }
 
     /// Whether these bytes can be read without waiting for a disk, as far as can be told.

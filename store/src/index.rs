@@ -1,10 +1,14 @@
 //! Index files: a hash table on disk from `topic#key` to physical offsets.
 
-use std::collections::BTreeMap;
+mod entries;
+mod flush;
+mod query;
+mod slots;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sluice_protocol::message::java_hash;
+use sluice_protocol::message::java_hash_on;
 
 use crate::clock;
 use crate::commit_log::{be32, be64};
@@ -12,13 +16,21 @@ use crate::error::{At, StoreError};
 use crate::file_cache::FileCache;
 use crate::files::{File, Open};
 
+pub(crate) use entries::Entries;
+pub(crate) use flush::flush;
+pub(crate) use query::query;
+use slots::Slots;
+
 const HEADER: u64 = 40;
 const ENTRY: u64 = 20;
 const PAGE: usize = 4096;
 
-/// Java's key hash: the absolute value, 0 for the one that has none.
-pub(crate) fn key_hash(key: &str) -> i32 {
-    java_hash(key).checked_abs().unwrap_or(0)
+/// Java's hash of `topic#key`: the absolute value, 0 for the one that has none.
+pub(crate) fn key_hash(topic: &str, key: &str) -> i32 {
+    let hash = [topic, "#", key]
+        .into_iter()
+        .fold(0, |hash, text| java_hash_on(hash, text));
+    hash.checked_abs().unwrap_or(0)
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,8 +49,9 @@ struct IndexFile {
     header: Header,
     /// Entries not written yet; they are the file's last.
     pending: Vec<[u8; ENTRY as usize]>,
-    /// Slot heads not written yet, in the order in which they will be.
-    heads: BTreeMap<u32, i32>,
+    /// Of the newest file once something has been put there: each message changes one anywhere in the table.
+    slots: Option<Slots>,
+    /// The header is not as the file has it.
     dirty: bool,
 }
 
@@ -163,6 +176,7 @@ impl Index {
         self.replace_slots(&*disk, &path, &heads)?;
         let file = self.list.last_mut().expect("looked at above");
         let last = bytes.chunks_exact(ENTRY as usize).last();
+        file.slots = None;
         file.header.count = count;
         file.header.slots_used = used;
         if let Some(last) = last {
@@ -194,11 +208,11 @@ impl Index {
         HEADER + 4 * u64::from(self.slots)
     }
 
-    /// Adds all keys of one record, or on an error none. The caller sees to it that no record is
-    /// added twice.
+    /// Adds all keys of one record, by their [`key_hash`], or on an error none. The caller sees to it that
+    /// no record is added twice.
     pub(crate) fn put(
         &mut self,
-        keys: impl IntoIterator<Item = String>,
+        keys: impl IntoIterator<Item = i32>,
         physical_offset: i64,
         store_time: i64,
     ) -> Result<(), StoreError> {
@@ -209,7 +223,7 @@ impl Index {
             .map(|file| (file.header, file.pending.len()));
         let put = keys
             .into_iter()
-            .try_for_each(|key| self.put_key(&key, physical_offset, store_time));
+            .try_for_each(|hash| self.put_key(hash, physical_offset, store_time));
         if put.is_err() {
             self.list.truncate(files);
             if let (Some(file), Some((header, pending))) = (self.list.last_mut(), before) {
@@ -221,37 +235,45 @@ impl Index {
 
     fn put_key(
         &mut self,
-        key: &str,
+        hash: i32,
         physical_offset: i64,
         store_time: i64,
     ) -> Result<(), StoreError> {
-        if self
-            .list
-            .last()
-            .is_none_or(|file| file.header.count as u32 >= self.entries)
-        {
+        let full = |file: &IndexFile| file.header.count as u32 >= self.entries;
+        if self.list.last().is_none_or(full) {
             self.roll(store_time)?;
         }
-        let hash = key_hash(key);
+        self.open_slots()?;
         let slot = hash as u32 % self.slots;
-        let last = self.list.len() - 1;
-        let previous = self.head(&self.list[last], slot)?;
-        let file = &mut self.list[last];
-        if file.header.count <= 1 {
-            (file.header.begin_time, file.header.begin_offset) = (store_time, physical_offset);
+        let file = self.list.last_mut().expect("opened above");
+        let slots = file.slots.as_mut().expect("opened above");
+        let header = &mut file.header;
+        let previous = header.real(slots.head(slot));
+        if header.count <= 1 {
+            (header.begin_time, header.begin_offset) = (store_time, physical_offset);
         }
-        let seconds =
-            ((store_time - file.header.begin_time) / 1000).clamp(0, i64::from(i32::MAX)) as i32;
+        let seconds = ((store_time - header.begin_time) / 1000).clamp(0, i64::from(i32::MAX));
         let mut entry = [0; ENTRY as usize];
         entry[..4].copy_from_slice(&hash.to_be_bytes());
         entry[4..12].copy_from_slice(&physical_offset.to_be_bytes());
-        entry[12..16].copy_from_slice(&seconds.to_be_bytes());
+        entry[12..16].copy_from_slice(&(seconds as i32).to_be_bytes());
         entry[16..].copy_from_slice(&previous.to_be_bytes());
         file.pending.push(entry);
-        file.heads.insert(slot, file.header.count);
-        file.header.count += 1;
-        file.header.slots_used += i32::from(previous == 0);
-        (file.header.end_time, file.header.end_offset) = (store_time, physical_offset);
+        slots.set_head(slot, header.count);
+        header.count += 1;
+        header.slots_used += i32::from(previous == 0);
+        (header.end_time, header.end_offset) = (store_time, physical_offset);
+        Ok(())
+    }
+
+    /// Has the newest file's slots in memory.
+    fn open_slots(&mut self) -> Result<(), StoreError> {
+        let Some(file) = self.list.last().filter(|file| file.slots.is_none()) else {
+            return Ok(());
+        };
+        let disk = self.file(&file.path)?;
+        let slots = Slots::read(&*disk, self.slots).at("read", &file.path)?;
+        self.list.last_mut().expect("looked at above").slots = Some(slots);
         Ok(())
     }
 
@@ -287,101 +309,6 @@ impl Index {
         Ok(())
     }
 
-    /// Newest entry of a slot, 0 = none.
-    fn head(&self, file: &IndexFile, slot: u32) -> Result<i32, StoreError> {
-        let head = match file.heads.get(&slot) {
-            Some(&head) => head,
-            None => {
-                let mut bytes = [0; 4];
-                self.file(&file.path)?
-                    .read_at(HEADER + 4 * u64::from(slot), &mut bytes)
-                    .at("read", &file.path)?;
-                i32::from_be_bytes(bytes)
-            }
-        };
-        Ok(if head <= 0 || head >= file.header.count {
-            0
-        } else {
-            head
-        })
-    }
-
-    fn entry(&self, file: &IndexFile, number: i32) -> Result<[u8; ENTRY as usize], StoreError> {
-        let first_pending = file.header.count - file.pending.len() as i32;
-        if number >= first_pending {
-            return Ok(file.pending[(number - first_pending) as usize]);
-        }
-        let mut bytes = [0; ENTRY as usize];
-        let at = self.entries_at() + ENTRY * number as u64;
-        self.file(&file.path)?
-            .read_at(at, &mut bytes)
-            .at("read", &file.path)?;
-        Ok(bytes)
-    }
-
-    /// Physical offsets that may carry `key`, newest first; others with the same hash are among them.
-    pub(crate) fn query(
-        &self,
-        key: &str,
-        max: usize,
-        begin: i64,
-        end: i64,
-    ) -> Result<Vec<i64>, StoreError> {
-        let hash = key_hash(key);
-        let mut found = Vec::new();
-        for file in self.list.iter().rev() {
-            let header = file.header;
-            // After a rewind the end is known to the second only, as the entries are.
-            if header.begin_time <= end && header.end_time + 999 >= begin {
-                let mut number = self.head(file, hash as u32 % self.slots)?;
-                while number > 0 && number < header.count && found.len() < max {
-                    let entry = self.entry(file, number)?;
-                    // The entry knows whole seconds only: one stored within the second of `begin` counts.
-                    let time = header.begin_time + i64::from(be32(&entry, 12)) * 1000;
-                    if be32(&entry, 0) == hash && time + 999 >= begin && time <= end {
-                        found.push(be64(&entry, 4));
-                    }
-                    let previous = be32(&entry, 16);
-                    if previous >= number || time + 999 < begin {
-                        break;
-                    }
-                    number = previous;
-                }
-            }
-            if found.len() >= max || header.begin_time < begin {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Writes and syncs what is only in memory.
-    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
-        for at in 0..self.list.len() {
-            let file = &self.list[at];
-            if !file.dirty && file.pending.is_empty() {
-                continue;
-            }
-            let disk = self.file(&file.path)?;
-            let first = file.header.count - file.pending.len() as i32;
-            let entries_at = self.entries_at() + ENTRY * first as u64;
-            disk.write_at(entries_at, &file.pending.concat())
-                .at("write", &file.path)?;
-            for (slot, head) in &file.heads {
-                disk.write_at(HEADER + 4 * u64::from(*slot), &head.to_be_bytes())
-                    .at("write", &file.path)?;
-            }
-            disk.write_at(0, &file.header.encode())
-                .at("write", &file.path)?;
-            disk.sync().at("sync", &file.path)?;
-            let file = &mut self.list[at];
-            file.pending.clear();
-            file.heads.clear();
-            file.dirty = false;
-        }
-        Ok(())
-    }
-
     /// Removes files, not the newest, whose entries all lie below `log_min`.
     pub(crate) fn expire(&mut self, log_min: i64) -> Result<(), StoreError> {
         while self.list.len() > 1 && self.list[0].header.end_offset < log_min {
@@ -396,92 +323,6 @@ impl Index {
     }
 }
 
-/// Entries of all files, oldest first, as they lie on disk; each is checked against its hash chain.
-pub(crate) struct Entries<'a> {
-    index: &'a Index,
-    file: usize,
-    /// Number of the next entry in that file.
-    number: i32,
-    chunk: Vec<[u8; ENTRY as usize]>,
-    /// Newest entry of each slot so far.
-    heads: Vec<i32>,
-    /// What is wrong with chains and slots.
-    pub(crate) broken: Vec<String>,
-}
-
-impl<'a> Entries<'a> {
-    pub(crate) fn of(index: &'a Index) -> Self {
-        Entries {
-            index,
-            file: 0,
-            number: 1,
-            chunk: Vec::new(),
-            heads: vec![0; index.slots as usize],
-            broken: Vec::new(),
-        }
-    }
-
-    /// Key hash and physical offset of the next entry.
-    pub(crate) fn next(&mut self) -> Result<Option<(i32, i64)>, StoreError> {
-        while let Some(file) = self.index.list.get(self.file) {
-            if self.number >= file.header.count {
-                self.end_file()?;
-                continue;
-            }
-            if self.chunk.is_empty() {
-                self.read_chunk()?;
-            }
-            let Some(entry) = self.chunk.pop() else { break };
-            let hash = be32(&entry, 0);
-            let head = &mut self.heads[(hash.max(0) as u32 % self.index.slots) as usize];
-            if hash < 0 || be32(&entry, 16) != *head {
-                self.broken.push(format!(
-                    "{}: the chain of entry {} is broken",
-                    file.path.display(),
-                    self.number
-                ));
-            }
-            *head = self.number;
-            self.number += 1;
-            return Ok(Some((hash, be64(&entry, 4))));
-        }
-        Ok(None)
-    }
-
-    fn read_chunk(&mut self) -> Result<(), StoreError> {
-        const CHUNK: i32 = 1 << 16;
-        let file = &self.index.list[self.file];
-        let count = (file.header.count - self.number).min(CHUNK) as usize;
-        let at = self.index.entries_at() + ENTRY * self.number as u64;
-        let mut bytes = vec![0; count * ENTRY as usize];
-        let disk = self.index.file(&file.path)?;
-        disk.read_at(at, &mut bytes).at("read", &file.path)?;
-        let (entries, _) = bytes.as_chunks();
-        self.chunk.extend(entries.iter().rev());
-        Ok(())
-    }
-
-    /// Compares the slots with the entries, and goes on to the next file.
-    fn end_file(&mut self) -> Result<(), StoreError> {
-        let file = &self.index.list[self.file];
-        let mut bytes = vec![0; self.heads.len() * 4];
-        let disk = self.index.file(&file.path)?;
-        disk.read_at(HEADER, &mut bytes).at("read", &file.path)?;
-        let slots = bytes.chunks_exact(4).map(|slot| be32(slot, 0));
-        let wrong = slots.zip(&self.heads).filter(|(slot, head)| slot != *head);
-        let wrong = wrong.count();
-        if wrong > 0 {
-            let path = file.path.display();
-            self.broken.push(format!(
-                "{path}: {wrong} slots do not point at their newest entry"
-            ));
-        }
-        self.heads.fill(0);
-        (self.file, self.number) = (self.file + 1, 1);
-        Ok(())
-    }
-}
-
 impl IndexFile {
     fn new(name: i64, path: PathBuf, mut header: Header) -> Self {
         header.count = header.count.max(1);
@@ -490,22 +331,37 @@ impl IndexFile {
             path,
             header,
             pending: Vec::new(),
-            heads: BTreeMap::new(),
+            slots: None,
             dirty: false,
         }
+    }
+
+    /// Number of the first entry that is not written yet.
+    fn first_pending(&self) -> i32 {
+        self.header.count - self.pending.len() as i32
     }
 
     /// Forgets the entries put since there were `pending` of them and the header was `header`.
     fn take_back(&mut self, header: Header, pending: usize, slots: u32) {
         for entry in self.pending.drain(pending..).rev() {
             let slot = be32(&entry, 0) as u32 % slots;
-            self.heads.insert(slot, be32(&entry, 16));
+            if let Some(slots) = &mut self.slots {
+                slots.set_head(slot, be32(&entry, 16));
+            }
         }
         self.header = header;
     }
 }
 
 impl Header {
+    /// A slot's head, or 0 where the slot has none: what lies beyond the entries is from before a crash.
+    fn real(&self, head: i32) -> i32 {
+        match (1..self.count).contains(&head) {
+            true => head,
+            false => 0,
+        }
+    }
+
     fn decode(bytes: &[u8]) -> Self {
         Header {
             begin_time: be64(bytes, 0),
@@ -534,64 +390,82 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
+
     use super::*;
     use crate::files::{Fault, FileSystem, SimulatedFiles};
 
-    fn index(files: &SimulatedFiles, slots: u32, entries: u32) -> Index {
+    fn index(files: &SimulatedFiles, slots: u32, entries: u32) -> Mutex<Index> {
         let cache = Arc::new(FileCache::new(Arc::new(files.clone()), 8));
-        Index::load(PathBuf::from("/i"), slots, entries, cache).unwrap()
+        Mutex::new(Index::load(PathBuf::from("/i"), slots, entries, cache).unwrap())
     }
 
     /// Hashes and slots as Java computes them for its default 5,000,000 slots.
     #[test]
     fn keys_fall_into_javas_slots() {
-        let key = "OrderTopic#K1";
-        assert_eq!(key_hash(key), 1_662_904_936);
-        assert_eq!(key_hash(key) as u32 % 5_000_000, 2_904_936);
-        assert_eq!(HEADER + 4 * (key_hash(key) as u64 % 5_000_000), 11_619_784);
-        let unique = "OrderTopic#7F0000010B1318B4AAC29B8D5A9C0000";
-        assert_eq!(java_hash(unique), -1_479_503_783);
-        assert_eq!(key_hash(unique), 1_479_503_783);
-        assert_eq!(key_hash(unique) as u32 % 5_000_000, 4_503_783);
+        let hash = key_hash("OrderTopic", "K1");
+        assert_eq!(hash, 1_662_904_936);
+        assert_eq!(hash as u32 % 5_000_000, 2_904_936);
+        assert_eq!(HEADER + 4 * (hash as u64 % 5_000_000), 11_619_784);
+        let unique = "7F0000010B1318B4AAC29B8D5A9C0000";
+        let text = format!("OrderTopic#{unique}");
+        assert_eq!(java_hash_on(0, &text), -1_479_503_783);
+        let hash = key_hash("OrderTopic", unique);
+        assert_eq!(hash, 1_479_503_783);
+        assert_eq!(hash as u32 % 5_000_000, 4_503_783);
     }
 
     #[test]
     fn a_file_is_laid_out_as_java_does() {
         let files = SimulatedFiles::new();
-        let mut index = index(&files, 8, 16);
-        index.put(["T#a".to_owned()], 500, 1_000_000).unwrap();
-        index.put(["T#a".to_owned()], 700, 1_003_500).unwrap();
-        index.flush().unwrap();
+        let index = index(&files, 8, 16);
+        index
+            .lock()
+            .put([key_hash("T", "a")], 500, 1_000_000)
+            .unwrap();
+        index
+            .lock()
+            .put([key_hash("T", "a")], 700, 1_003_500)
+            .unwrap();
+        flush(&index).unwrap();
         let entry = &files.list(std::path::Path::new("/i")).unwrap()[0];
         assert_eq!(entry.size, 40 + 4 * 8 + 20 * 16);
         let bytes = files.read(&PathBuf::from("/i").join(&entry.name)).unwrap();
         let header: Vec<i64> = (0..4).map(|at| be64(&bytes, at * 8)).collect();
         assert_eq!(header, [1_000_000, 1_003_500, 500, 700]);
         assert_eq!((be32(&bytes, 32), be32(&bytes, 36)), (1, 3));
-        let slot = 40 + 4 * (key_hash("T#a") as usize % 8);
+        let slot = 40 + 4 * (key_hash("T", "a") as usize % 8);
         assert_eq!(be32(&bytes, slot), 2);
         // Entry 0 stays empty; the second put points at the first.
         let second = 40 + 4 * 8 + 20 * 2;
-        assert_eq!(be32(&bytes, second), key_hash("T#a"));
+        assert_eq!(be32(&bytes, second), key_hash("T", "a"));
         assert_eq!(be64(&bytes, second + 4), 700);
         assert_eq!(be32(&bytes, second + 12), 3);
         assert_eq!(be32(&bytes, second + 16), 1);
-        assert_eq!(index.query("T#a", 8, 0, i64::MAX).unwrap(), [700, 500]);
+        assert_eq!(
+            query(&index, ("T", "a"), 8, (0, i64::MAX)).unwrap(),
+            [700, 500]
+        );
     }
 
     #[test]
     fn entries_are_found_over_several_files() {
         let files = SimulatedFiles::new();
-        let mut first = index(&files, 4, 5);
+        let first = index(&files, 4, 5);
         for at in 0..30 {
             first
-                .put([format!("T#{}", at % 3)], at * 100, 1_000_000 + at * 1000)
+                .lock()
+                .put(
+                    [key_hash("T", &(at % 3).to_string())],
+                    at * 100,
+                    1_000_000 + at * 1000,
+                )
                 .unwrap();
         }
-        first.flush().unwrap();
+        flush(&first).unwrap();
         let again = index(&files, 4, 5);
         for key in 0..3 {
-            let found = again.query(&format!("T#{key}"), 64, 0, i64::MAX).unwrap();
+            let found = query(&again, ("T", &key.to_string()), 64, (0, i64::MAX)).unwrap();
             let expected: Vec<i64> = (0..10).rev().map(|at| (at * 3 + key) * 100).collect();
             assert_eq!(found, expected);
         }
@@ -600,18 +474,18 @@ mod tests {
     #[test]
     fn a_record_is_put_whole_or_not_at_all() {
         let files = SimulatedFiles::new();
-        let mut index = index(&files, 1, 4);
-        index.put(["T#a".to_owned()], 100, 1000).unwrap();
-        let keys = || ["T#b", "T#c", "T#d"].map(str::to_owned);
+        let index = index(&files, 1, 4);
+        index.lock().put([key_hash("T", "a")], 100, 1000).unwrap();
+        let keys = || ["b", "c", "d"].map(|key| key_hash("T", key));
         // The third key needs a new file.
         files.fail_at(1, Fault::NoSpace);
-        assert!(index.put(keys(), 200, 2000).is_err());
-        assert_eq!(index.last_update(), (1000, 100));
-        index.put(keys(), 200, 2000).unwrap();
-        index.flush().unwrap();
-        for key in ["T#b", "T#c", "T#d"] {
-            assert_eq!(index.query(key, 8, 0, i64::MAX).unwrap(), [200]);
+        assert!(index.lock().put(keys(), 200, 2000).is_err());
+        assert_eq!(index.lock().last_update(), (1000, 100));
+        index.lock().put(keys(), 200, 2000).unwrap();
+        flush(&index).unwrap();
+        for key in ["b", "c", "d"] {
+            assert_eq!(query(&index, ("T", key), 8, (0, i64::MAX)).unwrap(), [200]);
         }
-        assert_eq!(index.query("T#a", 8, 0, i64::MAX).unwrap(), [100]);
+        assert_eq!(query(&index, ("T", "a"), 8, (0, i64::MAX)).unwrap(), [100]);
     }
 }

@@ -3,6 +3,7 @@
 //! Files are those of RocketMQ 5.3.3, so a store directory moves both ways. A [`Store`] knows no
 //! socket and no response code; every background step can also be called directly.
 
+mod append;
 mod batch_consume_queue;
 mod checkpoint;
 mod clock;
@@ -10,6 +11,7 @@ mod commit_log;
 mod compaction;
 mod config;
 mod consume_queue;
+mod dispatch;
 mod error;
 mod file_cache;
 mod files;

@@ -13,6 +13,7 @@ use crate::commit_log::{Item, be64, is_filler};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit, UNIT};
 use crate::error::StoreError;
 use crate::files::Open;
+use crate::index;
 use crate::queue::Queue;
 use crate::store::Store;
 
@@ -673,10 +674,8 @@ impl Store {
         end_ms: i64,
     ) -> QueryResult {
         self.wait_dispatched(self.log.written());
-        let index = self.index.lock();
-        let (time, offset) = index.last_update();
-        let found = index.query(&format!("{topic}#{key}"), max.min(64), begin_ms, end_ms);
-        drop(index);
+        let (time, offset) = self.index.lock().last_update();
+        let found = index::query(&self.index, (topic, key), max.min(64), (begin_ms, end_ms));
         let mut offsets = found.unwrap_or_else(|error| {
             tracing::warn!(%error, "index query failed");
             Vec::new()

@@ -353,7 +353,7 @@ fn scan(store: &Store, mut at: i64, evidence: &Evidence) -> Result<Option<i64>, 
                     }
                 }
                 time = record.store_timestamp();
-                store.dispatch(&bytes, None)?;
+                store.dispatch(&record, None)?;
                 at += bytes.len() as i64;
                 dispatched += 1;
                 if dispatched % FLUSH_EVERY == 0 {

@@ -214,7 +214,7 @@ impl Store {
                 return Ok(false);
             }
             let ends = state.next.get(topic).cloned().unwrap_or_default();
-            (ends, self.log.written())
+            (ends, state.end(&self.log))
         };
         let removed = ends
             .into_iter()

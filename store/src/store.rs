@@ -1,33 +1,29 @@
 //! The store as a whole: append, dispatch, flush.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
-use sluice_protocol::message::{
-    Record, batch, inner_batch, properties, record, sys_flag, tags_code,
-};
+use sluice_protocol::message::{Record, properties, sys_flag};
 
-use crate::batch_consume_queue::BatchUnit;
+use crate::append::AppendState;
 use crate::checkpoint::{Checkpoint, Marks};
 use crate::clock::Clock;
-use crate::commit_log::{BLANK_SIZE, CommitLog, Item, Segment, be32};
+use crate::commit_log::CommitLog;
 use crate::compaction::{Compaction, Synced};
 use crate::config::{Environment, FlushMode, StoreConfig};
-use crate::consume_queue::ConsumeQueueUnit;
 use crate::error::{AppendError, At, StoreError};
 use crate::file_cache::FileCache;
 use crate::files::{FileSystem, LockGuard, Open};
-use crate::gathering;
-use crate::index::Index;
+use crate::index::{self, Index};
 use crate::queue::{Queue, QueueType};
 use crate::removed_queues::RemovedQueues;
 use crate::threads::{self, Wake};
-use crate::vouched::{self, Vouched};
+use crate::vouched::Vouched;
 use crate::waiters::Waiter;
 use crate::{compaction, recovery, retention};
 
@@ -63,7 +59,8 @@ pub struct Arrival<'a> {
     pub properties: &'a [u8],
 }
 
-/// Told of every message once it is visible, on the dispatch thread: do little.
+/// Told of every message once it is visible, on the thread that dispatches it, which may be the one that
+/// appended it: do little.
 pub trait ArrivalListener: Send + Sync {
     /// A message can now be read.
     fn arrived(&self, arrival: &Arrival<'_>);
@@ -111,30 +108,6 @@ pub struct StoreStatus {
 /// In a fixed order, so that a simulated run can be replayed.
 type Queues = BTreeMap<String, BTreeMap<i32, Arc<Queue>>>;
 
-#[derive(Default)]
-pub(crate) struct AppendState {
-    pub(crate) next: HashMap<String, HashMap<i32, i64>>,
-    segment: Option<Segment>,
-    last_time: i64,
-}
-
-impl AppendState {
-    fn next_of(&self, topic: &str, queue_id: i32) -> i64 {
-        let queues = self.next.get(topic);
-        queues
-            .and_then(|queues| queues.get(&queue_id).copied())
-            .unwrap_or(0)
-    }
-}
-
-/// What is known of records before the append lock is taken.
-#[derive(Default, Clone, Copy)]
-struct Checked {
-    count: usize,
-    /// One of them looks as if a sector had been lost, and so must be vouched for.
-    torn: bool,
-}
-
 /// A store directory, open.
 pub struct Store {
     pub(crate) config: StoreConfig,
@@ -160,15 +133,16 @@ pub struct Store {
     /// The checkpoint speaks of queues that are no more.
     pub(crate) checkpoint_stale: AtomicBool,
     queues_failed: OnceLock<String>,
-    dispatch_blocked: Mutex<Option<String>>,
+    pub(crate) dispatch_blocked: Mutex<Option<String>>,
     pub(crate) disk_full: Mutex<Option<AppendError>>,
-    listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
+    pub(crate) listener: RwLock<Option<Arc<dyn ArrivalListener>>>,
     closing: AtomicBool,
     closed: Mutex<bool>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
-    locked_since: AtomicI64,
+    pub(crate) locked_since: AtomicI64,
     last_flush: AtomicI64,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) live: AtomicBool,
     pub(crate) wake_dispatch: Wake,
     pub(crate) wake_flush: Wake,
     pub(crate) wake_queues: Wake,
@@ -279,6 +253,7 @@ impl Store {
             locked_since: AtomicI64::new(0),
             last_flush: AtomicI64::new(boot),
             threads: Mutex::default(),
+            live: AtomicBool::new(false),
             wake_dispatch: Wake::default(),
             wake_flush: Wake::default(),
             wake_queues: Wake::default(),
@@ -353,8 +328,8 @@ impl Store {
                 tracing::error!("a store thread had panicked");
             }
         }
-        // An append that passed the check before is over once its lock is free.
-        drop(self.append_state.lock());
+        // An append that passed the check before is over once its lock is free, or its bytes are here.
+        let _ = self.write_out(&mut self.append_state.lock());
         let result = self.flush_all();
         *self.lock.lock() = None;
         result
@@ -388,248 +363,6 @@ impl Store {
         *self.listener.write() = Some(listener);
     }
 
-    /// Appends one record, or the records of one batch back to back, all of `topic` and
-    /// `queue_id`. Offsets and store time are put into `records`.
-    ///
-    /// # Errors
-    /// Nothing was stored; see [`AppendError`].
-    pub fn append(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        records: &mut [u8],
-    ) -> Result<Appended, AppendError> {
-        check_place(topic, queue_id)?;
-        let checked = self.check_records(records)?;
-        self.under_append_lock(|state| self.append_locked(state, topic, queue_id, records, checked))
-    }
-
-    /// [`Store::append`] to a topic of [`QueueType::Batch`]: an inner batch is told its base offset.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn append_batched(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        records: &mut Vec<u8>,
-    ) -> Result<Appended, AppendError> {
-        check_place(topic, queue_id)?;
-        inner_batch::check_room(records)?;
-        let checked = self.check_records(records)?;
-        let added = checked.count * inner_batch::BASE_SIZE_MAX;
-        self.check_size(records.len() + added)?;
-        if !self.batch_topics.read().contains(topic) {
-            self.batch_topics.write().insert(topic.to_owned());
-        }
-        self.under_append_lock(|state| {
-            inner_batch::put_bases(records, state.next_of(topic, queue_id))?;
-            self.append_locked(state, topic, queue_id, records, checked)
-        })
-    }
-
-    fn under_append_lock(
-        &self,
-        append: impl FnOnce(&mut AppendState) -> Result<Appended, AppendError>,
-    ) -> Result<Appended, AppendError> {
-        self.writable()?;
-        let mut state = self.append_state.lock();
-        self.locked_since
-            .store(self.env.clock.now_ms(), Ordering::Relaxed);
-        let result = append(&mut state);
-        self.locked_since.store(0, Ordering::Relaxed);
-        drop(state);
-        if !gathering::owes_wake(self) {
-            self.wake_for_appended();
-        }
-        result
-    }
-
-    /// Does work whose appends, as far as this thread makes them, wake the store's threads once, when it
-    /// is over: for requests that came together.
-    pub fn gather<T>(&self, work: impl FnOnce() -> T) -> T {
-        gathering::gather(self, work)
-    }
-
-    pub(crate) fn wake_for_appended(&self) {
-        match self.config.flush_mode {
-            FlushMode::Async => self.wake_dispatch.wake(),
-            FlushMode::Sync => self.wake_flush.wake(),
-        }
-    }
-
-    /// Whether all are whole records and fit.
-    fn check_records(&self, records: &[u8]) -> Result<Checked, AppendError> {
-        let max = self.config.record_max() as usize;
-        self.check_size(records.len())?;
-        let mut checked = Checked::default();
-        let mut at = 0;
-        while at < records.len() || checked.count == 0 {
-            let record = Record::parse(&records[at..])?;
-            if record.size() > max {
-                return Err(AppendError::TooLarge {
-                    size: record.size(),
-                    max,
-                });
-            }
-            at += record.size();
-            checked.count += 1;
-            checked.torn |= vouched::has_nul(&record);
-        }
-        Ok(checked)
-    }
-
-    /// Whether so many bytes fit into one file.
-    fn check_size(&self, size: usize) -> Result<(), AppendError> {
-        let max = (self.config.commit_log_file_size - BLANK_SIZE) as usize;
-        if size > max {
-            return Err(AppendError::TooLarge { size, max });
-        }
-        Ok(())
-    }
-
-    fn writable(&self) -> Result<(), AppendError> {
-        if self.closing() {
-            return Err(AppendError::ShuttingDown);
-        }
-        if let Some(reason) = self.log.stopped() {
-            return Err(AppendError::LogStopped {
-                reason: reason.to_owned(),
-            });
-        }
-        self.disk_full.lock().clone().map_or(Ok(()), Err)
-    }
-
-    fn append_locked(
-        &self,
-        state: &mut AppendState,
-        topic: &str,
-        queue_id: i32,
-        records: &mut [u8],
-        checked: Checked,
-    ) -> Result<Appended, AppendError> {
-        self.writable()?;
-        let position = self.make_room(state, records.len() as u64)?;
-        let store_timestamp = self.env.clock.now_ms().max(state.last_time);
-        if !state.next.contains_key(topic) {
-            state.next.insert(topic.to_owned(), HashMap::new());
-        }
-        let next = state
-            .next
-            .get_mut(topic)
-            .expect("inserted above")
-            .entry(queue_id)
-            .or_insert(0);
-        let first = *next;
-        let (mut at, mut queue_offset) = (0, first);
-        let mut physical_offsets = Vec::with_capacity(checked.count);
-        let (mut torn, mut messages) = (checked.torn, 0);
-        while at < records.len() {
-            let size = be32(records, at) as usize;
-            let queued = is_queued(be32(records, at + record::SYS_FLAG_AT));
-            let physical = position + at as i64;
-            record::assign(
-                &mut records[at..at + size],
-                if queued { queue_offset } else { 0 },
-                physical,
-                store_timestamp,
-            );
-            torn |= vouched::queue_id_at_risk(&records[at..], physical);
-            physical_offsets.push(physical);
-            let held = inner_batch::message_count(&records[at..at + size]);
-            messages += held as usize;
-            queue_offset += if queued { held } else { 0 };
-            at += size;
-        }
-        if torn {
-            self.vouch(position, records)?;
-        }
-        let segment = state.segment.as_ref().expect("make_room sets it");
-        let written = segment
-            .file
-            .write_at((position - segment.start) as u64, records);
-        if let Err(error) = written {
-            let reason = format!("cannot write {}: {error}", segment.path.display());
-            self.log.stop(reason.clone());
-            return Err(AppendError::LogStopped { reason });
-        }
-        *next = queue_offset;
-        state.last_time = store_timestamp;
-        let end_offset = position + records.len() as i64;
-        self.log.set_written(end_offset);
-        let queued = is_queued(be32(records, record::SYS_FLAG_AT));
-        let queue_offset = if queued { first } else { 0 };
-        Ok(Appended {
-            queue_offset,
-            messages,
-            physical_offsets,
-            store_timestamp,
-            end_offset,
-        })
-    }
-
-    /// Position for `size` bytes; ends the file with a blank record when they do not fit.
-    fn make_room(&self, state: &mut AppendState, size: u64) -> Result<i64, AppendError> {
-        let mut position = self.log.written();
-        let start = self.log.segment_start(position);
-        let left = self.log.file_size - (position - start) as u64;
-        if size + BLANK_SIZE > left {
-            let old = self.log_file(start)?;
-            let next = self.log_file(start + self.log.file_size as i64)?;
-            let mut blank = [0; BLANK_SIZE as usize];
-            blank[..4].copy_from_slice(&(left as i32).to_be_bytes());
-            blank[4..].copy_from_slice(&record::MAGIC_BLANK.to_be_bytes());
-            if let Err(error) = old.file.write_at((position - start) as u64, &blank) {
-                let reason = format!("cannot write {}: {error}", old.path.display());
-                self.log.stop(reason.clone());
-                return Err(AppendError::LogStopped { reason });
-            }
-            position = next.start;
-            self.log.set_written(position);
-            state.segment = Some(next);
-        }
-        if state
-            .segment
-            .as_ref()
-            .is_none_or(|segment| segment.start != self.log.segment_start(position))
-        {
-            state.segment = Some(self.log_file(self.log.segment_start(position))?);
-        }
-        Ok(position)
-    }
-
-    /// Vouches for records before they are written, so that a full disk refuses them whole.
-    fn vouch(&self, position: i64, records: &[u8]) -> Result<(), AppendError> {
-        let added = self.vouched.add(position, records);
-        added.map_err(|error| match error.kind() {
-            ErrorKind::StorageFull => retention::refuse_for_space(self),
-            _ => {
-                let reason = format!("cannot write beside {}: {error}", self.log.dir().display());
-                self.log.stop(reason.clone());
-                AppendError::LogStopped { reason }
-            }
-        })
-    }
-
-    /// The log file that starts at `start`, made if it is missing.
-    fn log_file(&self, start: i64) -> Result<Segment, AppendError> {
-        self.log
-            .segment_or_create(start)
-            .map_err(|error| match error {
-                StoreError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
-                    retention::refuse_for_space(self)
-                }
-                StoreError::Io { path, source, .. } => AppendError::CreateFile {
-                    path,
-                    reason: source.to_string(),
-                },
-                other => AppendError::CreateFile {
-                    path: self.log.dir().to_owned(),
-                    reason: other.to_string(),
-                },
-            })
-    }
-
     /// Syncs the log once for all who wait. Answers whether it is synced as far as it was written.
     pub fn flush_once(&self) -> bool {
         self.last_flush
@@ -658,107 +391,6 @@ impl Store {
         }
     }
 
-    /// Makes visible all that had been appended (with sync flush: flushed) before the call; false if
-    /// dispatch is blocked before that.
-    pub fn catch_up(&self) -> bool {
-        let end = self.visible_end();
-        self.dispatch_once();
-        self.dispatched.load(Ordering::Acquire) >= end
-    }
-
-    /// Makes what has been appended (with sync flush: flushed) visible. Answers whether there was
-    /// anything.
-    pub fn dispatch_once(&self) -> bool {
-        let _one = self.dispatching.lock();
-        let (start, end) = (self.dispatched.load(Ordering::Acquire), self.visible_end());
-        let mut at = start;
-        let listener = self.listener.read().clone();
-        while at < end {
-            match self.log.item(at) {
-                Ok(Item::Blank(next)) => at = next,
-                Ok(Item::Record(bytes)) => {
-                    if let Err(error) = self.dispatch(&bytes, listener.as_deref()) {
-                        self.block_dispatch(at, &error);
-                        return false;
-                    }
-                    at += bytes.len() as i64;
-                }
-                Err(error) => {
-                    self.log
-                        .stop(format!("record at {at} became unreadable: {error}"));
-                    return false;
-                }
-            }
-            self.dispatched.store(at, Ordering::Release);
-        }
-        if at > start && self.dispatch_blocked.lock().take().is_some() {
-            tracing::info!("dispatch goes on");
-        }
-        at > start
-    }
-
-    /// Dispatch waits at a record and is tried again; that is said once.
-    fn block_dispatch(&self, at: i64, error: &StoreError) {
-        let mut blocked = self.dispatch_blocked.lock();
-        if blocked.is_none() {
-            tracing::error!(at, %error, "dispatch waits, messages behind are not visible yet");
-        }
-        *blocked = Some(error.to_string());
-    }
-
-    /// Puts a record into index and queue.
-    ///
-    /// # Errors
-    /// What kept a file from being read or made; nothing has been put then.
-    pub(crate) fn dispatch(
-        &self,
-        bytes: &[u8],
-        listener: Option<&dyn ArrivalListener>,
-    ) -> Result<(), StoreError> {
-        let Ok(record) = Record::parse(bytes) else {
-            return Ok(());
-        };
-        self.last_dispatched_time
-            .store(record.store_timestamp(), Ordering::Relaxed);
-        if self.config.index_enabled {
-            self.index_record(&record)?;
-        }
-        let (topic, queue_id) = (record.topic(), record.queue_id());
-        let dead = self
-            .removed
-            .is_dead(topic, queue_id, record.physical_offset());
-        if dead || !is_queued(record.sys_flag()) {
-            return Ok(());
-        }
-        let mut queue = self.queue_for(&record);
-        if record.queue_offset() == 0 && queue.ends_before(record.physical_offset())? {
-            // Java, other than this store, counts from 0 when a deleted topic comes back.
-            self.forget_queue(topic, queue_id)?;
-            queue = self.queue_for(&record);
-        }
-        if self.push(&queue, &record)
-            && let Some(listener) = listener
-        {
-            tell(listener, &record, unit_tags_code(&record, &self.config));
-        }
-        Ok(())
-    }
-
-    fn push(&self, queue: &Queue, record: &Record<'_>) -> bool {
-        let tags_code = unit_tags_code(record, &self.config);
-        match queue {
-            Queue::Simple(queue) => {
-                let unit = ConsumeQueueUnit {
-                    physical_offset: record.physical_offset(),
-                    size: record.size() as i32,
-                    tags_code,
-                };
-                queue.push(record.queue_offset(), unit)
-            }
-            Queue::Batch(queue) => queue.push(BatchUnit::of(record, tags_code)),
-        }
-    }
-
     /// The type of the queue that a record belongs to.
     pub(crate) fn queue_type_of(&self, record: &Record<'_>) -> QueueType {
         match is_inner_batch(record) || self.batch_topics.read().contains(record.topic()) {
@@ -778,18 +410,6 @@ impl Store {
     pub(crate) fn queue_for(&self, record: &Record<'_>) -> Arc<Queue> {
         let kind = self.queue_type_of(record);
         self.queue_or_create(record.topic(), record.queue_id(), kind)
-    }
-
-    fn index_record(&self, record: &Record<'_>) -> Result<(), StoreError> {
-        let keys = index_keys(record);
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let mut index = self.index.lock();
-        if record.physical_offset() <= index.last_update().1 && index.position().1 > 1 {
-            return Ok(());
-        }
-        index.put(keys, record.physical_offset(), record.store_timestamp())
     }
 
     pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
@@ -921,7 +541,7 @@ impl Store {
             .flat_map(|queues| queues.values().cloned())
             .collect();
         queues.iter().try_for_each(|queue| queue.flush())?;
-        self.index.lock().flush()?;
+        index::flush(&self.index)?;
         Ok(queues.len() as i64)
     }
 
@@ -996,7 +616,7 @@ impl Store {
 }
 
 /// Whether topic and queue id can be names of directories.
-fn check_place(topic: &str, queue_id: i32) -> Result<(), AppendError> {
+pub(crate) fn check_place(topic: &str, queue_id: i32) -> Result<(), AppendError> {
     if recovery::is_file_name(topic) && queue_id >= 0 {
         return Ok(());
     }
@@ -1016,65 +636,8 @@ fn is_inner_batch(record: &Record<'_>) -> bool {
     record.sys_flag() & sys_flag::INNER_BATCH != 0
 }
 
-/// Tells of each message of a record: those of an inner batch have tags of their own.
-fn tell(listener: &dyn ArrivalListener, record: &Record<'_>, tags_code: i64) {
-    let arrival = Arrival {
-        topic: record.topic(),
-        queue_id: record.queue_id(),
-        queue_offset: record.queue_offset(),
-        tags_code,
-        store_timestamp: record.store_timestamp(),
-        properties: record.properties(),
-    };
-    if !inner_batch::is_packed(record) {
-        return listener.arrived(&arrival);
-    }
-    for (at, message) in batch::iter(record.body()).flatten().enumerate() {
-        listener.arrived(&Arrival {
-            queue_offset: arrival.queue_offset + at as i64,
-            tags_code: message.tags_code(),
-            properties: message.properties,
-            ..arrival
-        });
-    }
-}
-
 /// Whether a record gets a queue unit: ordinary and committed ones do.
 pub(crate) fn is_queued(flag: i32) -> bool {
     let kind = flag & sys_flag::TRANSACTION_MASK;
     kind == 0 || kind == sys_flag::TRANSACTION_COMMIT
-}
-
-/// Tags code of a record's queue unit: hash of its tags, or delivery time of a delayed message.
-pub(crate) fn unit_tags_code(record: &Record<'_>, config: &StoreConfig) -> i64 {
-    let level = || {
-        record
-            .property(properties::DELAY)?
-            .parse::<usize>()
-            .ok()
-            .filter(|level| *level > 0)
-    };
-    if record.topic() == "SCHEDULE_TOPIC_XXXX"
-        && let Some(level) = level()
-    {
-        let levels = &config.delay_levels_ms;
-        let delay = levels
-            .get(level.min(levels.len()).wrapping_sub(1))
-            .copied()
-            .unwrap_or(1000);
-        return record.store_timestamp() + delay;
-    }
-    tags_code(record.property(properties::TAGS))
-}
-
-/// What a record is found by in the index, in the order in which it is put there.
-pub(crate) fn index_keys(record: &Record<'_>) -> Vec<String> {
-    if record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK {
-        return Vec::new();
-    }
-    let unique = record.property(properties::UNIQ_KEY);
-    let keys = record.property(properties::KEYS).unwrap_or("").split(' ');
-    let keys = unique.into_iter().chain(keys.filter(|key| !key.is_empty()));
-    keys.map(|key| format!("{}#{key}", record.topic()))
-        .collect()
 }

@@ -74,6 +74,7 @@ fn panic_text(cause: &(dyn Any + Send)) -> &str {
 }
 
 pub(crate) fn start(store: &Arc<Store>) {
+    store.live.store(true, Ordering::Relaxed);
     spawn(store, "store-dispatch", |store| {
         if !store.dispatch_once() {
             store.expire_waiters();

@@ -48,7 +48,7 @@ pub fn committed(subject: &mut Subject<'_>, round: usize) -> Result<Vec<Figures>
 /// One-way, as clients commit.
 fn commit(topic: &str, half: &RemotingCommand) -> Result<RemotingCommand> {
     let text = |name: &str| {
-        let text = half.ext.get_text(name).cloned();
+        let text = half.ext.get(name);
         text.with_context(|| format!("{name} of a half message"))
     };
     let stored: MessageId = text("msgId")?.parse()?;
@@ -60,8 +60,8 @@ fn commit(topic: &str, half: &RemotingCommand) -> Result<RemotingCommand> {
         commit_log_offset: stored.physical_offset,
         commit_or_rollback: sys_flag::TRANSACTION_COMMIT,
         from_transaction_check: false,
-        msg_id: unique_key.clone(),
-        transaction_id: Some(unique_key),
+        msg_id: unique_key.into(),
+        transaction_id: Some(unique_key.into()),
     };
     let mut commit = RemotingCommand::request(request::END_TRANSACTION, half.opaque);
     commit.flag = FLAG_ONE_WAY;

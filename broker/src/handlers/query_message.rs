@@ -49,13 +49,13 @@ pub fn query_message(broker: &Arc<Broker>, request: RemotingCommand, responder: 
             slices: fitting(found.records),
             ..Answer::default()
         };
-        answer.ext.put(
+        answer.ext.put_shown(
             "indexLastUpdateTimestamp",
-            found.index_last_update_timestamp.to_string(),
+            found.index_last_update_timestamp,
         );
-        answer.ext.put(
+        answer.ext.put_shown(
             "indexLastUpdatePhyoffset",
-            found.index_last_update_physical_offset.to_string(),
+            found.index_last_update_physical_offset,
         );
         Ok(answer)
     });

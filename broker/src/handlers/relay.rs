@@ -47,13 +47,13 @@ fn with_message(broker: &Broker, mut request: RemotingCommand) -> Result<Remotin
     let what = ConsumeMessageDirectlyRequestHeader::decode(&request.ext)?;
     request.body = message(broker, &what.msg_id)?;
     let ext: &mut ExtFields = &mut request.ext;
-    ext.put("brokerName", broker.config().broker_name.clone());
+    ext.put("brokerName", &broker.config().broker_name);
     let topic = what.topic.and_then(|topic| broker.topics.get(&topic));
     if let Some(topic) = topic {
-        ext.put("topicSysFlag", topic.topic_sys_flag.to_string());
+        ext.put_shown("topicSysFlag", topic.topic_sys_flag);
     }
     if let Some(group) = broker.groups.get(&whom.consumer_group) {
-        ext.put("groupSysFlag", group.group_sys_flag.to_string());
+        ext.put_shown("groupSysFlag", group.group_sys_flag);
     }
     Ok(request)
 }

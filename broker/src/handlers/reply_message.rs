@@ -57,9 +57,7 @@ fn deliver(broker: &Arc<Broker>, incoming: Incoming, responder: Responder) {
         let pushed = push(&broker, &incoming, &responder).await;
         let mut answer = responder.response(response::SUCCESS);
         answer.ext.put("msgId", "0");
-        answer
-            .ext
-            .put("queueId", incoming.header.queue_id.to_string());
+        answer.ext.put_shown("queueId", incoming.header.queue_id);
         answer.ext.put("queueOffset", "0");
         if broker.config().store_reply_message_enable {
             // Whoever waits has the reply by now; a log that does not take it changes nothing for them.
@@ -69,11 +67,9 @@ fn deliver(broker: &Arc<Broker>, incoming: Incoming, responder: Responder) {
                         store_host: broker.store_host(),
                         physical_offset: appended.physical_offsets[0],
                     };
-                    answer.ext.put("msgId", id.to_string());
-                    answer.ext.put("queueId", queue_id.to_string());
-                    answer
-                        .ext
-                        .put("queueOffset", appended.queue_offset.to_string());
+                    answer.ext.put_shown("msgId", id);
+                    answer.ext.put_shown("queueId", queue_id);
+                    answer.ext.put_shown("queueOffset", appended.queue_offset);
                 }
                 Err(refusal) => tracing::warn!(%refusal, "a reply is not stored"),
             }

@@ -3,6 +3,7 @@
 mod inner_batch;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -285,7 +286,7 @@ fn lay_out_and_append(
     let (topic, queue_id) = laid_out.place(send);
     let appended = match laid_out.elsewhere.is_none() && send.topic.is_batch() {
         true => broker.store.append_batched(topic, queue_id, records)?,
-        false => broker.store.append(topic, queue_id, records)?,
+        false => broker.store.append_gathered(topic, queue_id, records)?,
     };
     Ok(Stored {
         appended,
@@ -629,14 +630,16 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
         None => broker.stats.stored_in(&send.topic.counts, messages, size),
     }
     let mut success = responder.response(response::SUCCESS);
-    success.ext.put("msgId", message_ids(broker, &appended));
-    success.ext.put("queueId", send.queue_id.to_string());
-    success
-        .ext
-        .put("queueOffset", appended.queue_offset.to_string());
+    let ids = MessageIds {
+        store_host: broker.store_host(),
+        physical_offsets: &appended.physical_offsets,
+    };
+    success.ext.put_shown("msgId", ids);
+    success.ext.put_shown("queueId", send.queue_id);
+    success.ext.put_shown("queueOffset", appended.queue_offset);
     if let Some(key) = inner_batch::unique_key(send) {
         // It tells the producer that there is one id for all messages.
-        success.ext.put("batchUniqId", key.to_owned());
+        success.ext.put("batchUniqId", key);
     }
     if let Some(id) = elsewhere.and_then(|elsewhere| elsewhere.transaction_id) {
         success.ext.put("transactionId", id);
@@ -645,9 +648,7 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
     if let Some(handle) = recall_handle {
         success.ext.put("recallHandle", handle);
     }
-    success
-        .ext
-        .put(properties::MSG_REGION, config.region_id.clone());
+    success.ext.put(properties::MSG_REGION, &config.region_id);
     success.ext.put(properties::TRACE_ON, trace_on(&config));
     if waits && config.broker_role == BrokerRole::SyncMaster {
         // It is stored, and who asked for a second copy is told that there is nobody to keep one.
@@ -670,18 +671,24 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
         .when_durable(appended.end_offset, Box::new(done));
 }
 
-fn message_ids(broker: &Broker, appended: &Appended) -> String {
-    let id = |offset: &i64| {
-        MessageId {
-            store_host: broker.store_host(),
-            physical_offset: *offset,
+/// Message ids of all records of one append, as an answer lists them.
+struct MessageIds<'a> {
+    store_host: SocketAddr,
+    physical_offsets: &'a [i64],
+}
+
+impl fmt::Display for MessageIds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, &physical_offset) in self.physical_offsets.iter().enumerate() {
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            let id = MessageId {
+                store_host: self.store_host,
+                physical_offset,
+            };
+            id.fmt(f)?;
         }
-        .to_string()
-    };
-    appended
-        .physical_offsets
-        .iter()
-        .map(id)
-        .collect::<Vec<_>>()
-        .join(",")
+        Ok(())
+    }
 }

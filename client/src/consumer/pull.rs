@@ -185,13 +185,12 @@ fn pull_request(
     };
     let mut request = RemotingCommand::request(code, 0);
     for (name, value) in fields {
-        request.ext.put(ByteString::from_static(name), value);
+        request.ext.put(name, value);
     }
     if lite {
-        request.ext.put(
-            ByteString::from_static("subscription"),
-            subscription.sub_string.as_str(),
-        );
+        request
+            .ext
+            .put("subscription", subscription.sub_string.as_str());
     }
     request
 }

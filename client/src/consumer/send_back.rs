@@ -68,12 +68,8 @@ pub(crate) async fn send_as_retry(
         })?;
     let address = group.instance.master(&queue.broker_name)?;
     let mut request = send_request(INNER_PRODUCER, &outgoing, queue);
-    request
-        .ext
-        .put(ByteString::from_static("j"), count.to_string());
-    request
-        .ext
-        .put(ByteString::from_static("l"), max.to_string());
+    request.ext.put_shown("j", count);
+    request.ext.put_shown("l", max);
     group
         .instance
         .call(&address, request, TIMEOUT)

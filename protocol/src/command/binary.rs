@@ -43,7 +43,7 @@ pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
 }
 
 pub(super) fn decode(header: &Bytes) -> Result<RemotingCommand, FrameError> {
-    let mut rest = header.clone();
+    let mut rest = &header[..];
     if rest.len() < FIXED_SIZE {
         return Err(FrameError::Header(format!(
             "binary header of {} bytes, at least {FIXED_SIZE} are needed",
@@ -55,10 +55,10 @@ pub(super) fn decode(header: &Bytes) -> Result<RemotingCommand, FrameError> {
     let version = i32::from(rest.get_i16());
     let opaque = rest.get_i32();
     let flag = rest.get_i32();
-    let remark = sized_text(&mut rest, "remark", 4)?;
+    let remark = sized_text(&mut rest, "remark", 4)?.map(ByteString::from);
     let ext_size = length(&mut rest, "ext", 4)?;
-    let mut ext_bytes = rest.split_to(ext_size);
-    let mut ext = ExtFields::with_capacity(ext_size.min(512) / 32);
+    let mut ext_bytes = &rest[..ext_size];
+    let mut ext = ExtFields::with_room(ext_size.min(512) / 32, ext_size);
     while !ext_bytes.is_empty() {
         let name = sized_text(&mut ext_bytes, "ext key", 2)?;
         let value = sized_text(&mut ext_bytes, "ext value", 4)?;
@@ -80,22 +80,24 @@ pub(super) fn decode(header: &Bytes) -> Result<RemotingCommand, FrameError> {
 }
 
 /// A text behind its length; no length is null, as in Java.
-fn sized_text(
-    rest: &mut Bytes,
+fn sized_text<'a>(
+    rest: &mut &'a [u8],
     what: &str,
     length_width: usize,
-) -> Result<Option<ByteString>, FrameError> {
+) -> Result<Option<&'a str>, FrameError> {
     let size = length(rest, what, length_width)?;
     if size == 0 {
         return Ok(None);
     }
-    ByteString::try_from(rest.split_to(size))
-        .map(Some)
+    let (text, behind) = rest.split_at(size);
+    *rest = behind;
+    let text = std::str::from_utf8(text);
+    text.map(Some)
         .map_err(|_| FrameError::Header(format!("{what} is not UTF-8")))
 }
 
 /// A length of `width` bytes, checked against what is left behind it.
-fn length(rest: &mut Bytes, what: &str, width: usize) -> Result<usize, FrameError> {
+fn length(rest: &mut &[u8], what: &str, width: usize) -> Result<usize, FrameError> {
     if rest.len() < width {
         return Err(FrameError::Header(format!(
             "cut short at the length of {what}"

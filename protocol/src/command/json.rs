@@ -4,14 +4,18 @@
 //! that clients were seen to send: ext values that are numbers, booleans or null, numbers as text,
 //! languages unknown or as ordinals, a newline behind the object.
 
+mod plain;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor,
+};
 
-use super::{RemotingCommand, Serialization};
+use super::RemotingCommand;
 use crate::ext::ExtFields;
 use crate::frame::FrameError;
 use crate::language::Language;
@@ -55,90 +59,69 @@ fn put_fields(ext: &ExtFields, out: &mut BytesMut) {
 }
 
 fn put_text(text: &str, out: &mut BytesMut) {
+    let plain = |byte| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.reserve(text.len() + 2);
+        out.put_u8(b'"');
+        out.put_slice(text.as_bytes());
+        return out.put_u8(b'"');
+    }
     serde_json::to_writer(out.writer(), text).expect("memory takes every write");
 }
 
 pub(super) fn decode(header: &Bytes) -> Result<RemotingCommand, FrameError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(header);
-    let fields = Fields::deserialize(&mut deserializer)
-        .and_then(|fields| deserializer.end().map(|()| fields));
-    let fields = fields.map_err(|error| FrameError::Header(error.to_string()))?;
-    let keep = |text: Cow<'_, str>| keep(header, text);
-    Ok(RemotingCommand {
-        code: fields.code,
-        language: fields.language,
-        version: fields.version,
-        opaque: fields.opaque,
-        flag: fields.flag,
-        remark: fields.remark.map(keep),
-        ext: fields
-            .ext
-            .into_iter()
-            .map(|(name, value)| (keep(name), keep(value)))
-            .collect(),
-        body: Bytes::new(),
-        serialization: Serialization::Json,
-    })
+    let header = ByteString::try_from(header.clone())
+        .map_err(|error| FrameError::Header(error.to_string()))?;
+    plain::decode(&header).map_or_else(|| whole(&header), Ok)
 }
 
-/// Keeps a text without copying it where it lies in the header unescaped.
-fn keep(header: &Bytes, text: Cow<'_, str>) -> ByteString {
-    match text {
-        Cow::Borrowed(text) => {
-            ByteString::try_from(header.slice_ref(text.as_bytes())).expect("a str is UTF-8")
-        }
-        Cow::Owned(text) => text.into(),
+fn whole(header: &ByteString) -> Result<RemotingCommand, FrameError> {
+    let mut deserializer = serde_json::Deserializer::from_str(header);
+    let command = deserializer
+        .deserialize_map(CommandVisitor(header))
+        .and_then(|command| deserializer.end().map(|()| command));
+    command.map_err(|error| FrameError::Header(error.to_string()))
+}
+
+/// What a header says that says nothing.
+fn blank() -> RemotingCommand {
+    RemotingCommand {
+        language: Language::default(),
+        version: 0,
+        ..RemotingCommand::request(0, 0)
     }
 }
 
-#[derive(Default)]
-struct Fields<'a> {
-    code: i32,
-    language: Language,
-    version: i32,
-    opaque: i32,
-    flag: i32,
-    remark: Option<Cow<'a, str>>,
-    ext: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-}
+struct CommandVisitor<'h>(&'h ByteString);
 
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
+impl<'de> Visitor<'de> for CommandVisitor<'_> {
+    type Value = RemotingCommand;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a command header object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RemotingCommand, A::Error> {
+        let mut command = blank();
         while let Some(Scalar(name)) = map.next_key()? {
             match name.as_deref().unwrap_or_default() {
-                "code" => fields.code = number(&mut map, "code")?,
-                "version" => fields.version = number(&mut map, "version")?,
-                "opaque" => fields.opaque = number(&mut map, "opaque")?,
-                "flag" => fields.flag = number(&mut map, "flag")?,
+                "code" => command.code = number(&mut map, "code")?,
+                "version" => command.version = number(&mut map, "version")?,
+                "opaque" => command.opaque = number(&mut map, "opaque")?,
+                "flag" => command.flag = number(&mut map, "flag")?,
                 "language" => {
-                    fields.language =
-                        Language::from_name(&map.next_value::<Scalar<'de>>()?.0.unwrap_or_default())
+                    let name = map.next_value::<Scalar<'de>>()?.0;
+                    command.language = Language::from_name(&name.unwrap_or_default());
                 }
-                "remark" => fields.remark = map.next_value::<Scalar<'de>>()?.0,
-                "extFields" => {
-                    fields.ext = map
-                        .next_value::<Option<Ext<'de>>>()?
-                        .map_or_else(Vec::new, |ext| ext.0)
+                "remark" => {
+                    let remark = map.next_value::<Scalar<'de>>()?.0;
+                    command.remark = remark.map(|remark| remark.as_ref().into());
                 }
+                "extFields" => command.ext = map.next_value_seed(Ext(self.0))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(fields)
+        Ok(command)
     }
 }
 
@@ -154,31 +137,39 @@ fn number<'de, A: MapAccess<'de>>(map: &mut A, name: &str) -> Result<i32, A::Err
     })
 }
 
-struct Ext<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+/// Reads the fields, which lie in this header but for those that are escaped or are no texts.
+struct Ext<'h>(&'h ByteString);
 
-impl<'de> Deserialize<'de> for Ext<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ExtVisitor)
+/// Room for the fields of a send.
+const FIELDS: usize = 16;
+
+impl<'de> DeserializeSeed<'de> for Ext<'_> {
+    type Value = ExtFields;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ExtFields, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct ExtVisitor;
-
-impl<'de> Visitor<'de> for ExtVisitor {
-    type Value = Ext<'de>;
+impl<'de> Visitor<'de> for Ext<'_> {
+    type Value = ExtFields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of texts")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ext<'de>, A::Error> {
-        let mut fields = Vec::with_capacity(16);
+    fn visit_unit<E: Error>(self) -> Result<ExtFields, E> {
+        Ok(ExtFields::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ExtFields, A::Error> {
+        let mut fields = ExtFields::lying_in(self.0.clone(), FIELDS);
         while let Some((Scalar(name), Scalar(value))) = map.next_entry()? {
             if let (Some(name), Some(value)) = (name, value) {
-                fields.push((name, value));
+                fields.put(name, value);
             }
         }
-        Ok(Ext(fields))
+        Ok(fields)
     }
 }
 
@@ -215,8 +206,11 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar(Some(Cow::Owned(text.to_owned()))))
     }
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        // Owned: only texts that lie in the header may be borrowed, `keep` slices it by them.
-        Ok(Scalar(Some(Cow::Owned(value.to_string()))))
+        Ok(Scalar(Some(Cow::Borrowed(if value {
+            "true"
+        } else {
+            "false"
+        }))))
     }
     fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
         Ok(Scalar(Some(Cow::Owned(value.to_string()))))

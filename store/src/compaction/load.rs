@@ -9,9 +9,9 @@ use super::queue::{CompactedQueue, Piece};
 use super::units::{UNIT, Unit};
 use crate::commit_log::{BLANK_SIZE, be32, file_start, is_zero};
 use crate::config::StoreConfig;
+use crate::dispatch::unit_tags_code;
 use crate::error::{At, StoreError};
 use crate::files::{File, Open};
-use crate::store::unit_tags_code;
 
 /// Where a round writes what will replace pieces.
 pub(crate) const REWRITTEN: &str = "rewritten";

@@ -8,14 +8,15 @@ use sluice_protocol::message::Record;
 use super::{Closed, Report, index_is_standard};
 use crate::batch_consume_queue::{BatchConsumeQueue, BatchUnit};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueUnit};
+use crate::dispatch::{index_hashes, unit_tags_code};
 use crate::error::{At, StoreError};
 use crate::file_cache::FileCache;
-use crate::index::{Entries, Index, key_hash};
+use crate::index::{Entries, Index};
 use crate::queue::{Queue, QueueType};
 use crate::read::EXT_ADDRESS_MAX;
 use crate::recovery::queue_dirs;
 use crate::removed_queues::RemovedQueues;
-use crate::store::{index_keys, is_queued, unit_tags_code};
+use crate::store::is_queued;
 
 /// Units of a queue that are not what they should be: how many, and the offset of the first.
 type Wrong = BTreeMap<(String, i32), (u64, i64)>;
@@ -202,8 +203,8 @@ impl<'a> Keys<'a> {
         while self.next.is_some_and(|(_, offset)| offset < at) {
             self.next = self.entries.next()?;
         }
-        for key in index_keys(record) {
-            if self.next == Some((key_hash(&key), at)) {
+        for hash in index_hashes(record) {
+            if self.next == Some((hash, at)) {
                 self.next = self.entries.next()?;
             } else {
                 if self.missing == 0 {

@@ -58,6 +58,12 @@ pub fn append(store: &Store, topic: &str, body: &str) -> i64 {
 }
 
 pub fn try_append(store: &Store, topic: &str, body: &str) -> Result<i64, AppendError> {
+    let appended = store.append(topic, 0, &mut record(topic, body))?;
+    Ok(appended.queue_offset)
+}
+
+/// A record with its body as its key, for queue 0.
+pub fn record(topic: &str, body: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let properties = format!("KEYS\u{1}{body}\u{2}");
     RecordFields {
@@ -75,6 +81,5 @@ pub fn try_append(store: &Store, topic: &str, body: &str) -> Result<i64, AppendE
     }
     .encode(&mut bytes)
     .unwrap();
-    let appended = store.append(topic, 0, &mut bytes)?;
-    Ok(appended.queue_offset)
+    bytes
 }

@@ -1,0 +1,275 @@
+//! Headers as clients write them: texts, whole numbers and one object of such, read in one walk. Whatever is
+//! not like that is left to a whole JSON reader, which also says what is wrong.
+
+use std::fmt::{self, Write};
+
+use bytestring::ByteString;
+
+use super::{FIELDS, blank};
+use crate::RemotingCommand;
+use crate::ext::ExtFields;
+use crate::language::Language;
+
+/// The command of a header, or `None` if the header is not plain.
+pub(super) fn decode(header: &ByteString) -> Option<RemotingCommand> {
+    let mut command = blank();
+    let mut walk = Walk {
+        text: header,
+        at: 0,
+    };
+    walk.object(|walk, name| {
+        if name == "extFields" {
+            command.ext = walk.fields(header)?;
+            return Some(());
+        }
+        let value = walk.value()?;
+        match name {
+            "code" => command.code = value.number()?,
+            "version" => command.version = value.number()?,
+            "opaque" => command.opaque = value.number()?,
+            "flag" => command.flag = value.number()?,
+            "language" => command.language = Language::from_name(value.unescaped()?),
+            "remark" => command.remark = Some(value.to_string().into()),
+            _ => {}
+        }
+        Some(())
+    })?;
+    walk.skip_blanks();
+    (walk.at == header.len()).then_some(command)
+}
+
+/// A place in a header.
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// A text between its quotes, or a number or truth value.
+struct Value<'a> {
+    raw: &'a str,
+    /// It holds escapes, all of one byte.
+    escaped: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Walk<'a>, &'a str) -> Option<()>,
+    ) -> Option<()> {
+        self.take(b'{')?;
+        if self.take(b'}').is_some() {
+            return Some(());
+        }
+        loop {
+            self.take(b'"')?;
+            let name = self.quoted()?.unescaped()?;
+            self.take(b':')?;
+            member(self, name)?;
+            if self.take(b'}').is_some() {
+                return Some(());
+            }
+            self.take(b',')?;
+        }
+    }
+
+    fn fields(&mut self, header: &ByteString) -> Option<ExtFields> {
+        let mut ext = ExtFields::lying_in(header.clone(), FIELDS);
+        self.object(|walk, name| {
+            let value = walk.value()?;
+            match value.escaped {
+                true => ext.put_shown(name, value),
+                false => ext.put(name, value.raw),
+            }
+            Some(())
+        })?;
+        Some(ext)
+    }
+
+    fn value(&mut self) -> Option<Value<'a>> {
+        match self.take(b'"') {
+            Some(()) => self.quoted(),
+            None => self.word(),
+        }
+    }
+
+    /// Up to the quote that ends a text; behind it from then on.
+    fn quoted(&mut self) -> Option<Value<'a>> {
+        let (start, mut escaped) = (self.at, false);
+        loop {
+            match self.byte()? {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    self.at += escape(&self.text.as_bytes()[self.at..])?.1;
+                }
+                ..=0x1F => return None,
+                _ => self.at += 1,
+            }
+        }
+        let raw = &self.text[start..self.at];
+        self.at += 1;
+        Some(Value { raw, escaped })
+    }
+
+    /// A whole number as it is written when nobody writes it otherwise, or a truth value.
+    fn word(&mut self) -> Option<Value<'a>> {
+        let start = self.at;
+        while self.byte()?.is_ascii_alphanumeric() || self.byte()? == b'-' {
+            self.at += 1;
+        }
+        let raw = &self.text[start..self.at];
+        let digits = raw.strip_prefix('-').unwrap_or(raw);
+        let number = (1..=18).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && (raw == "0" || !digits.starts_with('0'));
+        let plain = number || raw == "true" || raw == "false";
+        plain.then_some(Value {
+            raw,
+            escaped: false,
+        })
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Goes past blanks and this byte.
+    fn take(&mut self, wanted: u8) -> Option<()> {
+        self.skip_blanks();
+        let found = self.byte()? == wanted;
+        self.at += usize::from(found);
+        found.then_some(())
+    }
+
+    fn skip_blanks(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
+            self.at += 1;
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    fn unescaped(&self) -> Option<&'a str> {
+        (!self.escaped).then_some(self.raw)
+    }
+
+    fn number(&self) -> Option<i32> {
+        self.unescaped()?.parse().ok()
+    }
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.raw;
+        while let Some(at) = rest.find('\\') {
+            f.write_str(&rest[..at])?;
+            let (byte, size) = escape(&rest.as_bytes()[at..]).ok_or(fmt::Error)?;
+            f.write_char(char::from(byte))?;
+            rest = &rest[at + size..];
+        }
+        f.write_str(rest)
+    }
+}
+
+/// The ASCII character that an escape stands for, and how long the escape is. Clients escape the separators
+/// of properties; characters beyond ASCII they write as they are.
+fn escape(text: &[u8]) -> Option<(u8, usize)> {
+    let byte = match text.get(1)? {
+        b'u' => {
+            let digits = std::str::from_utf8(text.get(2..6)?).ok()?;
+            let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let unit = u16::from_str_radix(digits, 16).ok().filter(|_| plain)?;
+            let byte = u8::try_from(unit).ok().filter(u8::is_ascii)?;
+            return Some((byte, 6));
+        }
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 8,
+        b'f' => 12,
+        byte @ (b'"' | b'\\' | b'/') => *byte,
+        _ => return None,
+    };
+    Some((byte, 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::whole;
+    use super::*;
+
+    #[test]
+    fn what_clients_write_is_plain() {
+        let java = r#"{"code":310,"extFields":{"a":"g","e":"1","i":"TAGS\u0001TagA\u0002WAIT\u0001true","m":"false"},"flag":0,"language":"JAVA","opaque":9,"serializeTypeCurrentRPC":"JSON","version":479}"#;
+        let python = "{ \"code\": 105,\t\"language\": \"PYTHON\", \"extFields\": {\"topic\": \"中\", \"n\": -4, \"t\": true} }\n";
+        for text in [java, python, "{}", r#"{"extFields":{},"remark":"a\nb"}"#] {
+            let header = ByteString::from(text);
+            let plain = decode(&header).expect("plain");
+            assert_eq!(plain, whole(&header).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_alone() {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "{}x",
+            r#"{"code":1.0}"#,
+            r#"{"code":01}"#,
+            r#"{"code":-0}"#,
+            r#"{"code":12345678901}"#,
+            r#"{"remark":"\u4e2d"}"#,
+            r#"{"remark":"\u+001"}"#,
+            r#"{"remark":"\x"}"#,
+            "{\"remark\":\"a\nb\"}",
+            r#"{"remark":null}"#,
+            r#"{"extFields":null}"#,
+            r#"{"x":[1]}"#,
+            r#"{"x":{"y":1}}"#,
+            r#"{"code":1,}"#,
+            r#"{"code" 1}"#,
+            r#"{"code":1"#,
+            r#"{"co\u0064e":1}"#,
+        ] {
+            assert!(decode(&ByteString::from(text)).is_none(), "{text}");
+        }
+    }
+
+    fn anything() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            "[a-z0-9 ]{0,6}",
+            "[{}\":,\\\\]{1,2}",
+            Just("\\u0001".to_owned()),
+            Just("\\u00e9".to_owned()),
+            Just("\"code\":".to_owned()),
+            Just("\"extFields\":{\"a\":".to_owned()),
+            "-?[0-9]{1,12}",
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// What is read plainly is what the whole reader reads.
+        #[test]
+        fn both_read_the_same(inner in anything(), value in ".{0,12}") {
+            let quoted = serde_json::to_string(&value).unwrap();
+            let texts = [
+                inner.clone(),
+                format!("{{{inner}}}"),
+                format!("{{\"extFields\":{{\"a\":{quoted},{inner}}}}}"),
+                format!("{{\"remark\":{quoted},\"opaque\":7,{inner}\"flag\":1}}"),
+                format!("{{\"remark\":{quoted},\"extFields\":{{\"i\":{quoted}}}}}"),
+            ];
+            for text in texts {
+                let header = ByteString::from(text);
+                if let Some(plain) = decode(&header) {
+                    prop_assert_eq!(Some(plain), whole(&header).ok());
+                }
+            }
+        }
+    }
+}

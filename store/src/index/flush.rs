@@ -1,0 +1,113 @@
+//! Writes out what of an index is only in memory. Entries are put meanwhile: the lock is held for copying a
+//! piece, never while the disk is waited for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::slots::Pages;
+use super::{ENTRY, Header, Index, IndexFile};
+use crate::error::{At, StoreError};
+use crate::files::File;
+
+/// Pages of slots, and entries, that are copied at a time.
+const PAGES: usize = 64;
+const ENTRIES: usize = 8 * 1024;
+
+/// What of one file is to be written: everything up to this header.
+struct Unwritten {
+    name: i64,
+    path: PathBuf,
+    disk: Arc<dyn File>,
+    header: Header,
+    /// Number of the first entry, and how many there are.
+    entries: (i32, usize),
+}
+
+/// Writes and syncs what has been put before the call. One call at a time.
+///
+/// # Errors
+/// A file can't be written; what it lacks is written by the next call.
+pub(crate) fn flush(index: &Mutex<Index>) -> Result<(), StoreError> {
+    let unwritten = index.lock().unwritten()?;
+    for file in unwritten {
+        file.write(index).at("write", &file.path)?;
+        file.disk.sync().at("sync", &file.path)?;
+        index.lock().note_written(&file);
+    }
+    Ok(())
+}
+
+impl Unwritten {
+    /// The header last, so that it speaks of nothing that is not there when the process is killed.
+    fn write(&self, index: &Mutex<Index>) -> std::io::Result<()> {
+        let (first, count) = self.entries;
+        let entries_at = index.lock().entries_at();
+        for from in (0..count).step_by(ENTRIES) {
+            let piece = from..count.min(from + ENTRIES);
+            let bytes = index
+                .lock()
+                .with(self.name, |file| file.pending[piece].concat());
+            let at = entries_at + ENTRY * (first as usize + from) as u64;
+            self.disk.write_at(at, &bytes.unwrap_or_default())?;
+        }
+        let mut from = 0;
+        loop {
+            let taken = index.lock().take_pages(self.name, from);
+            let Some((pages, next)) = taken else { break };
+            if let Err(error) = self.disk.write_at(pages.at, &pages.bytes) {
+                index.lock().give_back(self.name, &pages);
+                return Err(error);
+            }
+            from = next;
+        }
+        self.disk.write_at(0, &self.header.encode())
+    }
+}
+
+impl Index {
+    fn unwritten(&self) -> Result<Vec<Unwritten>, StoreError> {
+        let files = self.list.iter();
+        let files = files.filter(|file| file.dirty || !file.pending.is_empty());
+        files
+            .map(|file| {
+                Ok(Unwritten {
+                    name: file.name,
+                    path: file.path.clone(),
+                    disk: self.file(&file.path)?,
+                    header: file.header,
+                    entries: (file.first_pending(), file.pending.len()),
+                })
+            })
+            .collect()
+    }
+
+    fn with<T>(&mut self, name: i64, look: impl FnOnce(&mut IndexFile) -> T) -> Option<T> {
+        let file = self.list.iter_mut().find(|file| file.name == name)?;
+        Some(look(file))
+    }
+
+    fn take_pages(&mut self, name: i64, from: usize) -> Option<(Pages, usize)> {
+        let taken = |file: &mut IndexFile| file.slots.as_mut()?.take_changed(from, PAGES);
+        self.with(name, taken)?
+    }
+
+    fn give_back(&mut self, name: i64, pages: &Pages) {
+        self.with(name, |file| {
+            let slots = file.slots.as_mut();
+            slots.into_iter().for_each(|slots| slots.give_back(pages));
+        });
+    }
+
+    fn note_written(&mut self, written: &Unwritten) {
+        let newest = self.list.last().map(|file| file.name);
+        self.with(written.name, |file| {
+            file.pending.drain(..written.entries.1);
+            file.dirty = false;
+            if newest != Some(file.name) {
+                file.slots = None;
+            }
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! Finds entries by key. The lock is held for looking at what is in memory, never while a file is read.
+
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+
+use super::{ENTRY, HEADER, Header, Index, IndexFile, key_hash};
+use crate::commit_log::{be32, be64};
+use crate::error::{At, StoreError};
+
+/// A file as it was when the search began.
+struct Searched {
+    name: i64,
+    path: PathBuf,
+    header: Header,
+}
+
+/// Physical offsets that may carry a topic's key and were stored within a span of time (Unix milliseconds,
+/// both ends included), newest first; others with the same hash are among them.
+///
+/// # Errors
+/// A file can't be read.
+pub(crate) fn query(
+    index: &Mutex<Index>,
+    (topic, key): (&str, &str),
+    max: usize,
+    (begin, end): (i64, i64),
+) -> Result<Vec<i64>, StoreError> {
+    let hash = key_hash(topic, key);
+    let mut found = Vec::new();
+    let files = index.lock().searched();
+    for file in files {
+        let header = file.header;
+        // After a rewind the end is known to the second only, as the entries are.
+        if header.begin_time <= end && header.end_time + 999 >= begin {
+            let mut number = file.head(index, hash)?;
+            while number > 0 && found.len() < max {
+                let entry = file.entry(index, number)?;
+                // The entry knows whole seconds only: one stored within the second of `begin` counts.
+                let time = header.begin_time + i64::from(be32(&entry, 12)) * 1000;
+                if be32(&entry, 0) == hash && time + 999 >= begin && time <= end {
+                    found.push(be64(&entry, 4));
+                }
+                let previous = be32(&entry, 16);
+                if previous >= number || time + 999 < begin {
+                    break;
+                }
+                number = previous;
+            }
+        }
+        if found.len() >= max || header.begin_time < begin {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+impl Searched {
+    /// Newest entry of the slot of a hash, 0 = none.
+    fn head(&self, index: &Mutex<Index>, hash: i32) -> Result<i32, StoreError> {
+        let in_memory = |file: &IndexFile, slot| Some(file.slots.as_ref()?.head(slot));
+        let (slot, head, disk) = {
+            let index = index.lock();
+            let slot = hash as u32 % index.slots;
+            let head = index.of(self.name).and_then(|file| in_memory(file, slot));
+            (slot, head, index.file(&self.path)?)
+        };
+        if let Some(head) = head {
+            return Ok(self.header.real(head));
+        }
+        let mut bytes = [0; 4];
+        disk.read_at(HEADER + 4 * u64::from(slot), &mut bytes)
+            .at("read", &self.path)?;
+        Ok(self.header.real(i32::from_be_bytes(bytes)))
+    }
+
+    fn entry(&self, index: &Mutex<Index>, number: i32) -> Result<[u8; ENTRY as usize], StoreError> {
+        let (disk, at) = {
+            let index = index.lock();
+            if let Some(entry) = index.of(self.name).and_then(|file| file.pending(number)) {
+                return Ok(entry);
+            }
+            let at = index.entries_at() + ENTRY * number as u64;
+            (index.file(&self.path)?, at)
+        };
+        let mut bytes = [0; ENTRY as usize];
+        disk.read_at(at, &mut bytes).at("read", &self.path)?;
+        Ok(bytes)
+    }
+}
+
+impl Index {
+    /// All files, the newest first.
+    fn searched(&self) -> Vec<Searched> {
+        let files = self.list.iter().rev();
+        let as_it_is = |file: &IndexFile| Searched {
+            name: file.name,
+            path: file.path.clone(),
+            header: file.header,
+        };
+        files.map(as_it_is).collect()
+    }
+
+    fn of(&self, name: i64) -> Option<&IndexFile> {
+        self.list.iter().find(|file| file.name == name)
+    }
+}
+
+impl IndexFile {
+    /// An entry that is not written yet.
+    fn pending(&self, number: i32) -> Option<[u8; ENTRY as usize]> {
+        let at = usize::try_from(number.checked_sub(self.first_pending())?).ok()?;
+        self.pending.get(at).copied()
+    }
+}
