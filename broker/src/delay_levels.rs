@@ -55,7 +55,12 @@ struct Levels {
     version: DataVersion,
     set_back: BTreeMap<i32, SetBack>,
     changed: bool,
+    /// End of the log that the file speaks of: a start reads the log from there.
+    saved_to: i64,
 }
+
+/// So much may a start have to read of the log, bytes.
+const UNREAD_MAX: i64 = 16 << 20;
 
 /// The clock has been set back while messages of a level waited.
 #[derive(Debug, Clone, Copy)]
@@ -187,22 +192,25 @@ impl Broker {
         (record.topic() == SCHEDULE_TOPIC).then(|| (record.queue_id() + 1, record.queue_offset()))
     }
 
-    /// Writes how far each level is delivered, if that has changed; the log is synced first, so that
-    /// no copy is lost whose source is past.
+    /// Writes how far each level is delivered, if that has changed or the log has grown; the log is synced
+    /// first, so that no copy is lost whose source is past.
     ///
     /// # Errors
     /// The file can't be written, or the log can't be synced.
     pub(crate) fn save_delay_levels(&self) -> Result<(), BrokerError> {
         let file = {
             let mut levels = self.delay_levels.levels.lock();
-            if !std::mem::take(&mut levels.changed) {
+            let log_end = self.store.log_end();
+            if std::mem::take(&mut levels.changed) {
+                levels.version.next(self.now_ms());
+            } else if log_end - levels.saved_to < UNREAD_MAX {
                 return Ok(());
             }
-            levels.version.next(self.now_ms());
+            levels.saved_to = log_end;
             File {
                 data_version: levels.version.clone(),
                 offset_table: levels.offsets.clone(),
-                log_end: Some(self.store.log_end()),
+                log_end: Some(log_end),
             }
         };
         let saved = match self.store.flush_once() {

@@ -3,8 +3,8 @@
 //! A message wakes all pulls that it is for, but of the pops of a group only one, which alone can have
 //! it; who pops wakes the next when there is more.
 //!
-//! Dispatch marks a parked request as awake and hands it to the waker task; it never reads on the
-//! dispatch thread. One that waits in vain is answered by the sweep when its time is up.
+//! Dispatch marks a parked request as awake and hands it to the waker task; it never reads on its own
+//! thread. One that waits in vain is answered by the sweep when its time is up.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};

@@ -366,7 +366,7 @@ async fn listen_on_fast_ports(broker: &Arc<Broker>, addresses: &[SocketAddr]) ->
     servers
 }
 
-/// Tells parked pulls of messages, and transactions of half messages, on the store's dispatch thread.
+/// Tells parked pulls of messages, and transactions of half messages, on the thread that dispatches them.
 struct Arrivals(Weak<Broker>);
 
 impl ArrivalListener for Arrivals {

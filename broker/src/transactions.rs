@@ -96,7 +96,7 @@ impl Broker {
         Ok(())
     }
 
-    /// A message has become visible, on the store's dispatch thread.
+    /// A message has become visible, on the thread that dispatches it.
     pub(crate) fn note_half(&self, arrival: &Arrival<'_>) {
         if arrival.topic != TRANS_HALF_TOPIC || arrival.queue_id != QUEUE {
             return;

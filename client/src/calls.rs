@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bytestring::ByteString;
 use sluice_allocation::MessageQueue;
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{

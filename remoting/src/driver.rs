@@ -26,6 +26,8 @@ use crate::stream::Stream;
 
 /// Most time that answers get to leave once we have ended the connection.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+/// Reads that a connection may do before it is the turn of others.
+const TURNS_MAX: usize = 2;
 /// While more than this waits to be written, nothing more is read or handled.
 const WRITE_HIGH_WATER: usize = 1024 * 1024;
 
@@ -78,7 +80,7 @@ impl Driver {
     fn run(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         // Awake: what this task itself puts in the outbox needs nobody to wake it.
         self.connection.outbox.lock().sleeper = None;
-        loop {
+        for _ in 0..TURNS_MAX {
             if let Some(reason) = self.connection.closing() {
                 return Err(reason.clone());
             }
@@ -88,6 +90,9 @@ impl Driver {
                 return Ok(());
             }
         }
+        // A peer that sends without end must not keep the thread from other connections.
+        cx.waker().wake_by_ref();
+        Ok(())
     }
 
     /// Reads once, unless whole frames are left from before, and handles what there is. Pending also

@@ -26,6 +26,10 @@ const NOT_LOADED: u8 = 253;
 /// Java's `System.exit(-4)`: two ways to replicate at once.
 const CONTRADICTION: u8 = 252;
 
+/// Tasks that a worker runs before it looks for what the network has brought. The runtime's own 61 are too many for
+/// connections that send without end: each is a task that may take milliseconds.
+const TASKS_PER_LOOK: u32 = 5;
+
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(plugin_compile::COMMAND) {
         return compile_plugin();
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     log(&args);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .event_interval(TASKS_PER_LOOK)
         .build()
     {
         Ok(runtime) => runtime,

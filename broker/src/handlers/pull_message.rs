@@ -589,13 +589,16 @@ pub async fn wake_parked(
             return;
         };
         // A panic costs the one request: its responder answers while the stack unwinds.
-        let request = format!("{woken:?}");
+        let (topic, queue_id) = match &woken {
+            Woken::Pull(pull) => (pull.topic.clone(), pull.queue_id),
+            Woken::Pop(pop) => (pop.topic.clone(), pop.queue_id),
+        };
         let again = || match woken {
             Woken::Pull(pull) => resume(&broker, pull),
             Woken::Pop(pop) => pop_message::resume(&broker, pop),
         };
         if catch_unwind(AssertUnwindSafe(again)).is_err() {
-            tracing::error!(request, "a woken pull panicked");
+            tracing::error!(topic, queue_id, "a woken pull panicked");
         }
     }
 }
