@@ -4,16 +4,25 @@
 mod compare;
 mod delivery;
 mod disk;
+mod figures;
+mod flight;
 mod floor;
 mod latency;
 mod load;
+mod meter;
+mod page_cache;
+mod patched;
 mod plugins;
 mod process;
 mod pulls;
+mod readable;
 mod ready;
 mod sends;
+mod socket;
 mod sql92;
+mod subjects;
 mod timers;
+mod workloads;
 
 use std::path::PathBuf;
 
@@ -34,6 +43,20 @@ enum Task {
     Load(load::Load),
     /// Sluice and the Java broker in turn, with the official Java producer and with our load
     Compare(compare::Compare),
+    /// Sends: sizes, connections, topics, one-way, batches, sync flush, beside Java and the floor
+    Workloads(workloads::matrix::Matrix),
+    /// Consumption beside a producer at full speed, and of a backlog, from memory and from the disk
+    Consume(workloads::consume::Consume),
+    /// Sending and consuming together at half of the Java broker's greatest rate
+    OpenLoop(workloads::open_loop::OpenLoop),
+    /// How soon a parked pull has its message
+    Wake(workloads::wake::Wake),
+    /// Pulls of which 1 %, 50 % or 100 % pass: by tag, by SQL92, through WASM
+    Filters(workloads::filters::Filters),
+    /// Sends beside a standing backlog, and to an empty broker
+    Backlog(workloads::backlog::StandingBacklog),
+    /// Thousands of idle consumers with parked pulls: what they cost, and that all are woken
+    Parked(workloads::parked::Parked),
     /// Sluice and the Java broker in turn: delayed sends, transactions, POP with acks, orderly consumption
     Delivery(delivery::Delivery),
     /// Time from exec to the first accepted send, and resident memory when idle
@@ -71,6 +94,13 @@ fn main() -> Result<()> {
     match Bench::parse().task {
         Task::Load(load) => print_load(&load),
         Task::Compare(compare) => compare::run(&compare),
+        Task::Workloads(matrix) => workloads::matrix::run(&matrix),
+        Task::Consume(wanted) => workloads::consume::run(&wanted),
+        Task::OpenLoop(wanted) => workloads::open_loop::run(&wanted),
+        Task::Wake(wanted) => workloads::wake::run(&wanted),
+        Task::Filters(filters) => workloads::filters::run(&filters),
+        Task::Backlog(wanted) => workloads::backlog::run(&wanted),
+        Task::Parked(wanted) => workloads::parked::run(&wanted),
         Task::Delivery(wanted) => delivery::run(&wanted),
         Task::Ready { binary } => ready::measure(&binary),
         Task::Sql92(evaluation) => sql92::run(&evaluation),
@@ -100,7 +130,7 @@ fn print_load(load: &load::Load) -> Result<()> {
         outcome.per_second()
     );
     println!("latency   {}", outcome.latencies);
-    if load.rate.is_none() {
+    if load.rate.is_none() && !load.one_way {
         println!("corrected {}", outcome.latencies.corrected());
     }
     if let Some(micros) = outcome.cpu_micros() {
