@@ -20,6 +20,7 @@ use sluice_tests::wire::Wire;
 
 use crate::latency::Latencies;
 use crate::process::cpu_time;
+use crate::socket::Socket;
 use closed::Lane;
 pub use frames::Frames;
 pub use open::Schedule;
@@ -214,12 +215,18 @@ pub fn run(load: &Load) -> Result<Outcome> {
 pub fn run_from(load: &Load, began: Instant) -> Result<Outcome> {
     let mut wire = Wire::connect(&load.broker)?;
     let stored_at_first = load.one_way.then(|| topics::stored(&mut wire, load));
+    let connected = Connected::to(load)?;
+    // A schedule stands; a closed loop begins when its connections are there.
+    let began = match load.rate {
+        Some(_) => began,
+        None => began.max(Instant::now()),
+    };
     let counted_from = began + Duration::from_secs(load.warm_up);
     let span = Span {
         counted_from,
         end: counted_from + load.counted(),
     };
-    let senders = start(load, began, span)?;
+    let senders = connected.start(load, began, span);
     thread::sleep(counted_from.saturating_duration_since(Instant::now()));
     let cpu = |pid: Option<u32>| pid.map(cpu_time).transpose();
     let before = cpu(load.pid)?;
@@ -237,28 +244,45 @@ pub fn run_from(load: &Load, began: Instant) -> Result<Outcome> {
 
 type Sender = JoinHandle<Result<Seen>>;
 
-fn start(load: &Load, began: Instant, span: Span) -> Result<Vec<Sender>> {
-    if let Some(rate) = load.rate {
-        let (load, schedule) = (load.clone(), Schedule { began, rate });
-        return Ok(vec![thread::spawn(move || {
-            open::run(&load, schedule, span)
-        })]);
+/// The connections of a load, before its first send.
+enum Connected {
+    /// Of each thread.
+    Closed(Vec<Vec<Lane>>),
+    Open(Vec<Socket>, f64),
+}
+
+impl Connected {
+    fn to(load: &Load) -> Result<Connected> {
+        if let Some(rate) = load.rate {
+            return Ok(Connected::Open(open::connect(load)?, rate));
+        }
+        let mut shares: Vec<Vec<Lane>> = Vec::new();
+        shares.resize_with(THREADS.min(load.connections), Vec::new);
+        let count = shares.len();
+        for id in 0..load.connections {
+            shares[id % count].push(Lane::connect(load, id)?);
+        }
+        Ok(Connected::Closed(shares))
     }
-    let mut shares: Vec<Vec<Lane>> = Vec::new();
-    shares.resize_with(THREADS.min(load.connections), Vec::new);
-    let count = shares.len();
-    for id in 0..load.connections {
-        shares[id % count].push(Lane::connect(load, id)?);
+
+    fn start(self, load: &Load, began: Instant, span: Span) -> Vec<Sender> {
+        let work = if load.one_way {
+            closed::one_way
+        } else {
+            closed::answered
+        };
+        match self {
+            Connected::Open(sockets, rate) => {
+                let (load, schedule) = (load.clone(), Schedule { began, rate });
+                let work = move || open::run(&load, sockets, schedule, span);
+                vec![thread::spawn(work)]
+            }
+            Connected::Closed(shares) => shares
+                .into_iter()
+                .map(|lanes| thread::spawn(move || work(lanes, span)))
+                .collect(),
+        }
     }
-    let work = if load.one_way {
-        closed::one_way
-    } else {
-        closed::answered
-    };
-    let threads = shares.into_iter();
-    Ok(threads
-        .map(|lanes| thread::spawn(move || work(lanes, span)))
-        .collect())
 }
 
 fn joined(senders: Vec<Sender>) -> Result<Seen> {

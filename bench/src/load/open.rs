@@ -36,18 +36,21 @@ impl Schedule {
     }
 }
 
+/// The connections of a load.
+///
+/// # Errors
+/// Nobody listens.
+pub fn connect(load: &Load) -> Result<Vec<Socket>> {
+    let sockets = (0..load.connections).map(|_| Socket::connect(&load.broker));
+    let sockets: std::io::Result<_> = sockets.collect();
+    sockets.with_context(|| format!("no connection to {}", load.broker))
+}
+
 /// Sends all that is due before the span ends, and waits for the answers.
 ///
 /// # Errors
 /// A connection ends, or the broker falls silent.
-pub fn run(load: &Load, schedule: Schedule, span: Span) -> Result<Seen> {
-    let mut sockets = Vec::new();
-    for _ in 0..load.connections {
-        sockets.push(
-            Socket::connect(&load.broker)
-                .with_context(|| format!("no connection to {}", load.broker))?,
-        );
-    }
+pub fn run(load: &Load, mut sockets: Vec<Socket>, schedule: Schedule, span: Span) -> Result<Seen> {
     let reading = sockets
         .iter()
         .map(Socket::same)

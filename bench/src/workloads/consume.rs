@@ -78,7 +78,10 @@ pub fn run(wanted: &Consume) -> Result<()> {
 }
 
 fn measure(wanted: &Consume, which: Which) -> Result<Vec<Figures>> {
-    let mut subject = Subject::start(which, "flushDiskType=ASYNC_FLUSH")?;
+    // A start reads the last three files of the log, which have to lie behind the backlog.
+    let file = (wanted.backlog / 16).next_multiple_of(4096);
+    let settings = format!("flushDiskType=ASYNC_FLUSH\nmappedFileSizeCommitLog={file}");
+    let mut subject = Subject::start(which, &settings)?;
     subject.warm_up(wanted.warm_up)?;
     tail(wanted, &subject, 0)?;
     let mut rows = tail(wanted, &subject, 1)?.to_vec();
@@ -206,7 +209,7 @@ pub fn drain(puller: &mut Puller, ends: &[i64], at_once: usize) -> Result<(u64, 
 
 /// The backlog again, after a restart and without what the kernel keeps of the store.
 fn cold(wanted: &Consume, subject: &mut Subject, ends: &[i64]) -> Result<Figures> {
-    // What the start reads of the end of the log is this, not the backlog.
+    // This is what the start reads of the log.
     let behind = Load {
         topic: "behind".to_owned(),
         body: wanted.body,
