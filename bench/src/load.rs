@@ -24,12 +24,10 @@ use crate::socket::Socket;
 use closed::Lane;
 pub use frames::Frames;
 pub use open::Schedule;
-pub use topics::{end, ends, make as make_topics};
+pub use topics::{end, ends_in_the_end, make as make_topics};
 
 /// Threads that share the connections of a closed loop.
 const THREADS: usize = 2;
-/// Longest that a broker may store one-way sends after the last has left.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longest that a load of so many messages may take.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -214,7 +212,8 @@ pub fn run(load: &Load) -> Result<Outcome> {
 /// As [`run`].
 pub fn run_from(load: &Load, began: Instant) -> Result<Outcome> {
     let mut wire = Wire::connect(&load.broker)?;
-    let stored_at_first = load.one_way.then(|| topics::stored(&mut wire, load));
+    // Answered is not yet visible: what is counted before must have come to rest.
+    let at_rest = load.one_way.then(|| topics::stored_in_the_end(&mut wire, load));
     let connected = Connected::to(load)?;
     // A schedule stands; a closed loop begins when its connections are there.
     let began = match load.rate {
@@ -230,9 +229,9 @@ pub fn run_from(load: &Load, began: Instant) -> Result<Outcome> {
     thread::sleep(counted_from.saturating_duration_since(Instant::now()));
     let cpu = |pid: Option<u32>| pid.map(cpu_time).transpose();
     let before = cpu(load.pid)?;
-    let outcome = match stored_at_first {
+    let outcome = match at_rest {
         None => answered(load, senders, counted_from),
-        Some(at_first) => kept(load, senders, at_first?, &mut wire),
+        Some(at_rest) => kept(load, senders, at_rest?.0, &mut wire),
     }?;
     Ok(Outcome {
         cpu: cpu(load.pid)?
@@ -312,7 +311,7 @@ fn answered(load: &Load, senders: Vec<Sender>, counted_from: Instant) -> Result<
 fn kept(load: &Load, senders: Vec<Sender>, at_first: u64, wire: &mut Wire) -> Result<Outcome> {
     let (before, counted_from) = (topics::stored(wire, load)?, Instant::now());
     let sent = joined(senders)?.sent * load.batch as u64;
-    let (in_the_end, last) = topics::stored_in_the_end(wire, load, PATIENCE)?;
+    let (in_the_end, last) = topics::stored_in_the_end(wire, load)?;
     let stored = in_the_end - at_first;
     Ok(Outcome {
         messages: in_the_end - before,

@@ -20,6 +20,8 @@ use crate::sends::now_ms;
 const LOOK: Duration = Duration::from_millis(10);
 /// It stands still when nothing has come for so long.
 const STILL: Duration = Duration::from_millis(500);
+/// Longest that a broker may go on with what was sent.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes them: one alone by its first message, several by one request.
 ///
@@ -75,7 +77,7 @@ pub fn stored(wire: &mut Wire, load: &Load) -> Result<u64> {
 ///
 /// # Errors
 /// The broker does not say.
-pub fn ends(wire: &mut Wire, topic: &str, queues: i32) -> Result<Vec<i64>> {
+fn ends(wire: &mut Wire, topic: &str, queues: i32) -> Result<Vec<i64>> {
     (0..queues).map(|queue| end(wire, topic, queue)).collect()
 }
 
@@ -90,24 +92,36 @@ pub fn end(wire: &mut Wire, topic: &str, queue_id: i32) -> Result<i64> {
     number(&ask(wire, &look)?, "offset")
 }
 
-/// Waits until no more is stored: how much it was then, and when the last came.
+/// Waits until a look at what is stored shows no more for [`STILL`]: what it showed, and when the last came.
 ///
 /// # Errors
-/// The broker does not say, or it goes on for longer than `patience`.
-pub fn stored_in_the_end(
-    wire: &mut Wire,
-    load: &Load,
-    patience: Duration,
-) -> Result<(u64, Instant)> {
+/// The broker does not say, or it goes on for longer than [`PATIENCE`].
+fn in_the_end<T: PartialEq>(mut look: impl FnMut() -> Result<T>) -> Result<(T, Instant)> {
     let began = Instant::now();
-    let (mut seen, mut since) = (stored(wire, load)?, Instant::now());
+    let (mut seen, mut since) = (look()?, Instant::now());
     while since.elapsed() < STILL {
-        ensure!(began.elapsed() < patience, "messages come without end");
+        ensure!(began.elapsed() < PATIENCE, "messages come without end");
         thread::sleep(LOOK);
-        let now = stored(wire, load)?;
+        let now = look()?;
         if now != seen {
             (seen, since) = (now, Instant::now());
         }
     }
     Ok((seen, since))
+}
+
+/// How many messages the topics of a load have had when no more come, and when the last came.
+///
+/// # Errors
+/// The broker does not say, or they come without end.
+pub fn stored_in_the_end(wire: &mut Wire, load: &Load) -> Result<(u64, Instant)> {
+    in_the_end(|| stored(wire, load))
+}
+
+/// How many messages each queue of a topic has had when no more come.
+///
+/// # Errors
+/// The broker does not say, or they come without end.
+pub fn ends_in_the_end(wire: &mut Wire, topic: &str, queues: i32) -> Result<Vec<i64>> {
+    Ok(in_the_end(|| ends(wire, topic, queues))?.0)
 }

@@ -87,7 +87,7 @@ fn fill(subject: &Subject, queues: i32, messages: u64) -> Result<()> {
         ..Load::default()
     });
     load::send_all(&small, messages)?;
-    let ends = load::ends(&mut Wire::connect(&subject.address)?, TOPIC, queues)?;
+    let ends = load::ends_in_the_end(&mut Wire::connect(&subject.address)?, TOPIC, queues)?;
     let stored = ends.iter().sum::<i64>() as u64;
     ensure!(stored >= messages, "{stored} of {messages} stored");
     Ok(())

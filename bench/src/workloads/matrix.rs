@@ -57,35 +57,39 @@ pub fn run(matrix: &Matrix) -> Result<()> {
         matrix.warm_up,
         std::thread::available_parallelism()?
     );
-    let directory = tempfile::tempdir()?;
-    let syncs = disk::sync_times(directory.path())?;
-    println!("fdatasync of 4 KiB: {syncs}\n");
     print_head(&["send", "broker"]);
     for flush in [Flush::Async, Flush::Sync] {
         let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.flush == flush).collect();
+        let sync_micros = sync_micros()?;
         let rows = rows(matrix, flush, &cells)?;
         for (cell, row) in cells.iter().zip(rows) {
             let [java, sluice, floor] = row;
             let sluice = sluice.context("figures of Sluice")?;
             print_beside(&[cell.name], sluice, java, floor);
             if flush == Flush::Sync {
-                let in_flight = cell.load.in_flight as f64;
-                let per_second = 1e6 / syncs.at(0.5) as f64 * in_flight;
-                print_goal(cell.name, sluice, SYNC_GOAL * per_second);
+                print_goal(cell, sluice, sync_micros);
             }
         }
     }
     Ok(())
 }
 
+/// What half of the syncs of 4 KiB take at most, on this disk at this moment.
+fn sync_micros() -> Result<f64> {
+    let directory = tempfile::tempdir()?;
+    Ok(disk::sync_times(directory.path())?.at(0.5) as f64)
+}
+
 /// What the disk allows when each of its syncs serves all that is in flight.
-fn print_goal(name: &str, sluice: Figures, per_second: f64) {
+fn print_goal(cell: &Cell, sluice: Figures, sync_micros: f64) {
+    let in_flight = cell.load.in_flight;
     let goal = Figures {
-        per_second,
+        per_second: SYNC_GOAL * in_flight as f64 * 1e6 / sync_micros,
         ..Figures::default()
     };
-    print_row(&[name, "0.8 x fdatasync rate x in flight"], goal);
-    print_ratios(&[name, "Sluice / that"], sluice, goal);
+    let what = format!("{SYNC_GOAL} x {in_flight} in flight / fdatasync of {sync_micros:.0} us");
+    print_row(&[cell.name, &what], goal);
+    print_ratios(&[cell.name, "Sluice / that"], sluice, goal);
 }
 
 fn cells(matrix: &Matrix) -> Vec<Cell> {

@@ -129,7 +129,7 @@ fn together(wanted: &OpenLoop, subject: &Subject, rate: f64, round: usize) -> Re
     });
     let outcome = load::run_from(&load, began)?;
     ensure!(outcome.failed == 0, "{} refused", outcome.failed);
-    let ends = load::ends(
+    let ends = load::ends_in_the_end(
         &mut Wire::connect(&subject.address)?,
         &load.topic,
         load.queues,
