@@ -8,26 +8,22 @@
 mod closed;
 mod frames;
 mod open;
+mod senders;
 mod topics;
 
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use sluice_protocol::code::response;
 use sluice_tests::wire::Wire;
 
 use crate::latency::Latencies;
 use crate::process::cpu_time;
-use crate::socket::Socket;
-use closed::Lane;
 pub use frames::Frames;
 pub use open::Schedule;
+use senders::{Connected, Sender, Span, joined};
 pub use topics::{end, ends_in_the_end, make as make_topics};
-
-/// Threads that share the connections of a closed loop.
-const THREADS: usize = 2;
 
 /// Longest that a load of so many messages may take.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -71,7 +67,7 @@ pub struct Load {
     /// Seconds that are counted
     #[arg(long, default_value_t = 10)]
     pub seconds: u64,
-    /// Seconds before, which are not counted
+    /// Seconds before, which are not counted; none of one-way sends
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     pub warm_up: u64,
     /// The broker's process, to count its CPU time per message
@@ -162,40 +158,6 @@ impl Outcome {
     }
 }
 
-/// The time that counts.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    counted_from: Instant,
-    end: Instant,
-}
-
-/// What one thread saw; sends, whatever number of messages each has.
-#[derive(Default)]
-struct Seen {
-    sent: u64,
-    failed: u64,
-    latencies: Latencies,
-}
-
-impl Seen {
-    fn note(&mut self, code: i64, since: Instant, now: Instant, span: Span) {
-        if since < span.counted_from {
-            return;
-        }
-        if code == i64::from(response::SUCCESS) {
-            self.latencies.note(now - since);
-        } else {
-            self.failed += 1;
-        }
-    }
-
-    fn join(&mut self, other: &Seen) {
-        self.sent += other.sent;
-        self.failed += other.failed;
-        self.latencies.join(&other.latencies);
-    }
-}
-
 /// Runs the load to its end.
 ///
 /// # Errors
@@ -213,14 +175,17 @@ pub fn run(load: &Load) -> Result<Outcome> {
 pub fn run_from(load: &Load, began: Instant) -> Result<Outcome> {
     let mut wire = Wire::connect(&load.broker)?;
     // Answered is not yet visible: what is counted before must have come to rest.
-    let at_rest = load.one_way.then(|| topics::stored_in_the_end(&mut wire, load));
+    let at_rest = load
+        .one_way
+        .then(|| topics::stored_in_the_end(&mut wire, load));
     let connected = Connected::to(load)?;
     // A schedule stands; a closed loop begins when its connections are there.
     let began = match load.rate {
         Some(_) => began,
         None => began.max(Instant::now()),
     };
-    let counted_from = began + Duration::from_secs(load.warm_up);
+    let warm_up = if load.one_way { 0 } else { load.warm_up };
+    let counted_from = began + Duration::from_secs(warm_up);
     let span = Span {
         counted_from,
         end: counted_from + load.counted(),
@@ -231,7 +196,7 @@ pub fn run_from(load: &Load, began: Instant) -> Result<Outcome> {
     let before = cpu(load.pid)?;
     let outcome = match at_rest {
         None => answered(load, senders, counted_from),
-        Some(at_rest) => kept(load, senders, at_rest?.0, &mut wire),
+        Some(at_rest) => kept(load, senders, at_rest?.0, counted_from, &mut wire),
     }?;
     Ok(Outcome {
         cpu: cpu(load.pid)?
@@ -239,60 +204,6 @@ pub fn run_from(load: &Load, began: Instant) -> Result<Outcome> {
             .map(|(after, before)| after - before),
         ..outcome
     })
-}
-
-type Sender = JoinHandle<Result<Seen>>;
-
-/// The connections of a load, before its first send.
-enum Connected {
-    /// Of each thread.
-    Closed(Vec<Vec<Lane>>),
-    Open(Vec<Socket>, f64),
-}
-
-impl Connected {
-    fn to(load: &Load) -> Result<Connected> {
-        if let Some(rate) = load.rate {
-            return Ok(Connected::Open(open::connect(load)?, rate));
-        }
-        let mut shares: Vec<Vec<Lane>> = Vec::new();
-        shares.resize_with(THREADS.min(load.connections), Vec::new);
-        let count = shares.len();
-        for id in 0..load.connections {
-            shares[id % count].push(Lane::connect(load, id)?);
-        }
-        Ok(Connected::Closed(shares))
-    }
-
-    fn start(self, load: &Load, began: Instant, span: Span) -> Vec<Sender> {
-        let work = if load.one_way {
-            closed::one_way
-        } else {
-            closed::answered
-        };
-        match self {
-            Connected::Open(sockets, rate) => {
-                let (load, schedule) = (load.clone(), Schedule { began, rate });
-                let work = move || open::run(&load, sockets, schedule, span);
-                vec![thread::spawn(work)]
-            }
-            Connected::Closed(shares) => shares
-                .into_iter()
-                .map(|lanes| thread::spawn(move || work(lanes, span)))
-                .collect(),
-        }
-    }
-}
-
-fn joined(senders: Vec<Sender>) -> Result<Seen> {
-    let mut all = Seen::default();
-    for sender in senders {
-        match sender.join() {
-            Ok(seen) => all.join(&seen?),
-            Err(_) => bail!("a sending thread panicked"),
-        }
-    }
-    Ok(all)
 }
 
 fn answered(load: &Load, senders: Vec<Sender>, counted_from: Instant) -> Result<Outcome> {
@@ -307,18 +218,23 @@ fn answered(load: &Load, senders: Vec<Sender>, counted_from: Instant) -> Result<
     })
 }
 
-/// Of one-way sends: what the topics have grown by.
-fn kept(load: &Load, senders: Vec<Sender>, at_first: u64, wire: &mut Wire) -> Result<Outcome> {
-    let (before, counted_from) = (topics::stored(wire, load)?, Instant::now());
+/// Of one-way sends: what the topics have grown by since the first, for a flood delays whoever asks meanwhile.
+fn kept(
+    load: &Load,
+    senders: Vec<Sender>,
+    at_first: u64,
+    began: Instant,
+    wire: &mut Wire,
+) -> Result<Outcome> {
     let sent = joined(senders)?.sent * load.batch as u64;
     let (in_the_end, last) = topics::stored_in_the_end(wire, load)?;
     let stored = in_the_end - at_first;
     Ok(Outcome {
-        messages: in_the_end - before,
+        messages: stored,
         failed: sent
             .checked_sub(stored)
             .with_context(|| format!("{stored} of {sent} messages stored"))?,
-        elapsed: last - counted_from,
+        elapsed: last - began,
         ..Outcome::default()
     })
 }

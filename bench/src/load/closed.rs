@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::Load;
 use super::frames::Frames;
-use super::{Load, Seen, Span};
+use super::senders::{Seen, Span};
 use crate::patched::OPAQUE_BASE;
 use crate::readable::Readable;
 use crate::sends::now_ms;
