@@ -17,11 +17,13 @@ mod process;
 mod pulls;
 mod readable;
 mod ready;
+mod report;
 mod sends;
 mod socket;
 mod sql92;
 mod subjects;
 mod timers;
+mod trouble;
 mod workloads;
 
 use std::path::PathBuf;
@@ -73,6 +75,13 @@ enum Task {
     Pulls(pulls::Pulls),
     /// Memory of a million messages that wait for their time, and how late those of one second are
     Timers(timers::Timers),
+    /// How rates move with cores, topics, queues, groups, backlog and sizes, as one HTML page
+    Report(report::Report),
+    /// Sends at a fixed rate, in quiet and under one trouble after the other: what becomes of the tails
+    Trouble(trouble::Trouble),
+    /// Makes a trouble until its input ends
+    #[command(hide = true)]
+    MakeTrouble(trouble::Maker),
     /// What the machine takes for each thing that a send cannot do without
     Floor {
         /// A directory on the disk to measure
@@ -107,6 +116,9 @@ fn main() -> Result<()> {
         Task::Plugins(plugins) => plugins::run(&plugins),
         Task::Pulls(pulls) => pulls::run(&pulls),
         Task::Timers(wanted) => timers::run(&wanted),
+        Task::Report(wanted) => report::run(&wanted),
+        Task::Trouble(wanted) => trouble::run(&wanted),
+        Task::MakeTrouble(wanted) => trouble::make(&wanted),
         Task::Floor { dir } => floor::print_costs(&dir),
         Task::FloorServer => floor::serve(),
         Task::Disk { dir } => {

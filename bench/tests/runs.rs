@@ -98,3 +98,58 @@ fn a_filter_is_measured_as_a_plugin_and_built_in() {
         assert!(output.contains(row), "{row} in {output}");
     }
 }
+
+#[test]
+fn tails_under_trouble_are_printed_beside_the_quiet_one() {
+    let output = bench(&["trouble", "--only", "commit log roll", "--seconds", "2"]);
+    assert!(
+        output.contains("| quiet | ASYNC_FLUSH | Sluice | "),
+        "{output}"
+    );
+    assert!(output.contains(" files made |"), "{output}");
+    let output = bench(&[
+        "trouble",
+        "--only",
+        "slow",
+        "--seconds",
+        "1",
+        "--rate",
+        "500",
+    ]);
+    assert_eq!(output.matches(" syncs of ").count(), 2, "{output}");
+    assert_eq!(output.matches("_FLUSH | Sluice | ").count(), 4, "{output}");
+}
+
+#[test]
+fn a_report_is_a_page_with_plots_and_their_numbers() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("report.html");
+    let out = path.to_str().expect("a path in UTF-8");
+    let common = [
+        "report",
+        "--seconds",
+        "1",
+        "--warm-up",
+        "0",
+        "--most",
+        "10",
+        "--out",
+        out,
+    ];
+    let output = bench(&[&common[..], &["--only", "Queues"]].concat());
+    let page = std::fs::read_to_string(&path).expect("the page");
+    assert_eq!(page.matches("<svg").count(), 3, "{page}");
+    assert!(!page.contains("NaN") && !page.contains("://"), "{page}");
+    for row in ["<tr><td>1</td><td>", "<tr><td>10</td><td>"] {
+        assert!(page.contains(row), "{row} in {page}");
+    }
+    assert!(
+        output.contains("| queues of one topic | messages/s |"),
+        "{output}"
+    );
+    let output = bench(&[&common[..], &["--only", "Backlog", "--backlog", "10000"]].concat());
+    assert!(
+        output.contains("| messages that wait | messages/s |"),
+        "{output}"
+    );
+}
