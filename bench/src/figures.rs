@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
 
 use crate::latency::Latencies;
 use crate::load::Outcome;
@@ -73,19 +72,6 @@ impl Figures {
             p999: known(|f| f.p999),
             resident: known(|f| f.resident),
         }
-    }
-
-    /// As an object; times in microseconds, memory in bytes.
-    pub fn to_json(self) -> Value {
-        json!({
-            "messages_per_second": self.per_second,
-            "failed": self.failed,
-            "cpu_us": self.cpu_micros,
-            "p50_us": self.p50,
-            "p99_us": self.p99,
-            "p999_us": self.p999,
-            "anonymous_bytes": self.resident,
-        })
     }
 }
 

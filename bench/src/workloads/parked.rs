@@ -12,7 +12,7 @@ use crate::latency::Latencies;
 use crate::load::{self, Frames, Load};
 use crate::meter::Meter;
 use crate::patched::OPAQUE_BASE;
-use crate::process::resident;
+use crate::process::{raise_open_file_limit, resident};
 use crate::readable::Readable;
 use crate::sends::now_ms;
 use crate::socket::Socket;
@@ -22,8 +22,13 @@ const TOPIC: &str = "parked";
 const QUEUES: usize = 8;
 /// A pull waits for messages so long, milliseconds: longer than all of this takes.
 const SUSPEND_MS: u64 = 3_600_000;
-/// What has just begun or ended has settled after this long.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Java answers a pull that waits longer for a thread than 5 s with a refusal, and the first pull of each group
+/// makes the group.
+const SETTINGS: &str = "flushDiskType=ASYNC_FLUSH\nwaitTimeMillsInPullQueue=120000";
+/// A broker that uses less of a core for a second has done what it was asked.
+const QUIET: f64 = 10.0;
+/// Longest wait for that.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How many wait.
 #[derive(Debug, clap::Args)]
@@ -105,15 +110,22 @@ fn print_idle(wanted: &Parked, java: &Seen, sluice: &Seen) {
 }
 
 fn measure(wanted: &Parked, which: Which) -> Result<Seen> {
-    let start = || Subject::start(which, "flushDiskType=ASYNC_FLUSH");
+    raise_open_file_limit()?;
+    let start = || Subject::start(which, SETTINGS);
     let subjects = [start()?, start()?];
     for subject in &subjects {
         subject.warm_up(wanted.warm_up)?;
     }
     let mut pullers = park(wanted, &subjects[1])?;
-    std::thread::sleep(SETTLE);
+    for subject in &subjects {
+        wait_until_quiet(subject)?;
+    }
     let memory = [resident(subjects[0].pid)?, resident(subjects[1].pid)?];
-    let idle = idle(wanted, &subjects)?;
+    let time = Duration::from_secs(wanted.idle);
+    let idle = [
+        share_of_core(&subjects[0], time)?,
+        share_of_core(&subjects[1], time)?,
+    ];
     let sends = sends(wanted, &subjects)?;
     Ok(Seen {
         idle,
@@ -159,17 +171,19 @@ fn messages() -> Load {
     }
 }
 
-/// Both at the same time.
-fn idle(wanted: &Parked, subjects: &[Subject; 2]) -> Result<[f64; 2]> {
-    let meters = [
-        Meter::start(subjects[0].pid)?,
-        Meter::start(subjects[1].pid)?,
-    ];
-    std::thread::sleep(Duration::from_secs(wanted.idle));
-    let share = |meter: &Meter| -> Result<f64> {
-        Ok(100.0 * meter.cpu()?.as_secs_f64() / meter.elapsed().as_secs_f64())
-    };
-    Ok([share(&meters[0])?, share(&meters[1])?])
+fn wait_until_quiet(subject: &Subject) -> Result<()> {
+    let began = Instant::now();
+    while share_of_core(subject, Duration::from_secs(1))? > QUIET {
+        ensure!(began.elapsed() < PATIENCE, "the broker does not rest");
+    }
+    Ok(())
+}
+
+/// CPU time of a broker for so long, in percent of a core.
+fn share_of_core(subject: &Subject, time: Duration) -> Result<f64> {
+    let meter = Meter::start(subject.pid)?;
+    std::thread::sleep(time);
+    Ok(100.0 * meter.cpu()?.as_secs_f64() / meter.elapsed().as_secs_f64())
 }
 
 fn sends(wanted: &Parked, subjects: &[Subject; 2]) -> Result<[Figures; 2]> {

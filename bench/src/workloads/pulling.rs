@@ -60,14 +60,10 @@ pub struct Puller {
 
 /// What one answer brought.
 pub struct Pulled<'a> {
-    /// Queue.
-    pub queue: usize,
     /// Records, one behind the other.
     pub body: &'a [u8],
     /// How many they are.
     pub messages: u64,
-    /// Where the queue is pulled from next.
-    pub next: i64,
     /// When the pull left.
     pub asked_at: Instant,
 }
@@ -148,10 +144,8 @@ impl Puller {
             self.offsets[queue] = next;
             answered.push(queue);
             took(Pulled {
-                queue,
                 body: answer.body,
                 messages,
-                next,
                 asked_at: self.asked_at[queue],
             });
         }
