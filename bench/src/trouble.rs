@@ -23,6 +23,8 @@ pub use maker::{Maker, run as make};
 
 /// Greatest ratio of p99.9 to that of the quiet run.
 const GOAL: f64 = 3.0;
+/// Seconds that a JVM needs to compile what it runs, and to catch up with what was due meanwhile.
+const JVM: u64 = 15;
 
 /// What is sent, and which troubles.
 #[derive(Debug, clap::Args)]
@@ -63,8 +65,9 @@ impl Trouble {
     }
 
     /// Seconds before those that count.
-    fn warm_up(&self) -> u64 {
-        self.seconds / 4 + 1
+    fn warm_up(&self, broker: Which) -> u64 {
+        let jvm = if broker == Which::Java { JVM } else { 0 };
+        self.seconds / 4 + 1 + jvm
     }
 }
 
@@ -163,7 +166,7 @@ fn once(wanted: &Trouble, broker: Which, kind: &TroubleKind) -> Result<Run> {
         body: wanted.body,
         rate: Some(wanted.rate),
         seconds: wanted.seconds,
-        warm_up: wanted.warm_up(),
+        warm_up: wanted.warm_up(broker),
         ..Load::default()
     }))?;
     let happened = trouble.end()?;

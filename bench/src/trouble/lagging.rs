@@ -51,7 +51,7 @@ pub fn begin(wanted: &Trouble, subject: &mut Subject) -> Result<Box<dyn Lasting>
         end: i64::try_from(count)?,
         over: over.clone(),
     };
-    let warm_up = Duration::from_secs(wanted.warm_up());
+    let warm_up = Duration::from_secs(wanted.warm_up(subject.which));
     Ok(Box::new(Lagging {
         meter: Meter::start(subject.pid)?,
         over,
