@@ -155,6 +155,52 @@ fn store() -> (tempfile::TempDir, std::sync::Arc<Store>) {
     (directory, store)
 }
 
+/// Append alone; the disk is not waited for.
+#[divan::bench(sample_size = 100, sample_count = 500)]
+fn append(bencher: Bencher) {
+    let (_directory, store) = store();
+    let mut record = Vec::new();
+    fields().encode(&mut record).expect("a record");
+    bencher
+        .with_inputs(|| record.clone())
+        .bench_local_refs(|record| store.append("bench", 1, record).expect("an append"));
+}
+
+/// As many as are appended before each dispatch, and before each flush of queues.
+const TOGETHER: usize = 1_000;
+
+fn append_together(store: &Store) {
+    let mut record = Vec::new();
+    fields().encode(&mut record).expect("a record");
+    for _ in 0..TOGETHER {
+        store.append("bench", 1, &mut record).expect("an append");
+    }
+}
+
+/// Dispatch alone: queue and index; the time of one is a thousandth of what is shown.
+#[divan::bench(sample_size = 1, sample_count = 100)]
+fn dispatch(bencher: Bencher) {
+    let (_directory, store) = store();
+    bencher
+        .counter(ItemsCount::new(TOGETHER))
+        .with_inputs(|| append_together(&store))
+        .bench_local_values(|()| store.dispatch_once());
+}
+
+/// Queue and index to the disk, syncs included; the log is synced before.
+#[divan::bench(sample_size = 1, sample_count = 100)]
+fn flush_queues(bencher: Bencher) {
+    let (_directory, store) = store();
+    bencher
+        .counter(ItemsCount::new(TOGETHER))
+        .with_inputs(|| {
+            append_together(&store);
+            store.flush_once();
+            store.dispatch_once();
+        })
+        .bench_local_values(|()| store.flush_queues_once());
+}
+
 /// Append and dispatch; the disk is not waited for.
 #[divan::bench(sample_size = 100, sample_count = 500)]
 fn append_and_dispatch(bencher: Bencher) {

@@ -7,6 +7,7 @@ use sluice_tests::cluster::{Cluster, Kind, More};
 use sluice_tests::java::{JavaPeer, SERVER_VERSION};
 use sluice_tests::process::Running;
 
+use crate::figures::{Figures, print_beside, print_head};
 use crate::floor::{self, Floor};
 use crate::load::{self, Load};
 use crate::process::cpu_time;
@@ -30,17 +31,6 @@ pub struct Compare {
 
 const FLUSH: [&str; 2] = ["ASYNC_FLUSH", "SYNC_FLUSH"];
 
-/// Figures of one load on one broker.
-#[derive(Debug, Clone, Copy)]
-struct Figures {
-    per_second: f64,
-    failed: f64,
-    cpu_micros: f64,
-    p50: f64,
-    p99: f64,
-    p999: f64,
-}
-
 /// Runs it all and prints a table.
 ///
 /// # Errors
@@ -51,27 +41,25 @@ pub fn run(compare: &Compare) -> Result<()> {
         "nothing to measure"
     );
     print_settings(compare)?;
-    println!(
-        "| flush | load | broker | messages/s | failed | CPU us/message | p50 us | p99 us | p99.9 us |"
-    );
-    println!("|---|---|---|---:|---:|---:|---:|---:|---:|");
-    let mut floor = None;
+    print_head(&["flush", "load", "broker"]);
     for flush in FLUSH {
         let mut rounds: Vec<[[Figures; 2]; 2]> = Vec::new();
+        let mut floor = Vec::new();
         for _ in 0..compare.rounds {
             rounds.push([
                 both_loads(compare, Kind::Java, flush)?,
                 both_loads(compare, Kind::Sluice, flush)?,
             ]);
-        }
-        if flush == "ASYNC_FLUSH" {
-            let rounds = (0..compare.rounds).map(|_| of_floor(compare));
-            floor = Some(middle(rounds.collect::<Result<_>>()?));
+            floor.push(of_floor(compare)?);
         }
         for (at, load) in ["Java producer", "sluice-bench"].iter().enumerate() {
-            let of = |broker: usize| middle(rounds.iter().map(|round| round[broker][at]).collect());
-            print_pair(flush, load, of(0), of(1));
-            print_floor(flush, load, of(1), floor);
+            let of = |broker: usize| {
+                let figures: Vec<Figures> = rounds.iter().map(|round| round[broker][at]).collect();
+                Figures::middle(&figures)
+            };
+            // The official producer asks a name server for its broker; the floor has none.
+            let floor = (at == 1).then(|| Figures::middle(&floor));
+            print_beside(&[flush, load], of(1), Some(of(0)), floor);
         }
     }
     Ok(())
@@ -100,19 +88,10 @@ fn both_loads(compare: &Compare, kind: Kind, flush: &str) -> Result<[Figures; 2]
     Ok([java_producer(compare, &cluster)?, ours(compare, &cluster)?])
 }
 
-/// The floor keeps no promise, so it has one figure for both flush modes.
+/// It promises nothing, whatever the flush mode.
 fn of_floor(compare: &Compare) -> Result<Figures> {
     let floor = Floor::start()?;
     loaded(compare, floor.address().to_owned(), floor.id())
-}
-
-fn print_floor(flush: &str, load: &str, sluice: Figures, floor: Option<Figures>) {
-    // The official producer asks a name server for its broker; the floor has none.
-    let Some(floor) = floor.filter(|_| load == "sluice-bench" && flush == "ASYNC_FLUSH") else {
-        return;
-    };
-    row(flush, load, "floor", floor);
-    ratios(flush, load, "Sluice / floor", sluice, floor);
 }
 
 fn ours(compare: &Compare, cluster: &Cluster) -> Result<Figures> {
@@ -123,23 +102,14 @@ fn loaded(compare: &Compare, broker: String, pid: u32) -> Result<Figures> {
     let outcome = load::run(&Load {
         broker,
         topic: "bench-ours".to_owned(),
-        queues: 4,
         body: compare.body,
-        connections: 1,
         in_flight: compare.in_flight,
-        rate: None,
         seconds: compare.seconds,
         warm_up: compare.seconds / 4 + 1,
         pid: Some(pid),
+        ..Load::default()
     })?;
-    Ok(Figures {
-        per_second: outcome.per_second(),
-        failed: outcome.failed as f64,
-        cpu_micros: outcome.cpu_micros().context("CPU time of the broker")?,
-        p50: outcome.latencies.at(0.5) as f64,
-        p99: outcome.latencies.at(0.99) as f64,
-        p999: outcome.latencies.at(0.999) as f64,
-    })
+    Figures::of(&outcome)
 }
 
 /// The official producer warms up for a fifth of its time, then says that it counts.
@@ -174,50 +144,10 @@ fn java_producer(compare: &Compare, cluster: &Cluster) -> Result<Figures> {
     Ok(Figures {
         per_second: value("per_second")?,
         failed: value("failed")?,
-        cpu_micros: cpu.as_secs_f64() * 1e6 / value("messages")?,
-        p50: value("p50")?,
-        p99: value("p99")?,
-        p999: value("p999")?,
+        cpu_micros: Some(cpu.as_secs_f64() * 1e6 / value("messages")?),
+        p50: Some(value("p50")?),
+        p99: Some(value("p99")?),
+        p999: Some(value("p999")?),
+        resident: None,
     })
-}
-
-/// The middle of each figure over all rounds.
-fn middle(rounds: Vec<Figures>) -> Figures {
-    let of = |figure: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(figure).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    Figures {
-        per_second: of(|f| f.per_second),
-        failed: of(|f| f.failed),
-        cpu_micros: of(|f| f.cpu_micros),
-        p50: of(|f| f.p50),
-        p99: of(|f| f.p99),
-        p999: of(|f| f.p999),
-    }
-}
-
-fn print_pair(flush: &str, load: &str, java: Figures, sluice: Figures) {
-    row(flush, load, "Java", java);
-    row(flush, load, "Sluice", sluice);
-    ratios(flush, load, "Sluice / Java", sluice, java);
-}
-
-fn row(flush: &str, load: &str, broker: &str, f: Figures) {
-    println!(
-        "| {flush} | {load} | {broker} | {:.0} | {:.0} | {:.1} | {:.0} | {:.0} | {:.0} |",
-        f.per_second, f.failed, f.cpu_micros, f.p50, f.p99, f.p999
-    );
-}
-
-fn ratios(flush: &str, load: &str, which: &str, one: Figures, other: Figures) {
-    println!(
-        "| {flush} | {load} | {which} | {:.2} | | {:.2} | {:.2} | {:.2} | {:.2} |",
-        one.per_second / other.per_second,
-        one.cpu_micros / other.cpu_micros,
-        one.p50 / other.p50,
-        one.p99 / other.p99,
-        one.p999 / other.p999
-    );
 }

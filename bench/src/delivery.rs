@@ -6,13 +6,12 @@
 //! too early or in the wrong order ends the measurement.
 
 mod delayed;
-mod flight;
 mod orderly;
 mod pops;
 mod topics;
 mod transactions;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sluice_tests::cluster::{Cluster, Kind, More};
@@ -20,7 +19,7 @@ use sluice_tests::java::SERVER_VERSION;
 use sluice_tests::wire::Wire;
 
 use crate::disk;
-use crate::process::cpu_time;
+use crate::meter::Meter;
 use crate::pulls::median;
 
 use topics::Backlog;
@@ -234,38 +233,11 @@ fn print_ratios(name: &str, java: Figures, sluice: Figures) {
     );
 }
 
-/// Time and CPU time of the broker since a moment.
-struct Meter {
-    pid: u32,
-    cpu: Duration,
-    began: Instant,
-}
-
-impl Meter {
-    fn start(pid: u32) -> Result<Meter> {
-        Ok(Meter {
-            pid,
-            cpu: cpu_time(pid)?,
-            began: Instant::now(),
-        })
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// CPU time for each of so many messages, microseconds.
-    fn cpu_micros(&self, messages: i32) -> Result<f64> {
-        let cpu = cpu_time(self.pid)? - self.cpu;
-        Ok(cpu.as_secs_f64() * 1e6 / f64::from(messages))
-    }
-
-    /// So many messages are done.
-    fn figures(&self, messages: i32) -> Result<Figures> {
-        Ok(Figures {
-            per_second: f64::from(messages) / self.elapsed().as_secs_f64(),
-            cpu_micros: Some(self.cpu_micros(messages)?),
-            late_ms: None,
-        })
-    }
+/// So many messages are done.
+fn figures(meter: &Meter, messages: i32) -> Result<Figures> {
+    Ok(Figures {
+        per_second: f64::from(messages) / meter.elapsed().as_secs_f64(),
+        cpu_micros: Some(meter.cpu_micros(messages as u64)?),
+        late_ms: None,
+    })
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// User and system time that process `pid` has used so far, all threads, in steps of a clock tick.
 ///
@@ -24,6 +24,26 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     // SAFETY: sysconf has no preconditions.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as f64;
     Ok(Duration::from_secs_f64((user + system) as f64 / per_second))
+}
+
+/// Lets this process open as many files as the system allows.
+///
+/// # Errors
+/// The system does not say, or does not do so.
+pub fn raise_open_file_limit() -> Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both calls get a pointer to a whole, living rlimit.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+        }
+    };
+    ensure!(raised, "the limit of open files can't be raised");
+    Ok(())
 }
 
 /// Resident memory of a process, bytes.

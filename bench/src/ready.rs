@@ -144,12 +144,10 @@ pub(crate) fn first_send(address: &str) -> Result<()> {
         topic: "DefaultCluster".to_owned(),
         queues: 1,
         body: 100,
-        connections: 1,
         in_flight: 1,
-        rate: None,
         seconds: 0,
         warm_up: 0,
-        pid: None,
+        ..Load::default()
     };
     // A broker that listens but is not ready yet says so: ready is the first send it accepts.
     loop {

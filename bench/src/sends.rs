@@ -35,19 +35,9 @@ impl Sends {
             max_reconsume_times: None,
             batch: false,
         };
-        // Not compressible, as a compressed body of a Java producer is not.
-        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-        let body: Vec<u8> = std::iter::repeat_with(|| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            seed as u8
-        })
-        .take(body)
-        .collect();
         Sends {
             template: RemotingCommand::request(request::SEND_MESSAGE_V2, 0)
-                .with_body(Bytes::from(body)),
+                .with_body(Bytes::from(random_body(body))),
             header,
             series,
             properties: String::new(),
@@ -104,4 +94,17 @@ pub fn series_and_number(unique_key: &str) -> Option<(u64, i32)> {
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Bytes that don't compress, as a compressed body of a Java producer does not; always the same.
+pub fn random_body(size: usize) -> Vec<u8> {
+    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+    std::iter::repeat_with(|| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed as u8
+    })
+    .take(size)
+    .collect()
 }

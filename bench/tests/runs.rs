@@ -71,6 +71,92 @@ fn readiness_is_measured() {
 }
 
 #[test]
+fn batches_topics_and_one_way_sends_are_counted_as_messages() {
+    let cluster = Cluster::start(Kind::Sluice);
+    let (broker, pid) = (cluster.broker.address(), cluster.broker.id().to_string());
+    let common = ["load", "--broker", &broker, "--pid", &pid, "--warm-up", "0"];
+    let several = ["--batch", "4", "--topics", "3", "--connections", "20"];
+    let exactly = ["--messages", "1000", "--body", "100"];
+    let batches = bench(&[&common[..], &several, &exactly].concat());
+    assert_eq!(number(&batches, "messages="), 1000.0, "{batches}");
+    assert_eq!(number(&batches, "failed="), 0.0, "{batches}");
+    let one_way = ["--one-way", "--seconds", "1", "--topic", "one-way"];
+    let one_way = bench(&[&common[..], &one_way].concat());
+    assert!(number(&one_way, "messages=") > 0.0, "{one_way}");
+    assert_eq!(number(&one_way, "failed="), 0.0, "{one_way}");
+}
+
+#[test]
+fn each_send_is_measured_on_both_brokers_and_on_the_floor() {
+    let short = ["workloads", "--seconds", "1", "--warm-up", "0"];
+    let output = bench(&[&short[..], &["--only", "1 in flight"]].concat());
+    for (ratio, times) in [
+        ("| Sluice / Java |", 3),
+        ("| Sluice / floor |", 3),
+        ("| Sluice / that |", 1),
+    ] {
+        assert_eq!(output.matches(ratio).count(), times, "{output}");
+    }
+}
+
+#[test]
+fn consumption_is_compared_warm_and_cold() {
+    let short = [
+        "consume",
+        "--seconds",
+        "1",
+        "--warm-up",
+        "0",
+        "--rounds",
+        "1",
+    ];
+    let output = bench(&[&short[..], &["--backlog", "67108864"]].concat());
+    assert_eq!(output.matches("| Sluice / Java |").count(), 5, "{output}");
+}
+
+#[test]
+fn tails_are_compared_at_one_rate() {
+    let output = bench(&["open-loop", "--seconds", "1", "--warm-up", "0"]);
+    assert_eq!(output.matches("| Sluice / Java |").count(), 2, "{output}");
+    assert!(
+        output.contains("p99.9 of sends, Sluice / Java:"),
+        "{output}"
+    );
+}
+
+#[test]
+fn wake_ups_are_compared() {
+    let output = bench(&["wake", "--seconds", "1", "--warm-up", "0"]);
+    assert_eq!(output.matches("| Sluice / Java |").count(), 3, "{output}");
+}
+
+#[test]
+fn filters_are_compared_at_three_shares() {
+    let short = ["filters", "--messages", "1000", "--rounds", "1"];
+    let output = bench(&[&short[..], &["--warm-up", "0"]].concat());
+    assert_eq!(output.matches("| Sluice / Java |").count(), 7, "{output}");
+    assert_eq!(output.matches("| WASM |").count(), 3, "{output}");
+}
+
+#[test]
+fn sends_beside_a_standing_backlog_are_measured() {
+    let short = ["backlog", "--backlog", "10000", "--seconds", "1"];
+    let output = bench(&[&short[..], &["--rounds", "1"]].concat());
+    assert_eq!(output.matches("| full / empty").count(), 2, "{output}");
+}
+
+#[test]
+fn all_parked_pulls_are_woken() {
+    let short = ["parked", "--consumers", "100", "--idle", "1"];
+    let rounds = ["--seconds", "1", "--rounds", "1", "--warm-up", "0"];
+    let output = bench(&[&short[..], &rounds].concat());
+    assert!(
+        output.contains("| 100 pulls, 1 message each | Sluice |"),
+        "{output}"
+    );
+}
+
+#[test]
 fn both_brokers_are_compared() {
     let output = bench(&["compare", "--seconds", "1"]);
     assert_eq!(output.matches("| Sluice / Java |").count(), 4, "{output}");
@@ -97,4 +183,59 @@ fn a_filter_is_measured_as_a_plugin_and_built_in() {
     ] {
         assert!(output.contains(row), "{row} in {output}");
     }
+}
+
+#[test]
+fn tails_under_trouble_are_printed_beside_the_quiet_one() {
+    let output = bench(&["trouble", "--only", "commit log roll", "--seconds", "2"]);
+    assert!(
+        output.contains("| quiet | ASYNC_FLUSH | Sluice | "),
+        "{output}"
+    );
+    assert!(output.contains(" files made |"), "{output}");
+    let output = bench(&[
+        "trouble",
+        "--only",
+        "slow",
+        "--seconds",
+        "1",
+        "--rate",
+        "500",
+    ]);
+    assert_eq!(output.matches(" syncs of ").count(), 2, "{output}");
+    assert_eq!(output.matches("_FLUSH | Sluice | ").count(), 4, "{output}");
+}
+
+#[test]
+fn a_report_is_a_page_with_plots_and_their_numbers() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("report.html");
+    let out = path.to_str().expect("a path in UTF-8");
+    let common = [
+        "report",
+        "--seconds",
+        "1",
+        "--warm-up",
+        "0",
+        "--most",
+        "10",
+        "--out",
+        out,
+    ];
+    let output = bench(&[&common[..], &["--only", "Queues"]].concat());
+    let page = std::fs::read_to_string(&path).expect("the page");
+    assert_eq!(page.matches("<svg").count(), 3, "{page}");
+    assert!(!page.contains("NaN") && !page.contains("://"), "{page}");
+    for row in ["<tr><td>1</td><td>", "<tr><td>10</td><td>"] {
+        assert!(page.contains(row), "{row} in {page}");
+    }
+    assert!(
+        output.contains("| queues of one topic | messages/s |"),
+        "{output}"
+    );
+    let output = bench(&[&common[..], &["--only", "Backlog", "--backlog", "10000"]].concat());
+    assert!(
+        output.contains("| messages that wait | messages/s |"),
+        "{output}"
+    );
 }

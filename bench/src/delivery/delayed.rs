@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 use sluice_protocol::message::properties;
 use sluice_tests::cluster::Kind;
 
-use super::flight::fly;
 use super::topics::{QUEUES, create, read_back, wait_for};
 use super::{Figures, Meter, Subject};
+use crate::flight::fly;
 use crate::sends::Sends;
 
 const DELAY_MS: i64 = 5_000;
@@ -60,7 +60,7 @@ fn run(subject: &mut Subject<'_>, round: usize, way: &Way) -> Result<Vec<Figures
     };
     thread::sleep(Duration::from_millis(DELAY_MS as u64));
     wait_for(wire, &topic, count)?;
-    let cpu_micros = meter.cpu_micros(count)?;
+    let cpu_micros = meter.cpu_micros(count as u64)?;
 
     let (mut stored, mut late) = (Vec::new(), Vec::new());
     read_back(wire, &topic, &sends, |record| {

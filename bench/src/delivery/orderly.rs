@@ -14,9 +14,9 @@ use sluice_protocol::header::{
 use sluice_protocol::message::{sys_flag, view};
 use sluice_tests::wire::Wire;
 
-use super::flight::{answer, ask, number, succeeded};
 use super::topics::{Backlog, LOOK, QUEUES, join};
-use super::{Figures, Meter, PATIENCE, Subject};
+use super::{Figures, Meter, PATIENCE, Subject, figures};
+use crate::flight::{answer, ask, number, succeeded};
 
 const CLIENT: &str = "bench@orderly";
 /// How long a pull waits for messages, milliseconds; here all find some.
@@ -33,11 +33,11 @@ pub fn consumed(subject: &mut Subject<'_>, round: usize) -> Result<Vec<Figures>>
     for group in &groups {
         consume(wire, group, ends)?;
     }
-    let figures = meter.figures(GROUPS * subject.wanted.messages)?;
+    let done = figures(&meter, GROUPS * subject.wanted.messages)?;
     for group in &groups {
         wait_for_commits(wire, group, ends)?;
     }
-    Ok(vec![figures])
+    Ok(vec![done])
 }
 
 fn consume(wire: &mut Wire, group: &str, ends: &[i64]) -> Result<()> {

@@ -16,9 +16,9 @@ use sluice_protocol::header::{
 use sluice_protocol::message::{Record, view};
 use sluice_tests::wire::Wire;
 
-use super::flight::{answer, succeeded};
 use super::topics::{Backlog, end, join, number_of};
-use super::{Figures, Meter, PATIENCE, Subject};
+use super::{Figures, Meter, PATIENCE, Subject, figures};
+use crate::flight::{answer, succeeded};
 use crate::sends::now_ms;
 
 /// Connections that pop; each sends its acks together with its next pop.
@@ -61,7 +61,7 @@ pub fn acked(subject: &mut Subject<'_>, round: usize) -> Result<Vec<Figures>> {
         .collect();
     drop(done);
     // Without an end, a popper says why.
-    let figures = all_acked.recv().ok().map(|()| meter.figures(count));
+    let done = all_acked.recv().ok().map(|()| figures(&meter, count));
 
     let mut taken = Vec::new();
     for popper in poppers {
@@ -76,7 +76,7 @@ pub fn acked(subject: &mut Subject<'_>, round: usize) -> Result<Vec<Figures>> {
         different.len()
     );
     subject.popped.push(group);
-    Ok(vec![figures.context("no end")??])
+    Ok(vec![done.context("no end")??])
 }
 
 /// When all invisible times are over, nothing of what was popped has come back.

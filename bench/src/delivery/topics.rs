@@ -9,12 +9,13 @@ use sluice_protocol::body::{
     ConsumeType, ConsumerData, HeartbeatData, MessageModel, SubscriptionData,
 };
 use sluice_protocol::code::request;
-use sluice_protocol::header::{CreateTopicRequestHeader, GetMaxOffsetRequestHeader};
+use sluice_protocol::header::CreateTopicRequestHeader;
 use sluice_protocol::message::{Record, properties, view};
 use sluice_tests::wire::{Wire, pull};
 
-use super::flight::{ask, fly, number};
 use super::{Delivery, PATIENCE};
+use crate::flight::{ask, fly, number};
+pub use crate::load::end;
 use crate::sends::{Sends, now_ms, series_and_number};
 
 /// Queues of every topic.
@@ -86,14 +87,6 @@ pub fn wait_for(wire: &mut Wire, topic: &str, messages: i32) -> Result<()> {
 
 fn ends(wire: &mut Wire, topic: &str) -> Result<Vec<i64>> {
     (0..QUEUES).map(|queue| end(wire, topic, queue)).collect()
-}
-
-/// How many messages a queue has had; none if there is no such queue.
-pub fn end(wire: &mut Wire, topic: &str, queue_id: i32) -> Result<i64> {
-    let topic = topic.into();
-    let mut look = RemotingCommand::request(request::GET_MAX_OFFSET, 0);
-    GetMaxOffsetRequestHeader { topic, queue_id }.encode(&mut look.ext);
-    number(&ask(wire, &look)?, "offset")
 }
 
 /// Reads a whole topic, whose messages must be those that `sends` made, each of them once.

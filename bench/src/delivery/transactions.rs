@@ -7,9 +7,9 @@ use sluice_protocol::command::FLAG_ONE_WAY;
 use sluice_protocol::header::EndTransactionRequestHeader;
 use sluice_protocol::message::{MessageId, properties, sys_flag};
 
-use super::flight::{fly, number};
 use super::topics::{QUEUES, create, read_back, wait_for};
-use super::{Figures, Meter, Subject};
+use super::{Figures, Meter, Subject, figures};
+use crate::flight::{fly, number};
 use crate::sends::Sends;
 
 /// Each half message is committed as soon as it is answered; until all can be read.
@@ -32,7 +32,7 @@ pub fn committed(subject: &mut Subject<'_>, round: usize) -> Result<Vec<Figures>
         Ok(())
     })?;
     wait_for(wire, &topic, count)?;
-    let figures = meter.figures(count)?;
+    let done = figures(&meter, count)?;
 
     read_back(wire, &topic, &sends, |record| {
         ensure!(
@@ -42,7 +42,7 @@ pub fn committed(subject: &mut Subject<'_>, round: usize) -> Result<Vec<Figures>
         );
         Ok(())
     })?;
-    Ok(vec![figures])
+    Ok(vec![done])
 }
 
 /// One-way, as clients commit.
