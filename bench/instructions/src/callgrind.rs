@@ -10,12 +10,13 @@ use sluice_instructions::HotFunction;
 /// Calls of the shorter run: the first ones make what later ones find made.
 const FIRST_CALLS: u32 = 100;
 
-/// A large copy is one instruction, which valgrind counts once for each byte, on processors that are told to
-/// prefer it; so the C library is told never to use it.
-const COPIES: (&str, &str) = (
-    "GLIBC_TUNABLES",
-    "glibc.cpu.x86_rep_movsb_threshold=268435456",
-);
+/// What was counted before it is forgotten: while a set-up waits for others, it counts differently each time.
+const BEGIN: &str = "sluice_instructions::call_often";
+
+/// What the C library is told, so that counts do not depend on the machine and on what other threads do meanwhile.
+/// A large copy can be one instruction, which valgrind counts once for each byte: it is never used. And what is
+/// freed is kept for the next allocation of its size: else it joins the heap, whose state is another in each run.
+const TUNABLES: &str = "glibc.cpu.x86_rep_movsb_threshold=268435456:glibc.malloc.tcache_count=4096";
 
 /// Instructions of one call: a longer run less a shorter one, so that what is done once vanishes.
 ///
@@ -32,8 +33,9 @@ pub fn per_call(function: &HotFunction) -> Result<f64> {
 fn total(function: &HotFunction, calls: u32) -> Result<u64> {
     let counted = tempfile::NamedTempFile::new()?;
     let mut valgrind = Command::new("valgrind");
-    valgrind.env(COPIES.0, COPIES.1);
+    valgrind.env("GLIBC_TUNABLES", TUNABLES);
     valgrind.args(["--tool=callgrind", "--quiet"]);
+    valgrind.arg(format!("--zero-before={BEGIN}"));
     valgrind.arg(format!("--callgrind-out-file={}", counted.path().display()));
     if let Some(inside) = function.inside {
         valgrind.arg(format!("--toggle-collect={inside}"));

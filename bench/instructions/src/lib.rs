@@ -50,7 +50,7 @@ impl HotFunction {
     /// and the writing.
     const fn whole(name: &'static str, set_up: fn() -> Call) -> HotFunction {
         HotFunction {
-            calls: 100,
+            calls: 200,
             inside: Some(broker::TOGETHER),
             ..HotFunction::light(name, set_up)
         }
