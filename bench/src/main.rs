@@ -2,6 +2,7 @@
 //! the cost of plugins, messages that wait.
 
 mod compare;
+mod connections;
 mod delivery;
 mod disk;
 mod figures;
@@ -9,10 +10,12 @@ mod flight;
 mod floor;
 mod latency;
 mod load;
+mod memory;
+mod peer;
+mod plugins;
 mod meter;
 mod page_cache;
 mod patched;
-mod plugins;
 mod process;
 mod pulls;
 mod readable;
@@ -23,8 +26,8 @@ mod socket;
 mod sql92;
 mod subjects;
 mod timers;
-mod trouble;
 mod workloads;
+mod trouble;
 
 use std::path::PathBuf;
 
@@ -61,11 +64,19 @@ enum Task {
     Parked(workloads::parked::Parked),
     /// Sluice and the Java broker in turn: delayed sends, transactions, POP with acks, orderly consumption
     Delivery(delivery::Delivery),
-    /// Time from exec to the first accepted send, and resident memory when idle
-    Ready {
-        /// The sluice binary
-        #[arg(long, value_name = "PATH", default_value = "target/release/sluice")]
-        binary: PathBuf,
+    /// Time from exec to the first accepted send, of empty and of full stores; CPU time and memory when idle
+    Ready(ready::Ready),
+    /// Bytes for each connection, parked pull, topic, queue, group, subscription; many topics, many messages
+    Memory(memory::Memory),
+    /// Thousands of connections from several processes, and a broker that may open few files
+    Connections(connections::Connections),
+    /// Holds connections to a broker until its input ends
+    #[command(hide = true)]
+    ConnectionsClient {
+        /// The broker, host:port
+        broker: String,
+        /// Connections
+        count: usize,
     },
     /// One SQL92 expression on one stored message, with Java's classes and with ours
     Sql92(sql92::Evaluation),
@@ -111,7 +122,10 @@ fn main() -> Result<()> {
         Task::Backlog(wanted) => workloads::backlog::run(&wanted),
         Task::Parked(wanted) => workloads::parked::run(&wanted),
         Task::Delivery(wanted) => delivery::run(&wanted),
-        Task::Ready { binary } => ready::measure(&binary),
+        Task::Ready(wanted) => ready::run(&wanted),
+        Task::Memory(wanted) => memory::run(&wanted),
+        Task::Connections(wanted) => connections::run(&wanted),
+        Task::ConnectionsClient { broker, count } => connections::hold(&broker, count),
         Task::Sql92(evaluation) => sql92::run(&evaluation),
         Task::Plugins(plugins) => plugins::run(&plugins),
         Task::Pulls(pulls) => pulls::run(&pulls),

@@ -65,9 +65,62 @@ fn readiness_is_measured() {
         "ready",
         "--binary",
         binary.to_str().expect("a path in UTF-8"),
+        "--starts",
+        "3",
+        "--idle",
+        "1",
+        "--size-gb",
+        "0.02",
     ]);
-    assert!(output.contains("exec to first accepted send"), "{output}");
-    assert!(output.contains("resident when idle"), "{output}");
+    for row in [
+        "| exec to first accepted send, empty store |",
+        "| share of a core when idle, over 1 s |",
+        "| resident when idle, anonymous and program |",
+        "| exec to first accepted send after it |",
+        "| the same, none of its files in memory |",
+        "| the same after kill -9, 2 s of load before |",
+    ] {
+        assert!(output.contains(row), "{row} in {output}");
+    }
+}
+
+#[test]
+fn memory_is_counted_for_each_thing() {
+    let output = bench(&[
+        "memory",
+        "--count",
+        "1000",
+        "--topics",
+        "100",
+        "--messages",
+        "1000",
+    ]);
+    assert_eq!(output.matches("| Sluice |").count(), 9, "{output}");
+    for row in [
+        "| anonymous memory after 1000 messages of 1 KB |",
+        "| 100 topics x 8 queues: anonymous memory |",
+        "| a registration at a name server |",
+    ] {
+        assert!(output.contains(row), "{row} in {output}");
+    }
+}
+
+#[test]
+fn connections_of_several_processes_are_served() {
+    let output = bench(&[
+        "connections",
+        "--count",
+        "301",
+        "--processes",
+        "3",
+        "--seconds",
+        "1",
+    ]);
+    assert!(output.contains("each answered | 301 |"), "{output}");
+    assert!(
+        output.contains("the limit of 256 open files is nearly reached"),
+        "{output}"
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod connection;
 mod driver;
 mod error;
 mod log_limit;
+mod open_files;
 mod outbox;
 mod read_buffer;
 mod responder;

@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::driver;
 use crate::error::{CloseReason, RemotingError};
 use crate::log_limit::LogLimit;
+use crate::open_files::OpenFiles;
 use crate::stream::Stream;
 use crate::tls::{self, TlsMode, TlsServerOptions};
 
@@ -26,12 +27,15 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of ours count their opaques from here, far from where clients begin: one of them (.NET)
 /// takes our request for an answer when the two meet.
 const FIRST_OPAQUE: i32 = 0x4000_0000;
+/// After a failed accept, as when there are no more files or no more memory.
+const AGAIN: Duration = Duration::from_millis(100);
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
 /// Limits and settings of a listener.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Most connections at a time; one more is closed at once.
+    /// Most connections at a time; one more is closed at once. So is one that would leave too few of the
+    /// files that this process may open.
     pub connections_max: usize,
     /// Largest frame, its length word included, bytes.
     pub frame_size_max: usize,
@@ -69,9 +73,11 @@ struct Shared {
     options: ServerOptions,
     acceptor: Option<TlsAcceptor>,
     permits: Arc<Semaphore>,
+    open_files: OpenFiles,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     refused: LogLimit,
     dropped: LogLimit,
+    failed: LogLimit,
 }
 
 impl Shared {
@@ -94,6 +100,12 @@ impl Shared {
         }
     }
 
+    fn note_failed(&self, error: &io::Error) {
+        if self.failed.admits() {
+            tracing::warn!(%error, open_files_max = %self.open_files, "accepting a connection failed");
+        }
+    }
+
     /// Says how many lines the limits have held back.
     fn note_held_back(&self) {
         if let Some(count) = self.refused.held_back() {
@@ -101,6 +113,9 @@ impl Shared {
         }
         if let Some(count) = self.dropped.held_back() {
             tracing::warn!(count, "more connections dropped within a minute");
+        }
+        if let Some(count) = self.failed.held_back() {
+            tracing::warn!(count, "accepting failed more often within a minute");
         }
     }
 }
@@ -174,9 +189,11 @@ impl Server {
             options,
             acceptor,
             permits,
+            open_files: OpenFiles::allowed(),
             connections: Mutex::default(),
             refused: LogLimit::default(),
             dropped: LogLimit::default(),
+            failed: LogLimit::default(),
         });
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(accept_all(listener, shared.clone(), stopped.clone()));
@@ -261,9 +278,9 @@ async fn accept_all(
         match accepted {
             Ok((stream, peer)) => admit(stream, peer, &shared, stopped.clone()),
             Err(error) => {
-                // Out of files or memory: connections end all the time, so try again, but not at once.
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Connections end all the time, so try again, but not at once.
+                shared.note_failed(&error);
+                tokio::time::sleep(AGAIN).await;
             }
         }
     }
@@ -275,6 +292,10 @@ fn admit(
     shared: &Arc<Shared>,
     stopped: watch::Receiver<bool>,
 ) {
+    if let Some(reason) = shared.open_files.refusal(&stream) {
+        shared.note_refused(peer, &reason);
+        return;
+    }
     let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
         let limit = shared.options.connections_max;
         shared.note_refused(

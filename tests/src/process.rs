@@ -39,6 +39,15 @@ pub fn example(name: &str) -> PathBuf {
         })
 }
 
+/// A command of `program`, which may have no more than `files` files open: it can't raise that limit.
+pub fn with_open_files(files: u64, program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")])
+        .arg(program);
+    command
+}
+
 /// A running child; what it prints goes to a file. Killed on drop.
 pub struct Running {
     name: String,
