@@ -88,6 +88,7 @@ impl Index {
         Some(look(file))
     }
 
+    /// The next pages that the file has not, see [`super::slots::Slots::take_changed`].
     fn take_pages(&mut self, name: i64, from: usize) -> Option<(Pages, usize)> {
         let taken = |file: &mut IndexFile| file.slots.as_mut()?.take_changed(from, PAGES);
         self.with(name, taken)?
@@ -105,9 +106,56 @@ impl Index {
         self.with(written.name, |file| {
             file.pending.drain(..written.entries.1);
             file.dirty = false;
-            if newest != Some(file.name) {
+            // What was put meanwhile, before the next file was begun, is for the next flush.
+            if newest != Some(file.name) && file.pending.is_empty() {
                 file.slots = None;
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file_cache::FileCache;
+    use crate::files::SimulatedFiles;
+    use crate::index::{key_hash, query};
+
+    fn index(files: &SimulatedFiles) -> Mutex<Index> {
+        let cache = Arc::new(FileCache::new(Arc::new(files.clone()), 8));
+        Mutex::new(Index::load(PathBuf::from("/i"), 8, 4, cache).unwrap())
+    }
+
+    fn put(index: &Mutex<Index>, key: &str, at: i64) {
+        let hashes = [key_hash("T", key)];
+        index.lock().put(hashes, at, 1_000_000).unwrap();
+    }
+
+    #[test]
+    fn what_is_put_while_a_file_is_written_is_not_forgotten_with_it() {
+        let files = SimulatedFiles::new();
+        let index = index(&files);
+        put(&index, "a", 100);
+        let mut unwritten = index.lock().unwritten().unwrap();
+        let first = unwritten.remove(0);
+        first.write(&index).unwrap();
+        // The third entry of a file is its last.
+        ["b", "c", "d"]
+            .iter()
+            .zip([200, 300, 400])
+            .for_each(|(key, at)| put(&index, key, at));
+        index.lock().note_written(&first);
+        for round in ["in memory", "in the file"] {
+            for (key, at) in [("a", 100), ("b", 200), ("c", 300), ("d", 400)] {
+                let found = query(&index, ("T", key), 8, (0, i64::MAX)).unwrap();
+                assert_eq!(found, [at], "{key} {round}");
+            }
+            flush(&index).unwrap();
+        }
+        let again = super::tests::index(&files);
+        for (key, at) in [("a", 100), ("b", 200), ("c", 300), ("d", 400)] {
+            let found = query(&again, ("T", key), 8, (0, i64::MAX)).unwrap();
+            assert_eq!(found, [at], "{key} after a start");
+        }
     }
 }
