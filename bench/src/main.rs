@@ -11,11 +11,11 @@ mod floor;
 mod latency;
 mod load;
 mod memory;
-mod peer;
-mod plugins;
 mod meter;
 mod page_cache;
 mod patched;
+mod peer;
+mod plugins;
 mod process;
 mod pulls;
 mod readable;
@@ -26,8 +26,8 @@ mod socket;
 mod sql92;
 mod subjects;
 mod timers;
-mod workloads;
 mod trouble;
+mod workloads;
 
 use std::path::PathBuf;
 
