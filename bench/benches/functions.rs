@@ -13,8 +13,8 @@ fn main() {
 
 #[divan::bench(args = ALL, sample_count = 500)]
 fn hot(bencher: Bencher, function: &HotFunction) {
-    let mut call = function.set_up();
-    bencher.bench_local(|| call());
+    let call = function.set_up();
+    bencher.bench_local(call);
 }
 
 /// As many as are appended before each dispatch, and before each flush of queues.

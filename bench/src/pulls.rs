@@ -231,7 +231,7 @@ fn pull(variant: &Variant, offset: i64) -> RemotingCommand {
         ("expressionType", language),
         ("subVersion", "0"),
     ] {
-        command.ext.put(name, value.to_owned());
+        command.ext.put(name, value);
     }
     command
 }

@@ -27,9 +27,7 @@ const PAGE: usize = 4096;
 
 /// Java's hash of `topic#key`: the absolute value, 0 for the one that has none.
 pub(crate) fn key_hash(topic: &str, key: &str) -> i32 {
-    let hash = [topic, "#", key]
-        .into_iter()
-        .fold(0, |hash, text| java_hash_on(hash, text));
+    let hash = [topic, "#", key].into_iter().fold(0, java_hash_on);
     hash.checked_abs().unwrap_or(0)
 }
 

@@ -82,7 +82,7 @@ impl Cluster {
     pub(crate) async fn forget_topic(&self, topic: &str, cluster: Option<&str>) -> Vec<Server> {
         let mut asked = request(code::DELETE_TOPIC_IN_NAMESRV, &[("topic", &topic)]);
         if let Some(cluster) = cluster {
-            asked.ext.put("clusterName", cluster.to_owned());
+            asked.ext.put("clusterName", cluster);
         }
         self.done_by_name_servers(asked).await
     }
