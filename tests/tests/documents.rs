@@ -25,7 +25,12 @@ const RUN_ELSEWHERE: &[&str] = &[
     "cargo run --release -p sluice-bench -- compare",
     "cargo run --release -p sluice-bench -- delivery",
     "cargo run --release -p sluice-bench -- ready",
+    "cargo run --release -p sluice-bench -- memory --java",
+    "cargo run --release -p sluice-bench -- connections",
+    "cargo run --release -p sluice-bench -- report",
+    "cargo run --release -p sluice-bench -- report --only Cores",
     "cargo bench -p sluice-bench",
+    "cargo run --profile counted -p sluice-instructions",
     // tests/launching.rs types these.
     "nohup sh bin/mqnamesrv &",
     "tail -f ~/logs/rocketmqlogs/namesrv.log",
@@ -81,6 +86,8 @@ fn every_command_shown_is_run() {
         "docs/getting-started.md",
         "docs/durability.md",
         "docs/performance.md",
+        "docs/memory.md",
+        "docs/scaling.md",
         "docs/coming-from-rocketmq.md",
     ] {
         for command in commands(page) {
