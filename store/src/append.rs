@@ -109,7 +109,7 @@ impl Store {
         Ok(appended)
     }
 
-    /// [`Store::append`] to a topic of [`QueueType::Batch`]: an inner batch is told its base offset.
+    /// [`Store::append`] to a topic of [`QueueType::Batch`](crate::QueueType::Batch): an inner batch is told its base offset.
     ///
     /// # Errors
     /// As there.
