@@ -2,7 +2,7 @@
 
 use sluice_tests::cluster::{Cluster, Kind};
 use sluice_tests::java::{CLIENT_VERSIONS, JavaPeer};
-use sluice_tests::scenarios::{assert_passed, run_java};
+use sluice_tests::scenarios::{assert_passed, run_java, run_java_on_java};
 
 const SCENARIOS: [&str; 10] = [
     "sync_send",
@@ -32,7 +32,11 @@ fn run_on(namesrv: Kind, broker: Kind) {
     for version in CLIENT_VERSIONS {
         let client = JavaPeer::client(version);
         let address = cluster.namesrv.address();
-        let outcomes = run_java(&client, address, &SCENARIOS, cluster.dir());
+        let run = match broker {
+            Kind::Java => run_java_on_java,
+            Kind::Sluice => run_java,
+        };
+        let outcomes = run(&client, address, &SCENARIOS, cluster.dir());
         assert_passed(
             &format!("client {version}, {namesrv:?} name server, {broker:?} broker"),
             &SCENARIOS,

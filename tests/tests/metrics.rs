@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use sluice_tests::cluster::{Cluster, Kind, More};
 use sluice_tests::java::JavaPeer;
 use sluice_tests::ports::free_port;
-use sluice_tests::scenarios::{assert_passed, run_java};
+use sluice_tests::scenarios::{assert_passed, run_java, run_java_on_java};
 
 /// What happens before the metrics are read.
 const SCENARIOS: [&str; 6] = [
@@ -84,7 +84,11 @@ fn page_of(kind: Kind) -> Page {
         ..More::default()
     };
     let cluster = Cluster::start_with(kind, more);
-    let outcomes = run_java(
+    let run = match kind {
+        Kind::Java => run_java_on_java,
+        Kind::Sluice => run_java,
+    };
+    let outcomes = run(
         &JavaPeer::client("5.3.3"),
         cluster.namesrv.address(),
         &SCENARIOS,
