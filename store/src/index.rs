@@ -393,7 +393,7 @@ mod tests {
     use super::*;
     use crate::files::{Fault, FileSystem, SimulatedFiles};
 
-    fn index(files: &SimulatedFiles, slots: u32, entries: u32) -> Mutex<Index> {
+    pub(super) fn index(files: &SimulatedFiles, slots: u32, entries: u32) -> Mutex<Index> {
         let cache = Arc::new(FileCache::new(Arc::new(files.clone()), 8));
         Mutex::new(Index::load(PathBuf::from("/i"), slots, entries, cache).unwrap())
     }

@@ -56,22 +56,23 @@ pub(crate) fn query(
 }
 
 impl Searched {
-    /// Newest entry of the slot of a hash, 0 = none.
+    /// Newest entry of the slot of a hash, 0 = none. Entries put since the search began count: a head is
+    /// judged by the header that it belongs to.
     fn head(&self, index: &Mutex<Index>, hash: i32) -> Result<i32, StoreError> {
-        let in_memory = |file: &IndexFile, slot| Some(file.slots.as_ref()?.head(slot));
-        let (slot, head, disk) = {
+        let (slot, disk) = {
             let index = index.lock();
             let slot = hash as u32 % index.slots;
-            let head = index.of(self.name).and_then(|file| in_memory(file, slot));
-            (slot, head, index.file(&self.path)?)
+            if let Some(head) = index.of(self.name).and_then(|file| file.head(slot)) {
+                return Ok(head);
+            }
+            (slot, index.file(&self.path)?)
         };
-        if let Some(head) = head {
-            return Ok(self.header.real(head));
-        }
         let mut bytes = [0; 4];
         disk.read_at(HEADER + 4 * u64::from(slot), &mut bytes)
             .at("read", &self.path)?;
-        Ok(self.header.real(i32::from_be_bytes(bytes)))
+        let index = index.lock();
+        let header = index.of(self.name).map_or(self.header, |file| file.header);
+        Ok(header.real(i32::from_be_bytes(bytes)))
     }
 
     fn entry(&self, index: &Mutex<Index>, number: i32) -> Result<[u8; ENTRY as usize], StoreError> {
@@ -107,9 +108,36 @@ impl Index {
 }
 
 impl IndexFile {
+    /// Newest entry of a slot, 0 = none, if the slots are in memory.
+    fn head(&self, slot: u32) -> Option<i32> {
+        let slots = self.slots.as_ref()?;
+        Some(self.header.real(slots.head(slot)))
+    }
+
     /// An entry that is not written yet.
     fn pending(&self, number: i32) -> Option<[u8; ENTRY as usize]> {
         let at = usize::try_from(number.checked_sub(self.first_pending())?).ok()?;
         self.pending.get(at).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::SimulatedFiles;
+
+    /// What comes while somebody searches must not hide what was there.
+    #[test]
+    fn an_entry_put_behind_a_search_that_has_begun_leads_to_the_older_ones() {
+        let files = SimulatedFiles::new();
+        let index = super::super::tests::index(&files, 8, 16);
+        let hash = key_hash("T", "a");
+        index.lock().put([hash], 100, 1_000_000).unwrap();
+        let begun = index.lock().searched().remove(0);
+        index.lock().put([hash], 200, 1_000_000).unwrap();
+        let head = begun.head(&index, hash).unwrap();
+        assert_eq!(head, 2);
+        let entry = begun.entry(&index, head).unwrap();
+        assert_eq!((be64(&entry, 4), be32(&entry, 16)), (200, 1));
     }
 }
