@@ -14,7 +14,7 @@ use sluice_tests::plugins::Plugins;
 
 use crate::plugins::BIG_ORDERS;
 
-pub(crate) use dev::{first_send, http_port, start, stop};
+pub(crate) use dev::{first_send, plugins, start, stop};
 use table::{Times, print, print_goal};
 
 const PLUGINS: u8 = 100;
@@ -98,7 +98,7 @@ fn with_plugins(wanted: &Ready) -> Result<()> {
     let (_, child, address) = start(&wanted.binary, directory.path())?;
     Ended(child).after(|_| {
         first_send(&address)?;
-        bind_plugins(Plugins::at(http_port(&address)?));
+        bind_plugins(plugins(&address)?);
         Ok(())
     })?;
     let with = restarts()?;

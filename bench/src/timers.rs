@@ -12,7 +12,7 @@ use sluice_tests::plugins::Plugins;
 use sluice_tests::wire::{Wire, pull, send};
 
 use crate::process::resident;
-use crate::ready::{first_send, http_port, start, stop};
+use crate::ready::{first_send, plugins, start, stop};
 use crate::sends::now_ms;
 
 const TOPIC: &str = "DefaultCluster";
@@ -60,7 +60,7 @@ fn measure(wanted: &Timers, address: &str, pid: u32) -> Result<()> {
         now + FAR_MS + number.wrapping_mul(7_919_000_007).rem_euclid(span_ms)
     })?;
     let sent = began.elapsed();
-    wait_until_filed(Plugins::at(http_port(address)?), wanted.pending)?;
+    wait_until_filed(plugins(address)?, wanted.pending)?;
     let memory = resident(pid)?;
     println!(
         "{} messages wait over {} days: sent in {:.1} s, filed in {:.1} s; anonymous memory {:.1} MiB",

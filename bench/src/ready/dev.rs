@@ -1,5 +1,6 @@
 //! A running server that is started, asked for its first send, and ended.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use sluice_protocol::code::response;
+use sluice_tests::plugins::Plugins;
 use sluice_tests::ports::{free_broker_port, free_port};
 use sluice_tests::wire::{Wire, send};
 
@@ -18,10 +20,22 @@ const LOOK: Duration = Duration::from_micros(200);
 /// Exists from the start: it is named after the cluster.
 pub const TOPIC: &str = "DefaultCluster";
 
-/// Where the broker at an address administers plugins, see [`start`].
-pub fn http_port(address: &str) -> Result<u16> {
+/// Where the broker at an address administers plugins, see [`start`], once it listens there: it takes its first
+/// send a moment before.
+///
+/// # Errors
+/// It does not listen within two minutes.
+pub fn plugins(address: &str) -> Result<Plugins> {
     let port = address.rsplit(':').next().unwrap_or_default();
-    Ok(port.parse::<u16>()? + HTTP_BEHIND)
+    let port = port.parse::<u16>()? + HTTP_BEHIND;
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = TcpStream::connect(("127.0.0.1", port)) {
+        if Instant::now() > deadline {
+            return Err(error).with_context(|| format!("no connection to 127.0.0.1:{port}"));
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(Plugins::at(port))
 }
 
 /// Starts `sluice dev` with its files in `directory`: when, the process, and the broker's `host:port`.
