@@ -90,9 +90,16 @@ impl ExtFields {
 
     /// Adds a field that is no text yet.
     pub fn put_shown(&mut self, name: impl AsRef<str>, value: impl Display) {
+        self.put_written(name, |text| {
+            write!(text, "{value}").expect("memory takes every write");
+        });
+    }
+
+    /// Adds a field whose value is what `write` puts behind a text.
+    pub(crate) fn put_written(&mut self, name: impl AsRef<str>, write: impl FnOnce(&mut String)) {
         let name = self.place(name.as_ref());
         let start = self.own.len();
-        write!(self.own, "{value}").expect("memory takes every write");
+        write(&mut self.own);
         let value = self.own_place(start);
         self.push(name, value);
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use sluice_protocol::frame::{self, FrameError};
@@ -56,7 +56,7 @@ impl ReadBuffer {
         !self.bytes.is_empty() && !matches!(self.missing(), Ok(1..))
     }
 
-    /// Reads once; 0 bytes are the end of the stream.
+    /// Reads once; 0 bytes are the end of the stream. While nothing comes from a quiet peer no memory is held for it.
     pub(crate) fn poll_fill(
         &mut self,
         stream: Pin<&mut impl AsyncRead>,
@@ -64,12 +64,23 @@ impl ReadBuffer {
     ) -> Poll<io::Result<usize>> {
         self.make_room();
         let mut room = ReadBuf::uninit(self.bytes.spare_capacity_mut());
-        ready!(stream.poll_read(cx, &mut room))?;
+        let Poll::Ready(read) = stream.poll_read(cx, &mut room) else {
+            self.rest();
+            return Poll::Pending;
+        };
+        read?;
         let (filled, capacity) = (room.filled().len(), room.capacity());
         // SAFETY: poll_read has initialised the first `filled` bytes of the spare capacity.
         unsafe { self.bytes.set_len(self.bytes.len() + filled) };
         self.note_read(filled, capacity);
         Poll::Ready(Ok(filled))
+    }
+
+    /// Most connections are silent most of the time. Room that has grown stays: its peer is busy.
+    fn rest(&mut self) {
+        if self.bytes.is_empty() && self.read_size == READ_SIZE_MIN {
+            self.bytes = BytesMut::new();
+        }
     }
 
     /// Room grows with what has really come, not with what a length word claims.
@@ -113,8 +124,10 @@ impl ReadBuffer {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Waker;
 
     use sluice_protocol::RemotingCommand;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
 
@@ -171,6 +184,21 @@ mod tests {
             assert!(buffer.bytes.capacity() <= 2 * READ_SIZE_MAX);
             take_all(&mut buffer);
         }
+    }
+
+    #[tokio::test]
+    async fn a_silent_peer_holds_no_memory() {
+        let mut buffer = ReadBuffer::new(1 << 24);
+        let (mut peer, mut stream) = tokio::io::duplex(1 << 16);
+        peer.write_all(&frames(1, 1000)).await.expect("room");
+        poll_fn(|cx| buffer.poll_fill(Pin::new(&mut stream), cx))
+            .await
+            .expect("memory reads");
+        assert_eq!(take_all(&mut buffer), 1);
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = buffer.poll_fill(Pin::new(&mut stream), &mut context);
+        assert!(polled.is_pending());
+        assert_eq!(buffer.bytes.capacity(), 0);
     }
 
     #[tokio::test]

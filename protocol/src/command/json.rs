@@ -4,6 +4,7 @@
 //! that clients were seen to send: ext values that are numbers, booleans or null, numbers as text,
 //! languages unknown or as ordinals, a newline behind the object.
 
+mod marks;
 mod plain;
 
 use std::borrow::Cow;
@@ -59,8 +60,7 @@ fn put_fields(ext: &ExtFields, out: &mut BytesMut) {
 }
 
 fn put_text(text: &str, out: &mut BytesMut) {
-    let plain = |byte| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
+    if marks::up_to_mark(text.as_bytes()) == text.len() {
         out.reserve(text.len() + 2);
         out.put_u8(b'"');
         out.put_slice(text.as_bytes());

@@ -1,10 +1,9 @@
 //! Headers as clients write them: texts, whole numbers and one object of such, read in one walk. Whatever is
 //! not like that is left to a whole JSON reader, which also says what is wrong.
 
-use std::fmt::{self, Write};
-
 use bytestring::ByteString;
 
+use super::marks::up_to_mark;
 use super::{FIELDS, blank};
 use crate::RemotingCommand;
 use crate::ext::ExtFields;
@@ -29,7 +28,7 @@ pub(super) fn decode(header: &ByteString) -> Option<RemotingCommand> {
             "opaque" => command.opaque = value.number()?,
             "flag" => command.flag = value.number()?,
             "language" => command.language = Language::from_name(value.unescaped()?),
-            "remark" => command.remark = Some(value.to_string().into()),
+            "remark" => command.remark = Some(value.text().into()),
             _ => {}
         }
         Some(())
@@ -77,7 +76,7 @@ impl<'a> Walk<'a> {
         self.object(|walk, name| {
             let value = walk.value()?;
             match value.escaped {
-                true => ext.put_shown(name, value),
+                true => ext.put_written(name, |text| value.write(text)),
                 false => ext.put(name, value.raw),
             }
             Some(())
@@ -96,14 +95,14 @@ impl<'a> Walk<'a> {
     fn quoted(&mut self) -> Option<Value<'a>> {
         let (start, mut escaped) = (self.at, false);
         loop {
+            self.at += up_to_mark(&self.text.as_bytes()[self.at..]);
             match self.byte()? {
                 b'"' => break,
                 b'\\' => {
                     escaped = true;
                     self.at += escape(&self.text.as_bytes()[self.at..])?.1;
                 }
-                ..=0x1F => return None,
-                _ => self.at += 1,
+                _ => return None,
             }
         }
         let raw = &self.text[start..self.at];
@@ -135,7 +134,9 @@ impl<'a> Walk<'a> {
 
     /// Goes past blanks and this byte.
     fn take(&mut self, wanted: u8) -> Option<()> {
-        self.skip_blanks();
+        if self.byte()? != wanted {
+            self.skip_blanks();
+        }
         let found = self.byte()? == wanted;
         self.at += usize::from(found);
         found.then_some(())
@@ -156,31 +157,39 @@ impl<'a> Value<'a> {
     fn number(&self) -> Option<i32> {
         self.unescaped()?.parse().ok()
     }
-}
 
-impl fmt::Display for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
+
+    /// Puts what the escapes stand for behind a text.
+    fn write(&self, text: &mut String) {
+        text.reserve(self.raw.len());
         let mut rest = self.raw;
         while let Some(at) = rest.find('\\') {
-            f.write_str(&rest[..at])?;
-            let (byte, size) = escape(&rest.as_bytes()[at..]).ok_or(fmt::Error)?;
-            f.write_char(char::from(byte))?;
+            text.push_str(&rest[..at]);
+            let (byte, size) =
+                escape(&rest.as_bytes()[at..]).expect("read when the quote was found");
+            text.push(char::from(byte));
             rest = &rest[at + size..];
         }
-        f.write_str(rest)
+        text.push_str(rest);
     }
 }
 
 /// The ASCII character that an escape stands for, and how long the escape is. Clients escape the separators
 /// of properties; characters beyond ASCII they write as they are.
 fn escape(text: &[u8]) -> Option<(u8, usize)> {
+    let hex = |digit: u8| char::from(digit).to_digit(16);
     let byte = match text.get(1)? {
         b'u' => {
-            let digits = std::str::from_utf8(text.get(2..6)?).ok()?;
-            let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            let unit = u16::from_str_radix(digits, 16).ok().filter(|_| plain)?;
-            let byte = u8::try_from(unit).ok().filter(u8::is_ascii)?;
-            return Some((byte, 6));
+            let &[b'0', b'0', high, low] = text.get(2..6)? else {
+                return None;
+            };
+            let byte = u8::try_from(hex(high)? << 4 | hex(low)?).ok()?;
+            return byte.is_ascii().then_some((byte, 6));
         }
         b'n' => b'\n',
         b'r' => b'\r',
