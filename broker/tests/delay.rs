@@ -109,3 +109,24 @@ async fn a_clock_that_jumps_ahead_delivers_all_that_is_due() {
     until_delivered(&client, &all).await;
     served.broker.shutdown().await.unwrap();
 }
+
+/// Progress names the end of the log, from which on a start reads it: also when nobody delays anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_a_clean_stop_reads_little_of_the_log() {
+    const UNREAD_MAX: i64 = 16 << 20;
+    let clock = Arc::new(TestClock::new(1_700_000_000_000));
+    let served = served(&clock).await;
+    let (client, _asked) = served.client();
+    let mut log_end = 0;
+    for _ in 0..40 {
+        let answer = client.send("", &[b'x'; 1 << 20], false).await;
+        assert_eq!(answer.code, response::SUCCESS, "{}", answer.remark());
+        let id = answer.ext.get("msgId").unwrap();
+        log_end = i64::from_str_radix(&id[16..], 16).unwrap();
+    }
+    served.broker.shutdown().await.unwrap();
+    let path = served.directory.path().join("config/delayOffset.json");
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let unread = log_end - saved["logEnd"].as_i64().unwrap();
+    assert!(unread < UNREAD_MAX, "{unread} of {log_end}");
+}

@@ -153,6 +153,21 @@ async fn what_was_answered_before_garbage_still_leaves() {
     assert!(matches!(events.ended().await, CloseReason::Frame(_)));
 }
 
+/// Who is not told that his message is kept sends it again.
+#[tokio::test]
+async fn of_what_came_together_and_is_not_kept_nothing_is_answered() {
+    let (server, _, mut events) = serve(ServerOptions::default()).await;
+    let mut peer = Peer::connect(server.address()).await;
+    peer.nothing_is_due().await;
+    let together = [request(ECHO, 1), request(LOST, 2), request(ECHO, 3)];
+    peer.send_bytes(&together.map(|request| request.encode()).concat())
+        .await;
+    assert!(peer.receive().await.is_none());
+    assert!(matches!(events.ended().await, CloseReason::Withheld(_)));
+    let mut other = Peer::connect(server.address()).await;
+    other.nothing_is_due().await;
+}
+
 #[tokio::test]
 async fn a_panic_costs_one_request() {
     let (server, script, _events) = serve(ServerOptions::default()).await;

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -33,6 +33,8 @@ pub const BACK: i32 = 7;
 pub const LEAVING: i32 = 8;
 /// The responder is told to stay silent.
 pub const SILENT: i32 = 9;
+/// Answered like [`ECHO`], but what came together with it turns out not to be kept.
+pub const LOST: i32 = 10;
 
 /// The longest a test waits for something that should come at once.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +46,7 @@ pub struct Script {
     ended: mpsc::UnboundedSender<CloseReason>,
     pub requests: AtomicUsize,
     pub leavings: AtomicUsize,
+    lost: AtomicBool,
     pub connections: Mutex<Vec<u64>>,
 }
 
@@ -70,6 +73,7 @@ pub fn script() -> (Arc<Script>, Events) {
         ended,
         requests: AtomicUsize::new(0),
         leavings: AtomicUsize::new(0),
+        lost: AtomicBool::new(false),
         connections: Mutex::default(),
     };
     let events = Events {
@@ -83,6 +87,7 @@ impl Handler for Script {
     fn handle(&self, connection: &Arc<Connection>, request: RemotingCommand, responder: Responder) {
         self.requests.fetch_add(1, Ordering::SeqCst);
         self.connections.lock().push(connection.id());
+        self.lost.fetch_or(request.code == LOST, Ordering::SeqCst);
         match request.code {
             PANIC => panic!("told to panic"),
             DROP => drop(responder),
@@ -100,6 +105,14 @@ impl Handler for Script {
                 response.ext = request.ext;
                 responder.answer(response);
             }
+        }
+    }
+
+    fn together(&self, handle: &mut dyn FnMut()) -> Result<(), String> {
+        handle();
+        match self.lost.swap(false, Ordering::SeqCst) {
+            true => Err("told to lose it".to_owned()),
+            false => Ok(()),
         }
     }
 
