@@ -5,7 +5,11 @@
 //! A round that panics is logged and costs that round: the task goes on.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use sluice_remoting::CloseReason;
@@ -110,10 +114,15 @@ fn every<F: Future<Output = ()> + Send + 'static>(
     })
 }
 
-/// Waits for one round of a task, and logs it if it panics.
-async fn guarded(name: &'static str, round: impl Future<Output = ()> + Send + 'static) {
-    if let Err(cause) = tokio::spawn(round).await {
-        tracing::error!(task = name, %cause, "a background task panicked and goes on");
+/// Does one round of a task, and logs it if it panics.
+async fn guarded(name: &'static str, round: impl Future<Output = ()>) {
+    let mut round = pin!(round);
+    let caught = poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| round.as_mut().poll(cx)));
+        polled.map_or_else(|_| Poll::Ready(Err(())), |polled| polled.map(Ok))
+    });
+    if caught.await.is_err() {
+        tracing::error!(task = name, "a background task panicked and goes on");
     }
 }
 

@@ -68,6 +68,8 @@ const AGAIN_MS: i64 = 500;
 const SLEEP_MAX_MS: i64 = 500;
 /// Between writes of `timermetrics`.
 const METRICS_MS: i64 = 10_000;
+/// How often it is written down that nothing but time has passed; so many empty slots may a start have to look at.
+const IDLE_SAVE_MS: i64 = 10_000;
 
 /// The timer.
 pub(crate) struct Timer {
@@ -335,10 +337,23 @@ impl Timer {
     }
 
     fn is_save_due(&self, broker: &Broker, state: &State, now_ms: i64) -> bool {
-        let interval_ms = broker.config().timer_flush_interval_ms as i64;
-        let moved = self.marks(state) != state.saved || self.wheel.changed() > 0;
+        let changed = self.wheel.changed();
+        let marks = self.marks(state);
+        let at_that_time = TimerMarks {
+            read_ms: state.saved.read_ms,
+            ..marks
+        };
+        // A broker that nobody uses is not to keep its disk busy.
+        let idle = at_that_time == state.saved
+            && changed == 0
+            && broker.store.log_end() == state.saved.copies_from;
+        let interval_ms = match idle {
+            true => IDLE_SAVE_MS,
+            false => broker.config().timer_flush_interval_ms as i64,
+        };
+        let moved = marks != state.saved || changed > 0;
         let waited = (now_ms - state.saved_ms).abs() >= interval_ms;
-        moved && waited || self.wheel.changed() >= CHANGED_MAX
+        moved && waited || changed >= CHANGED_MAX
     }
 
     fn marks(&self, state: &State) -> TimerMarks {

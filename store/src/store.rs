@@ -108,6 +108,9 @@ pub struct StoreStatus {
 /// In a fixed order, so that a simulated run can be replayed.
 type Queues = BTreeMap<String, BTreeMap<i32, Arc<Queue>>>;
 
+/// The checkpoint has not been written since the start.
+const NOTHING_CHECKPOINTED: i64 = -1;
+
 /// A store directory, open.
 pub struct Store {
     pub(crate) config: StoreConfig,
@@ -241,7 +244,7 @@ impl Store {
             dispatching: Mutex::new(()),
             waiters: Mutex::default(),
             checkpoint: Mutex::new(checkpoint),
-            checkpointed: AtomicI64::new(0),
+            checkpointed: AtomicI64::new(NOTHING_CHECKPOINTED),
             checkpoint_stale: AtomicBool::new(false),
             queues_failed: OnceLock::new(),
             dispatch_blocked: Mutex::new(None),
@@ -497,7 +500,7 @@ impl Store {
             )
         };
         let stale = self.checkpoint_stale.load(Ordering::SeqCst);
-        if self.checkpointed.load(Ordering::Relaxed) == dispatched && dispatched != 0 && !stale {
+        if self.checkpointed.load(Ordering::Relaxed) == dispatched && !stale {
             return Ok(());
         }
         if !self.flush_once() {
@@ -565,7 +568,7 @@ impl Store {
             max_offset: self.log.written(),
             flushed_offset: self.log.flushed(),
             dispatched_offset: self.dispatched.load(Ordering::Acquire),
-            checkpoint_offset: self.checkpointed.load(Ordering::Relaxed),
+            checkpoint_offset: self.checkpointed.load(Ordering::Relaxed).max(0),
             writable: self.writable(),
             queues_failed: self.queues_failed.get().cloned(),
             dispatch_blocked: self.dispatch_blocked.lock().clone(),
