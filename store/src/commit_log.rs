@@ -430,10 +430,7 @@ impl CommitLog {
 
     /// The record of a queue unit: a cheap look at its head instead of a whole parse.
     pub(crate) fn record_of(&self, offset: i64, size: i32) -> Option<Bytes> {
-        if size < RECORD_SIZE_MIN as i32
-            || offset < self.min()
-            || offset + i64::from(size) > self.written()
-        {
+        if size < RECORD_SIZE_MIN as i32 || offset + i64::from(size) > self.written() {
             return None;
         }
         let bytes = self.slice(offset, size as usize)?;

@@ -167,6 +167,7 @@ pub(crate) struct Scan<'a> {
     bytes: usize,
     run: Run,
     memory: i64,
+    log_start: i64,
     end: i64,
     last_physical: i64,
     result: &'a mut ReadResult,
@@ -190,6 +191,7 @@ impl<'a> Scan<'a> {
             bytes: 0,
             run: Run::default(),
             memory: store.memory_share(),
+            log_start: store.log.min(),
             end,
             last_physical: 0,
             result,
@@ -225,7 +227,7 @@ impl<'a> Scan<'a> {
     fn take(&mut self, unit: &ConsumeQueueUnit) -> ControlFlow<()> {
         self.make_room(unit)?;
         self.at += 1;
-        if unit.is_blank() || unit.physical_offset < self.store.log.min() {
+        if unit.is_blank() || unit.physical_offset < self.log_start {
             self.mark_removed();
             return ControlFlow::Continue(());
         }

@@ -21,19 +21,7 @@ pub struct SystemFiles;
 struct SystemFile {
     file: fs::File,
     /// Commit log files are mapped for reading; writes are positional, so a full disk is an error.
-    map: Option<Arc<Mmap>>,
-}
-
-struct MappedSlice {
-    map: Arc<Mmap>,
-    start: usize,
-    end: usize,
-}
-
-impl AsRef<[u8]> for MappedSlice {
-    fn as_ref(&self) -> &[u8] {
-        &self.map[self.start..self.end]
-    }
+    map: Option<Bytes>,
 }
 
 impl File for SystemFile {
@@ -79,19 +67,14 @@ impl File for SystemFile {
         seek(&self.file, offset, libc::SEEK_DATA)
     }
     fn is_cached(&self, offset: u64, size: usize) -> bool {
-        let map = self.map.as_deref();
+        let map = self.map.as_ref();
         map.is_some_and(|map| is_resident(map, offset as usize, size))
     }
     fn slice(&self, offset: u64, size: usize) -> io::Result<Bytes> {
         let start = offset as usize;
         match &self.map {
             Some(map) if start.checked_add(size).is_some_and(|end| end <= map.len()) => {
-                let map = Arc::clone(map);
-                Ok(Bytes::from_owner(MappedSlice {
-                    map,
-                    start,
-                    end: start + size,
-                }))
+                Ok(map.slice(start..start + size))
             }
             _ => {
                 let mut buffer = vec![0; size];
@@ -106,7 +89,7 @@ impl File for SystemFile {
 const PAGES_MAX: usize = 128;
 
 /// Whether all pages of a part of a map are in memory; no for more than [`PAGES_MAX`].
-fn is_resident(map: &Mmap, start: usize, size: usize) -> bool {
+fn is_resident(map: &[u8], start: usize, size: usize) -> bool {
     // SAFETY: sysconf only reads system values.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let page = usize::try_from(page).unwrap_or(4096);
@@ -186,9 +169,9 @@ impl FileSystem for SystemFiles {
             other => other?,
         };
         let map = match how {
-            // SAFETY: the file is only ever unlinked, never shortened, and bytes that were handed
-            // out as a slice lie below the written offset, where nothing is written again.
-            Open::Log(_) => Some(Arc::new(unsafe { Mmap::map(&file)? })),
+            // SAFETY: the file is only ever unlinked, never shortened, and bytes that are read through
+            // the map lie below the written offset, where nothing is written again.
+            Open::Log(_) => Some(Bytes::from_owner(unsafe { Mmap::map(&file)? })),
             _ => None,
         };
         Ok(Arc::new(SystemFile { file, map }))

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use sluice_protocol::message::{Record, batch, inner_batch, properties, tags_code};
 
-use super::{RUN_MAX, ReadRequest, ReadResult, ReadStatus, RecordFilter, Run, Scan};
+use super::{RUN_MAX, ReadRequest, ReadResult, ReadStatus, RecordFilter, Scan};
 use crate::batch_consume_queue::{BatchConsumeQueue, BatchUnit, UNIT};
 use crate::store::Store;
 
@@ -45,25 +45,8 @@ impl Store {
                 (ReadStatus::OffsetFoundNull, queue.next_file(request.offset));
             return;
         }
-        let unit_size = UNIT as usize;
-        let scanned_max = self
-            .config
-            .max_filter_scan_bytes
-            .max(request.max_messages.saturating_mul(unit_size))
-            .div_ceil(unit_size);
-        let mut scan = Scan {
-            store: self,
-            request,
-            filter,
-            at: request.offset,
-            bytes: 0,
-            run: Run::default(),
-            memory: self.memory_share(),
-            end: self.log.written(),
-            last_physical: 0,
-            result,
-        };
-        scan.result.status = ReadStatus::NoMatchedMessage;
+        let scanned_max = self.scan_units(request.max_messages);
+        let mut scan = Scan::new(self, request, filter, self.log.written(), result);
         let mut scanned = 0;
         'all: loop {
             for unit in units.iter().take(scanned_max - scanned) {
