@@ -19,8 +19,8 @@ use sluice_tests::java::SERVER_VERSION;
 use sluice_tests::wire::Wire;
 
 use crate::disk;
+use crate::figures::median;
 use crate::meter::Meter;
-use crate::pulls::median;
 
 use topics::Backlog;
 

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 
 use crate::latency::Latencies;
 use crate::load::Outcome;
-use crate::pulls::median;
 
 /// Names of the columns of [`row`] and [`ratios`], behind those of the labels.
 const COLUMNS: &str =
@@ -73,6 +72,13 @@ impl Figures {
             resident: known(|f| f.resident),
         }
     }
+}
+
+/// The middle one; there is one at least.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Prints the head of a table: names of the labels, then [`COLUMNS`].

@@ -17,7 +17,6 @@ mod patched;
 mod peer;
 mod plugins;
 mod process;
-mod pulls;
 mod readable;
 mod ready;
 mod report;
@@ -82,8 +81,6 @@ enum Task {
     Sql92(sql92::Evaluation),
     /// A filter as a WASM plugin, built in and as native code, and how plugins start and fail
     Plugins(plugins::Plugins),
-    /// Pulls of one backlog: unfiltered, by SQL92, through WASM filters
-    Pulls(pulls::Pulls),
     /// Memory of a million messages that wait for their time, and how late those of one second are
     Timers(timers::Timers),
     /// How rates move with cores, topics, queues, groups, backlog and sizes, as one HTML page
@@ -128,7 +125,6 @@ fn main() -> Result<()> {
         Task::ConnectionsClient { broker, count } => connections::hold(&broker, count),
         Task::Sql92(evaluation) => sql92::run(&evaluation),
         Task::Plugins(plugins) => plugins::run(&plugins),
-        Task::Pulls(pulls) => pulls::run(&pulls),
         Task::Timers(wanted) => timers::run(&wanted),
         Task::Report(wanted) => report::run(&wanted),
         Task::Trouble(wanted) => trouble::run(&wanted),

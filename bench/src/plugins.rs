@@ -16,8 +16,8 @@ use sluice_plugins::{Compiled, Host};
 use sluice_protocol::message::Record;
 
 use variant::Variant;
+pub(crate) use workload::SQL92;
 use workload::Workload;
-pub(crate) use workload::{SQL92, properties as message_properties};
 
 /// How much is measured.
 #[derive(Debug, clap::Args)]

@@ -143,6 +143,22 @@ pub fn send(topic: &str, properties: &str, body: &[u8]) -> RemotingCommand {
     command(request::SEND_MESSAGE_V2, &fields, body)
 }
 
+/// An UPDATE_AND_CREATE_TOPIC.
+pub fn create_topic(name: &str, queues: i32) -> RemotingCommand {
+    let queues = queues.to_string();
+    let fields = [
+        ("topic", name),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", &*queues),
+        ("writeQueueNums", &*queues),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("topicSysFlag", "0"),
+        ("order", "false"),
+    ];
+    command(request::UPDATE_AND_CREATE_TOPIC, &fields, b"")
+}
+
 /// A PULL_MESSAGE of up to 32 messages, whatever their tags, that waits for none.
 pub fn pull(group: &str, topic: &str, queue_id: i32, offset: i64) -> RemotingCommand {
     let fields = [

@@ -9,9 +9,8 @@ use sluice_protocol::body::{
     ConsumeType, ConsumerData, HeartbeatData, MessageModel, SubscriptionData,
 };
 use sluice_protocol::code::request;
-use sluice_protocol::header::CreateTopicRequestHeader;
 use sluice_protocol::message::{Record, properties, view};
-use sluice_tests::wire::{Wire, pull};
+use sluice_tests::wire::{Wire, create_topic, pull};
 
 use super::{Delivery, PATIENCE};
 use crate::flight::{ask, fly, number};
@@ -48,20 +47,7 @@ impl Backlog {
 
 /// Makes a topic of [`QUEUES`] queues.
 pub fn create(wire: &mut Wire, topic: &str) -> Result<()> {
-    let header = CreateTopicRequestHeader {
-        topic: topic.into(),
-        default_topic: Some("TBW102".into()),
-        read_queue_nums: QUEUES,
-        write_queue_nums: QUEUES,
-        perm: 6,
-        topic_filter_type: Some("SINGLE_TAG".into()),
-        topic_sys_flag: 0,
-        order: false,
-        attributes: None,
-    };
-    let mut create = RemotingCommand::request(request::UPDATE_AND_CREATE_TOPIC, 0);
-    header.encode(&mut create.ext);
-    ask(wire, &create)?;
+    ask(wire, &create_topic(topic, QUEUES))?;
     Ok(())
 }
 

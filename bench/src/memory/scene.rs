@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use sluice_protocol::RemotingCommand;
 use sluice_protocol::code::{request, response};
-use sluice_protocol::header::CreateTopicRequestHeader;
 use sluice_tests::cluster::{Broker, Kind, NameServer};
 use sluice_tests::wire::{Wire, command};
 use tempfile::TempDir;
@@ -113,22 +112,4 @@ impl Scene {
         let next = || requests.next().expect("as many as there are");
         fly(&mut self.wire, count, IN_FLIGHT, next, |_, _| Ok(()))
     }
-}
-
-/// UPDATE_AND_CREATE_TOPIC.
-pub fn topic(name: &str, queues: i32) -> RemotingCommand {
-    let header = CreateTopicRequestHeader {
-        topic: name.into(),
-        default_topic: Some("TBW102".into()),
-        read_queue_nums: queues,
-        write_queue_nums: queues,
-        perm: 6,
-        topic_filter_type: Some("SINGLE_TAG".into()),
-        topic_sys_flag: 0,
-        order: false,
-        attributes: None,
-    };
-    let mut create = RemotingCommand::request(request::UPDATE_AND_CREATE_TOPIC, 0);
-    header.encode(&mut create.ext);
-    create
 }

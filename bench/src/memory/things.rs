@@ -5,9 +5,9 @@ use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::{ConsumerData, HeartbeatData, ProducerData, SubscriptionData};
 use sluice_protocol::code::request;
 use sluice_protocol::message::sys_flag;
-use sluice_tests::wire::{Wire, command, send};
+use sluice_tests::wire::{Wire, command, create_topic, send};
 
-use super::scene::{Scene, topic};
+use super::scene::Scene;
 use crate::flight::{answer, ask, succeeded};
 use crate::peer::Peer;
 
@@ -217,7 +217,7 @@ fn consumer(group_name: String, topics: &[&str]) -> ConsumerData {
 /// In queues of one topic that grows, of which none has a message.
 fn offsets(scene: &mut Scene, count: usize) -> Result<()> {
     let numbers = scene.next(count);
-    let grown = topic("wide", i32::try_from(scene.made)?);
+    let grown = create_topic("wide", i32::try_from(scene.made)?);
     ask(&mut scene.wire, &grown)?;
     let group = HeartbeatData {
         consumer_data_set: vec![consumer("consumers-of-all".to_owned(), &["wide"])],
@@ -238,7 +238,7 @@ fn offsets(scene: &mut Scene, count: usize) -> Result<()> {
 /// Makes topics of [`QUEUES`] queues.
 pub fn topics(scene: &mut Scene, count: usize) -> Result<()> {
     let numbers = scene.next(count);
-    scene.ask_all(numbers.map(|number| topic(&topic_name(number), QUEUES as i32)))
+    scene.ask_all(numbers.map(|number| create_topic(&topic_name(number), QUEUES as i32)))
 }
 
 fn used_topics(scene: &mut Scene, count: usize) -> Result<()> {
@@ -251,7 +251,7 @@ fn used_topics(scene: &mut Scene, count: usize) -> Result<()> {
 /// One topic that grows.
 fn queues(scene: &mut Scene, count: usize) -> Result<()> {
     let numbers = scene.next(count);
-    let grown = topic("wide", i32::try_from(scene.made)?);
+    let grown = create_topic("wide", i32::try_from(scene.made)?);
     ask(&mut scene.wire, &grown)?;
     scene.ask_all(numbers.map(|queue| send_to("wide", queue)))
 }

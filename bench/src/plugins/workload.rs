@@ -25,7 +25,7 @@ impl Workload {
 }
 
 /// 9 of 10 have the tag, 8 of 10 the region, 3 of 4 the amount.
-pub(crate) fn properties(number: u64) -> Vec<u8> {
+fn properties(number: u64) -> Vec<u8> {
     let mixed = mixed(number);
     let tag = if mixed % 10 < 9 { "TagA" } else { "TagB" };
     let region = if mixed / 10 % 10 < 8 {

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use crate::pulls::median;
+use crate::figures::median;
 
 /// Bytes as they are printed.
 pub fn mib(bytes: u64) -> String {

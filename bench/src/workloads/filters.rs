@@ -46,44 +46,63 @@ pub struct Filters {
     warm_up: u64,
 }
 
-/// A kind of filter; all but the first pass the same messages.
+/// A kind of filter; all that look at the shares pass the same messages.
 struct Kind {
     name: &'static str,
     expression: (&'static str, &'static str),
-    plugin: bool,
+    plugin: Plugin,
 }
 
-const KINDS: [Kind; 4] = [
-    Kind {
-        name: "none",
-        expression: ("TAG", "*"),
-        plugin: false,
-    },
-    Kind {
-        name: "tag",
-        expression: ("TAG", "TagA"),
-        plugin: false,
-    },
-    Kind {
-        name: "SQL92",
-        expression: ("SQL92", SQL92),
-        plugin: false,
-    },
-    Kind {
-        name: "WASM",
-        expression: ("TAG", "*"),
-        plugin: true,
-    },
+/// What is bound to a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plugin {
+    None,
+    PassesAll,
+    Filters,
+}
+
+const EVERY: (&str, &str) = ("TAG", "*");
+const NONE: Kind = Kind::new("none", EVERY, Plugin::None);
+const SQL: Kind = Kind::new("SQL92", ("SQL92", SQL92), Plugin::None);
+const WASM_ALL: Kind = Kind::new("WASM, passes all", EVERY, Plugin::PassesAll);
+const WASM: Kind = Kind::new("WASM", EVERY, Plugin::Filters);
+const KINDS: [Kind; 5] = [
+    NONE,
+    WASM_ALL,
+    Kind::new("tag", ("TAG", "TagA"), Plugin::None),
+    SQL,
+    WASM,
 ];
+/// Of a hundred messages that pass, what [`print_goals`] compares by.
+const HALF: u64 = 50;
+/// What a filter leaves of the rate of pulls, at the least.
+const ALL_GOAL: f64 = 0.85;
+/// The same filter in WASM, beside SQL92.
+const WASM_GOAL: f64 = 0.9;
 
 impl Kind {
-    fn runs_on(&self, which: Which) -> bool {
-        which == Which::Sluice || !self.plugin
+    const fn new(
+        name: &'static str,
+        expression: (&'static str, &'static str),
+        plugin: Plugin,
+    ) -> Kind {
+        Kind {
+            name,
+            expression,
+            plugin,
+        }
     }
 
-    /// Of a hundred messages, those that pass.
-    fn passes(&self, share: u64) -> u64 {
-        if self.name == "none" { 100 } else { share }
+    fn runs_on(&self, which: Which) -> bool {
+        which == Which::Sluice || self.plugin == Plugin::None
+    }
+
+    /// Of a hundred messages, those that pass; without a filter the shares do not matter.
+    fn shares(&self) -> &'static [u64] {
+        match self.expression == EVERY && self.plugin != Plugin::Filters {
+            true => &[100],
+            false => &SHARES,
+        }
     }
 }
 
@@ -106,18 +125,31 @@ pub fn run(filters: &Filters) -> Result<()> {
     let sluice = measure(filters, Which::Sluice).context("Sluice")?;
     print_head(&["filter", "passes", "broker"]);
     for (at, (kind, share)) in variants().enumerate() {
-        let passes = format!("{} %", kind.passes(share));
+        let passes = format!("{share} %");
         let sluice = sluice[at].context("figures of Sluice")?;
         print_beside(&[kind.name, &passes], sluice, java[at], None);
     }
+    print_goals(&sluice);
     Ok(())
 }
 
-/// Without a filter the shares do not matter.
+fn print_goals(sluice: &[Option<Figures>]) {
+    let rate = |wanted: &Kind, share: u64| {
+        let is_it = |(kind, of): (&Kind, u64)| kind.name == wanted.name && of == share;
+        let figures = variants().position(is_it).and_then(|at| sluice[at]);
+        figures.map_or(f64::NAN, |figures| figures.per_second)
+    };
+    let all = rate(&WASM_ALL, 100) / rate(&NONE, 100);
+    let beside = rate(&WASM, HALF) / rate(&SQL, HALF);
+    println!(
+        "\nWASM that passes all, beside none: {all:.2}, goal {ALL_GOAL}; \
+         WASM beside SQL92, {HALF} % pass: {beside:.2}, goal {WASM_GOAL}"
+    );
+}
+
 fn variants() -> impl Iterator<Item = (&'static Kind, u64)> {
-    let of = |kind: &'static Kind| SHARES.into_iter().map(move |share| (kind, share));
-    let filtered = KINDS[1..].iter().flat_map(of);
-    std::iter::once((&KINDS[0], 100)).chain(filtered)
+    let of = |kind: &'static Kind| kind.shares().iter().map(move |share| (kind, *share));
+    KINDS.iter().flat_map(of)
 }
 
 fn topic(share: u64) -> String {
@@ -125,7 +157,7 @@ fn topic(share: u64) -> String {
 }
 
 fn group(kind: &Kind, share: u64) -> String {
-    format!("{}-{share}", kind.name)
+    format!("{}-{share}", kind.name.replace(", ", "-").replace(' ', "-"))
 }
 
 fn measure(filters: &Filters, which: Which) -> Result<Vec<Option<Figures>>> {
@@ -137,9 +169,13 @@ fn measure(filters: &Filters, which: Which) -> Result<Vec<Option<Figures>>> {
     if which == Which::Sluice {
         let plugins = subject.cluster()?.broker.plugins();
         plugins.put(PLUGIN, BIG_ORDERS);
-        for (kind, share) in variants().filter(|(kind, _)| kind.plugin) {
-            let (topic, group) = (topic(share), group(kind, share));
-            plugins.bind(PLUGIN, &topic, &group, serde_json::json!({}));
+        for (kind, share) in variants() {
+            let params = match kind.plugin {
+                Plugin::None => continue,
+                Plugin::PassesAll => serde_json::json!({"params": {"all": "true"}}),
+                Plugin::Filters => serde_json::json!({}),
+            };
+            plugins.bind(PLUGIN, &topic(share), &group(kind, share), params);
         }
     }
     let began = Instant::now();
@@ -180,7 +216,7 @@ fn pull_all(filters: &Filters, subject: &Subject, kind: &Kind, share: u64) -> Re
         puller.offsets[0] = 0;
         let (passed, pulls) = drain(&mut puller, &[i64::from(filters.messages)], 1)?;
         ensure!(
-            passed == count / 100 * kind.passes(share),
+            passed == count / 100 * share,
             "{passed} of {count} messages pass {} at {share} %",
             kind.name
         );
