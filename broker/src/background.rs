@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use sluice_remoting::CloseReason;
+use sluice_remoting::{CloseReason, panic_text};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::changes::Burst;
 use crate::clients::share;
@@ -96,6 +97,8 @@ async fn rest_idle_plugins(broker: Arc<Broker>) {
 }
 
 /// Does something again and again, first after one period of milliseconds, until the broker is gone.
+///
+/// What is due at the same moment is done in one waking: an idle broker lets its machine sleep.
 fn every<F: Future<Output = ()> + Send + 'static>(
     broker: &Arc<Broker>,
     name: &'static str,
@@ -103,9 +106,12 @@ fn every<F: Future<Output = ()> + Send + 'static>(
     work: impl Fn(Arc<Broker>) -> F + Send + 'static,
 ) -> JoinHandle<()> {
     let broker = Arc::downgrade(broker);
+    let period = Duration::from_millis(period_ms);
+    let mut rounds = interval_at(Instant::now() + period, period);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(Duration::from_millis(period_ms)).await;
+            rounds.tick().await;
             let Some(broker) = broker.upgrade() else {
                 return;
             };
@@ -119,10 +125,11 @@ async fn guarded(name: &'static str, round: impl Future<Output = ()>) {
     let mut round = pin!(round);
     let caught = poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| round.as_mut().poll(cx)));
-        polled.map_or_else(|_| Poll::Ready(Err(())), |polled| polled.map(Ok))
+        polled.map_or_else(|cause| Poll::Ready(Err(cause)), |polled| polled.map(Ok))
     });
-    if caught.await.is_err() {
-        tracing::error!(task = name, "a background task panicked and goes on");
+    if let Err(cause) = caught.await {
+        let cause = panic_text(&*cause);
+        tracing::error!(task = name, cause, "a background task panicked and goes on");
     }
 }
 

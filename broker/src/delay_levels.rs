@@ -11,7 +11,6 @@
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -33,6 +32,8 @@ use crate::{Broker, BrokerError};
 const TURN_MAX: usize = 256;
 /// Longest sleep: a clock that jumps ahead is noticed this soon.
 const NAP_MS: i64 = 500;
+/// The queues are looked at after so many naps, even if nothing is due.
+const NAPS_MAX: usize = 10;
 /// Before a delivery is tried again that the store did not take.
 const AGAIN_MS: i64 = 500;
 
@@ -387,20 +388,33 @@ pub(crate) async fn run(broker: std::sync::Weak<Broker>) {
             tracing::error!(%cause, "delivering delayed messages panicked");
             strong.now_ms() + AGAIN_MS
         });
-        sleep(&strong, next_due).await;
+        drop(strong);
+        sleep(&broker, next_due).await;
     }
 }
 
-/// Sleeps until a time by the broker's clock, or until something is due sooner.
-async fn sleep(broker: &Arc<Broker>, next_due: i64) {
-    let levels = &broker.delay_levels;
-    let nap = (next_due - broker.now_ms()).clamp(0, NAP_MS);
-    // A message that came since the queues were looked at has left a permit if it is due sooner than
-    // all of them; what came before it is stored here is looked at after the nap.
-    levels.next_due.store(next_due, Ordering::Release);
-    let nap = tokio::time::sleep(Duration::from_millis(nap as u64));
-    tokio::select! {
-        () = nap => {}
-        () = levels.wake.notified() => {}
+/// Sleeps until a time by the broker's clock, or until something is due sooner, or the clock has been set back.
+async fn sleep(broker: &std::sync::Weak<Broker>, next_due: i64) {
+    let mut before = i64::MIN;
+    for _ in 0..NAPS_MAX {
+        let Some(broker) = broker.upgrade() else {
+            return;
+        };
+        let levels = &broker.delay_levels;
+        let now = broker.now_ms();
+        if now >= next_due || now < before {
+            return;
+        }
+        before = now;
+        // A message that came since the queues were looked at, and is due sooner than all of them, has left a
+        // permit: until here they were told of as due never.
+        levels.next_due.store(next_due, Ordering::Release);
+        let nap = Duration::from_millis((next_due - now).clamp(0, NAP_MS) as u64);
+        if tokio::time::timeout(nap, levels.wake.notified())
+            .await
+            .is_ok()
+        {
+            return;
+        }
     }
 }

@@ -68,7 +68,7 @@ const AGAIN_MS: i64 = 500;
 const SLEEP_MAX_MS: i64 = 500;
 /// Between writes of `timermetrics`.
 const METRICS_MS: i64 = 10_000;
-/// How often it is written down that nothing but time has passed; so many empty slots may a start have to look at.
+/// Between writes of the checkpoint when nothing but time has passed, at least.
 const IDLE_SAVE_MS: i64 = 10_000;
 
 /// The timer.
@@ -347,9 +347,10 @@ impl Timer {
         let idle = at_that_time == state.saved
             && changed == 0
             && broker.store.log_end() == state.saved.copies_from;
+        let flush_ms = broker.config().timer_flush_interval_ms as i64;
         let interval_ms = match idle {
-            true => IDLE_SAVE_MS,
-            false => broker.config().timer_flush_interval_ms as i64,
+            true => flush_ms.max(IDLE_SAVE_MS),
+            false => flush_ms,
         };
         let moved = marks != state.saved || changed > 0;
         let waited = (now_ms - state.saved_ms).abs() >= interval_ms;

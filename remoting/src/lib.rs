@@ -25,6 +25,7 @@ pub use address_service::{AddressService, NoAddresses, are_addresses};
 pub use bounded_listener::{BoundedListener, BoundedStream};
 pub use client::{Client, ClientOptions};
 pub use connection::Connection;
+pub use driver::panic_text;
 pub use error::{CloseReason, RemotingError};
 pub use responder::Responder;
 pub use server::{Listener, Server, ServerOptions};

@@ -56,7 +56,7 @@ impl ReadBuffer {
         !self.bytes.is_empty() && !matches!(self.missing(), Ok(1..))
     }
 
-    /// Reads once; 0 bytes are the end of the stream. While nothing comes from a quiet peer no memory is held for it.
+    /// Reads once; 0 bytes are the end of the stream. While nothing comes from a peer that has never sent much, no memory is held for it.
     pub(crate) fn poll_fill(
         &mut self,
         stream: Pin<&mut impl AsyncRead>,
@@ -76,7 +76,7 @@ impl ReadBuffer {
         Poll::Ready(Ok(filled))
     }
 
-    /// Most connections are silent most of the time. Room that has grown stays: its peer is busy.
+    /// Most connections are silent most of the time. Room that has grown stays, for the next burst.
     fn rest(&mut self) {
         if self.bytes.is_empty() && self.read_size == READ_SIZE_MIN {
             self.bytes = BytesMut::new();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_peer_holds_no_memory() {
+    async fn a_silent_peer_that_never_sent_much_holds_no_memory() {
         let mut buffer = ReadBuffer::new(1 << 24);
         let (mut peer, mut stream) = tokio::io::duplex(1 << 16);
         peer.write_all(&frames(1, 1000)).await.expect("room");

@@ -459,17 +459,15 @@ impl CommitLog {
         read.at("read", &segment.path).map(|_| ())
     }
 
-    /// Store time of the first record of the file; recovery's fillers have none of their own.
+    /// Store time of the first record written to the file; recovery's fillers have none of their own.
     pub(crate) fn first_time(&self, segment: &Segment) -> Option<i64> {
         let mut at = segment.start;
         loop {
-            match self.item(at) {
-                Ok(Item::Record(bytes)) if is_filler(&bytes) => at += bytes.len() as i64,
-                Ok(Item::Record(bytes)) => {
-                    return Record::parse(&bytes).ok().map(|r| r.store_timestamp());
-                }
-                _ => return None,
+            let bytes = self.record(at)?;
+            if !is_filler(&bytes) {
+                return Record::parse(&bytes).ok().map(|r| r.store_timestamp());
             }
+            at += bytes.len() as i64;
         }
     }
 

@@ -307,17 +307,16 @@ impl Index {
         Ok(())
     }
 
-    /// Removes files, not the newest, whose entries all lie below `log_min`.
-    pub(crate) fn expire(&mut self, log_min: i64) -> Result<(), StoreError> {
-        while self.list.len() > 1 && self.list[0].header.end_offset < log_min {
-            let file = self.list.remove(0);
-            self.cache.forget(&file.path);
-            self.cache
-                .files
-                .remove_file(&file.path)
-                .at("remove", &file.path)?;
+    /// Forgets files, not the newest, whose entries all lie below `log_min`; they are to be removed.
+    pub(crate) fn expire(&mut self, log_min: i64) -> Vec<PathBuf> {
+        let ends_below = |file: &IndexFile| file.header.end_offset < log_min;
+        let older = &self.list[..self.list.len().saturating_sub(1)];
+        let expired = older.iter().take_while(|file| ends_below(file)).count();
+        let gone: Vec<PathBuf> = self.list.drain(..expired).map(|file| file.path).collect();
+        for path in &gone {
+            self.cache.forget(path);
         }
-        Ok(())
+        gone
     }
 }
 

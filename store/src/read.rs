@@ -381,7 +381,7 @@ impl Store {
         filter: &dyn RecordFilter,
         result: &mut ReadResult,
     ) {
-        let count = self.scan_units(request.max_messages);
+        let count = self.scan_units(request.max_messages, UNIT);
         let mut units = Vec::new();
         let first_read = if filter.needs_record() {
             count
@@ -417,9 +417,9 @@ impl Store {
         scan.finish();
     }
 
-    /// Units looked at for one read.
-    pub(crate) fn scan_units(&self, max_messages: usize) -> usize {
-        let unit_size = UNIT as usize;
+    /// Units of that size looked at for one read.
+    pub(crate) fn scan_units(&self, max_messages: usize, unit_size: i64) -> usize {
+        let unit_size = unit_size as usize;
         let bytes = self.config.max_filter_scan_bytes;
         bytes
             .max(max_messages.saturating_mul(unit_size))
@@ -483,7 +483,7 @@ impl Store {
         first.physical_offset >= recent
             || is_cached(first) && {
                 // A filter may look at so many.
-                let looked_at = self.scan_units(messages) as i64;
+                let looked_at = self.scan_units(messages, UNIT) as i64;
                 let last = offset.saturating_add(looked_at).min(max) - 1;
                 queue.cached_unit(last).is_some_and(is_cached)
             }

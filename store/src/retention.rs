@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use crate::clock;
-use crate::error::{AppendError, StoreError};
+use crate::error::{AppendError, At, StoreError};
 use crate::files::Space;
 use crate::removed_queues::RemovedQueue;
 use crate::store::Store;
@@ -143,9 +143,18 @@ impl Store {
             .flat_map(|q| q.values().cloned())
             .collect();
         let expired = queues.iter().try_for_each(|queue| queue.expire(min));
-        if let Err(error) = expired.and_then(|()| self.index.lock().expire(min)) {
+        if let Err(error) = expired.and_then(|()| self.expire_index(min)) {
             tracing::warn!(%error, "queues or index did not follow the log's retention");
         }
+    }
+
+    /// Dispatch, which puts into the index, does not wait for the disk.
+    fn expire_index(&self, min: i64) -> Result<(), StoreError> {
+        let expired = self.index.lock().expire(min);
+        let remove = |path: &PathBuf| self.files().remove_file(path).at("remove", path);
+        // One that stays does not keep the others.
+        let removed: Vec<_> = expired.iter().map(remove).collect();
+        removed.into_iter().collect()
     }
 
     /// Removes queues all of whose messages are gone; their offsets go on where they were.

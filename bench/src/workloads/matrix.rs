@@ -159,9 +159,15 @@ fn rows(matrix: &Matrix, flush: Flush, cells: &[&Cell]) -> Result<Vec<Row>> {
             if which == Which::Floor && cell.load.one_way {
                 continue;
             }
-            let figures = subject.measure(&cell.load);
-            let figures = figures.with_context(|| format!("{which:?}: {}", cell.name))?;
-            row[at] = Some(figures);
+            row[at] = match (subject.measure(&cell.load), which) {
+                (Ok(figures), _) => Some(figures),
+                // It closes the connection of who sends one-way without end.
+                (Err(error), Which::Java) => {
+                    eprintln!("Java, {}: {error:#}", cell.name);
+                    None
+                }
+                (Err(error), _) => return Err(error.context(format!("{which:?}: {}", cell.name))),
+            };
         }
     }
     Ok(rows)

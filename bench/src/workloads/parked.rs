@@ -12,7 +12,7 @@ use crate::latency::Latencies;
 use crate::load::{self, Frames, Load};
 use crate::meter::Meter;
 use crate::patched::OPAQUE_BASE;
-use crate::process::{raise_open_file_limit, resident};
+use crate::process::{Resident, raise_open_file_limit, resident};
 use crate::readable::Readable;
 use crate::sends::now_ms;
 use crate::socket::Socket;
@@ -116,28 +116,29 @@ fn measure(wanted: &Parked, which: Which) -> Result<Seen> {
     for subject in &subjects {
         subject.warm_up(wanted.warm_up)?;
     }
-    let mut pullers = park(wanted, &subjects[1])?;
-    for subject in &subjects {
-        wait_until_quiet(subject)?;
-    }
-    let memory = [resident(subjects[0].pid)?, resident(subjects[1].pid)?];
+    load::make_topics(&subjects[1].load(&messages()))?;
     let time = Duration::from_secs(wanted.idle);
-    let idle = [
-        share_of_core(&subjects[0], time)?,
-        share_of_core(&subjects[1], time)?,
-    ];
+    let idle = |subject: &Subject| -> Result<(f64, Resident)> {
+        wait_until_quiet(subject)?;
+        Ok((share_of_core(subject, time)?, resident(subject.pid)?))
+    };
+    let empty = idle(&subjects[0])?;
+    let pullers = park(wanted, &subjects[1])?;
+    let parked = idle(&subjects[1])?;
+    drop(pullers);
     let sends = sends(wanted, &subjects)?;
+    let mut pullers = park(wanted, &subjects[1])?;
     Ok(Seen {
-        idle,
-        memory: memory.map(|memory| memory.anonymous),
+        idle: [empty.0, parked.0],
+        memory: [empty.1.anonymous, parked.1.anonymous],
         sends,
         woken: wake(&subjects[1], &mut pullers)?,
     })
 }
 
-/// One connection for each consumer, with a pull of its queue.
+/// One connection for each consumer, with a pull of its queue. A broker holds them for a minute, so what is seen with
+/// them is seen at once.
 fn park(wanted: &Parked, subject: &Subject) -> Result<Vec<Puller>> {
-    load::make_topics(&subject.load(&messages()))?;
     let mut pullers = Vec::with_capacity(wanted.consumers);
     for consumer in 0..wanted.consumers {
         let group = format!("parked-{}", consumer / QUEUES);
@@ -194,9 +195,10 @@ fn sends(wanted: &Parked, subjects: &[Subject; 2]) -> Result<[Figures; 2]> {
     };
     let mut rounds = [Vec::new(), Vec::new()];
     for _ in 0..wanted.rounds {
-        for (subject, rounds) in subjects.iter().zip(&mut rounds) {
-            rounds.push(subject.measure(&load)?);
-        }
+        rounds[0].push(subjects[0].measure(&load)?);
+        let pullers = park(wanted, &subjects[1])?;
+        rounds[1].push(subjects[1].measure(&load)?);
+        drop(pullers);
     }
     Ok(rounds.map(|rounds| Figures::middle(&rounds)))
 }

@@ -9,7 +9,7 @@ use sluice_protocol::message::record::PHYSICAL_OFFSET_AT;
 
 use super::look::Reading;
 use super::queue::CompactedQueue;
-use super::units::Unit;
+use super::units::{UNIT, Unit};
 use crate::consume_queue::ConsumeQueueUnit;
 use crate::error::StoreError;
 use crate::read::{Boundary, QueueBounds, ReadRequest, ReadResult, ReadStatus, RecordFilter, Scan};
@@ -99,7 +99,7 @@ impl Store {
         filter: &dyn RecordFilter,
         result: &mut ReadResult,
     ) -> Result<ControlFlow<()>, StoreError> {
-        let count = self.scan_units(request.max_messages);
+        let count = self.scan_units(request.max_messages, UNIT as i64);
         let reading = both.queue.reading();
         // Where the compaction log ends says nothing about what is in memory.
         let mut scan = Scan::new(self, request, filter, 0, result);

@@ -169,8 +169,9 @@ impl FileSystem for SystemFiles {
             other => other?,
         };
         let map = match how {
-            // SAFETY: the file is only ever unlinked, never shortened, and bytes that are read through
-            // the map lie below the written offset, where nothing is written again.
+            // SAFETY: the file is only ever unlinked, never shortened. While others append, only bytes below
+            // the written offset are read through the map, where nothing is written again; a start, which
+            // reads beyond, is alone.
             Open::Log(_) => Some(Bytes::from_owner(unsafe { Mmap::map(&file)? })),
             _ => None,
         };

@@ -35,7 +35,9 @@ pub(crate) fn query(
         if header.begin_time <= end && header.end_time + 999 >= begin {
             let mut number = file.head(index, hash)?;
             while number > 0 && found.len() < max {
-                let entry = file.entry(index, number)?;
+                let Some(entry) = file.entry(index, number)? else {
+                    break;
+                };
                 // The entry knows whole seconds only: one stored within the second of `begin` counts.
                 let time = header.begin_time + i64::from(be32(&entry, 12)) * 1000;
                 if be32(&entry, 0) == hash && time + 999 >= begin && time <= end {
@@ -56,13 +58,16 @@ pub(crate) fn query(
 }
 
 impl Searched {
-    /// Newest entry of the slot of a hash, 0 = none. Entries put since the search began count: a head is
-    /// judged by the header that it belongs to.
+    /// Newest entry of the slot of a hash, 0 = none, as when the file has expired since the search began.
+    /// Entries put since then count: a head is judged by the header that it belongs to.
     fn head(&self, index: &Mutex<Index>, hash: i32) -> Result<i32, StoreError> {
         let (slot, disk) = {
             let index = index.lock();
             let slot = hash as u32 % index.slots;
-            if let Some(head) = index.of(self.name).and_then(|file| file.head(slot)) {
+            let Some(file) = index.of(self.name) else {
+                return Ok(0);
+            };
+            if let Some(head) = file.head(slot) {
                 return Ok(head);
             }
             (slot, index.file(&self.path)?)
@@ -75,18 +80,26 @@ impl Searched {
         Ok(header.real(i32::from_be_bytes(bytes)))
     }
 
-    fn entry(&self, index: &Mutex<Index>, number: i32) -> Result<[u8; ENTRY as usize], StoreError> {
+    /// `None` when the file has expired.
+    fn entry(
+        &self,
+        index: &Mutex<Index>,
+        number: i32,
+    ) -> Result<Option<[u8; ENTRY as usize]>, StoreError> {
         let (disk, at) = {
             let index = index.lock();
-            if let Some(entry) = index.of(self.name).and_then(|file| file.pending(number)) {
-                return Ok(entry);
+            let Some(file) = index.of(self.name) else {
+                return Ok(None);
+            };
+            if let Some(entry) = file.pending(number) {
+                return Ok(Some(entry));
             }
             let at = index.entries_at() + ENTRY * number as u64;
             (index.file(&self.path)?, at)
         };
         let mut bytes = [0; ENTRY as usize];
         disk.read_at(at, &mut bytes).at("read", &self.path)?;
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 }
 

@@ -45,7 +45,7 @@ impl Store {
                 (ReadStatus::OffsetFoundNull, queue.next_file(request.offset));
             return;
         }
-        let scanned_max = self.scan_units(request.max_messages);
+        let scanned_max = self.scan_units(request.max_messages, UNIT);
         let mut scan = Scan::new(self, request, filter, self.log.written(), result);
         let mut scanned = 0;
         'all: loop {
@@ -80,7 +80,7 @@ impl Scan<'_> {
             }
         }
         self.at = unit.next();
-        if unit.physical_offset < self.store.log.min() {
+        if unit.physical_offset < self.log_start {
             self.mark_removed();
             return ControlFlow::Continue(());
         }

@@ -34,7 +34,9 @@ mod tests {
         for size in 0..40 {
             for (at, mark) in (0..size).flat_map(|at| [b'"', b'\\', 0, 0x1F].map(|mark| (at, mark)))
             {
-                for other in [b' ', b'!', b'#', b'[', b']', 0x7F, 0x80, 0xFF] {
+                for other in [
+                    b' ', b'!', b'#', b'[', b']', 0x7F, 0x80, 0x9F, 0xA2, 0xDC, 0xFF,
+                ] {
                     let mut bytes = vec![other; size];
                     assert_eq!(up_to_mark(&bytes), size);
                     bytes[at] = mark;
