@@ -137,7 +137,7 @@ impl IndexFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::SimulatedFiles;
+    use crate::files::{FileSystem, SimulatedFiles};
 
     /// What comes while somebody searches must not hide what was there.
     #[test]
@@ -150,7 +150,28 @@ mod tests {
         index.lock().put([hash], 200, 1_000_000).unwrap();
         let head = begun.head(&index, hash).unwrap();
         assert_eq!(head, 2);
-        let entry = begun.entry(&index, head).unwrap();
+        let entry = begun.entry(&index, head).unwrap().unwrap();
         assert_eq!((be64(&entry, 4), be32(&entry, 16)), (200, 1));
+    }
+
+    #[test]
+    fn of_a_file_that_expires_during_a_search_nothing_is_found_and_it_is_not_made_anew() {
+        let files = SimulatedFiles::new();
+        let index = super::super::tests::index(&files, 8, 4);
+        let hash = key_hash("T", "a");
+        for at in 0..10 {
+            index.lock().put([hash], 100 * (at + 1), 1_000_000).unwrap();
+        }
+        let oldest = index.lock().searched().pop().unwrap();
+        let number = oldest.head(&index, hash).unwrap();
+        assert!(number > 0);
+        let expired = index.lock().expire(i64::MAX);
+        assert!(expired.contains(&oldest.path), "{expired:?}");
+        expired
+            .iter()
+            .for_each(|path| files.remove_file(path).unwrap());
+        assert_eq!(oldest.head(&index, hash).unwrap(), 0);
+        assert_eq!(oldest.entry(&index, number).unwrap(), None);
+        assert!(!files.exists(&oldest.path));
     }
 }
