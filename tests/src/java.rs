@@ -1,7 +1,7 @@
 //! The official Java programs: their class paths, our programs compiled against them.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -183,22 +183,13 @@ fn cached(key: &str, make: impl FnOnce() -> String) -> JavaPeer {
     if let Some(peer) = peers.get(key) {
         return peer.clone();
     }
-    let alone = alone();
     let peer = JavaPeer {
         version: key.to_owned(),
         classpath: make(),
         options: Vec::new(),
     };
-    drop(alone);
     peers.insert(key.to_owned(), peer.clone());
     peer
-}
-
-/// While it lives no other test program writes class paths, classes or Maven's repository.
-fn alone() -> File {
-    let lock = File::create(cache_dir().join("lock")).expect("lock file of the Java classes");
-    lock.lock().expect("lock of the Java classes");
-    lock
 }
 
 fn java_dir() -> PathBuf {

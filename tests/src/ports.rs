@@ -1,13 +1,11 @@
 //! Ports that nobody uses.
 
 use std::net::TcpListener;
-use std::ops::Range;
 
 use rand::Rng;
 
-/// Below the range from which the kernel gives ports to outgoing connections. Test programs that run at the same
-/// time each get a part of it, `$SLUICE_TEST_PORTS` as in `20000-26000`: a port is free until its server starts.
-const RANGE: Range<u16> = 20_000..32_000;
+/// Below the range from which the kernel gives ports to outgoing connections.
+const RANGE: std::ops::Range<u16> = 20_000..32_000;
 const ATTEMPTS: usize = 1_000;
 
 /// A free port.
@@ -21,20 +19,10 @@ pub fn free_broker_port() -> u16 {
     pick(&[-2, 0, 1])
 }
 
-fn range() -> Range<u16> {
-    let Ok(part) = std::env::var("SLUICE_TEST_PORTS") else {
-        return RANGE;
-    };
-    let bounds = part.split_once('-');
-    let bounds = bounds.and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
-    bounds.unwrap_or_else(|| panic!("SLUICE_TEST_PORTS is {part:?}, as in 20000-26000 is expected"))
-}
-
 fn pick(offsets: &[i16]) -> u16 {
     let mut random = rand::rng();
-    let range = range();
     (0..ATTEMPTS)
-        .map(|_| random.random_range(range.clone()))
+        .map(|_| random.random_range(RANGE))
         .find(|port| {
             offsets
                 .iter()
