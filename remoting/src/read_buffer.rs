@@ -56,7 +56,8 @@ impl ReadBuffer {
         !self.bytes.is_empty() && !matches!(self.missing(), Ok(1..))
     }
 
-    /// Reads once; 0 bytes are the end of the stream. While nothing comes from a peer that has never sent much, no memory is held for it.
+    /// Reads once; 0 bytes are the end of the stream. While nothing comes from a peer that has never sent
+    /// much, no memory is held for it.
     pub(crate) fn poll_fill(
         &mut self,
         stream: Pin<&mut impl AsyncRead>,
