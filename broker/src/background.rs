@@ -290,3 +290,22 @@ impl Broker {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_round_that_panics_costs_that_round_alone() {
+        let mut rounds = 0;
+        for _ in 0..2 {
+            guarded("on purpose", async {
+                rounds += 1;
+                tokio::task::yield_now().await;
+                panic!("on purpose");
+            })
+            .await;
+        }
+        assert_eq!(rounds, 2);
+    }
+}

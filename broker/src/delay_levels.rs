@@ -382,6 +382,7 @@ pub(crate) async fn run(broker: std::sync::Weak<Broker>) {
         let Some(strong) = broker.upgrade() else {
             return;
         };
+        let before = strong.now_ms();
         let working = strong.clone();
         let delivered = tokio::task::spawn_blocking(move || working.deliver_delayed()).await;
         let next_due = delivered.unwrap_or_else(|cause| {
@@ -389,13 +390,13 @@ pub(crate) async fn run(broker: std::sync::Weak<Broker>) {
             strong.now_ms() + AGAIN_MS
         });
         drop(strong);
-        sleep(&broker, next_due).await;
+        sleep(&broker, next_due, before).await;
     }
 }
 
-/// Sleeps until a time by the broker's clock, or until something is due sooner, or the clock has been set back.
-async fn sleep(broker: &std::sync::Weak<Broker>, next_due: i64) {
-    let mut before = i64::MIN;
+/// Sleeps until a time by the broker's clock, or until something is due sooner, or the clock has been set back
+/// behind what it was `before`.
+async fn sleep(broker: &std::sync::Weak<Broker>, next_due: i64, mut before: i64) {
     for _ in 0..NAPS_MAX {
         let Some(broker) = broker.upgrade() else {
             return;
