@@ -1,5 +1,8 @@
 //! The brokers that are measured: Java's, Sluice, and the floor, each alone on a fresh directory.
 
+use std::env;
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use sluice_tests::cluster::{Cluster, Kind, More};
 
@@ -78,6 +81,14 @@ impl Subject {
         match &mut self.process {
             Process::Cluster(cluster) => Ok(cluster),
             Process::Floor(_) => bail!("the floor is no broker"),
+        }
+    }
+
+    /// A directory on the disk that it writes to.
+    pub fn dir(&self) -> PathBuf {
+        match &self.process {
+            Process::Cluster(cluster) => cluster.dir().to_owned(),
+            Process::Floor(_) => env::temp_dir(),
         }
     }
 

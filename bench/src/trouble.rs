@@ -47,6 +47,9 @@ pub struct Trouble {
     /// The Java broker, too
     #[arg(long)]
     java: bool,
+    /// The floor, too, under what is the machine's trouble
+    #[arg(long)]
+    floor: bool,
     /// Page-cache pressure: memory that is left to page cache and all programs
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     leave: u64,
@@ -59,9 +62,21 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    fn kinds(&self) -> Vec<&'static TroubleKind> {
-        let wanted = |kind: &&TroubleKind| kind.name.starts_with(&*self.only);
+    fn kinds(&self, broker: Which) -> Vec<&'static TroubleKind> {
+        let wanted = |kind: &&TroubleKind| {
+            kind.name.starts_with(&*self.only) && (broker != Which::Floor || kind.of_machine)
+        };
         KINDS.iter().filter(wanted).collect()
+    }
+
+    fn brokers(&self) -> Vec<Which> {
+        let java = self.java.then_some(Which::Java);
+        let floor = self.floor.then_some(Which::Floor);
+        [Which::Sluice]
+            .into_iter()
+            .chain(java)
+            .chain(floor)
+            .collect()
     }
 
     /// Seconds before those that count.
@@ -92,19 +107,14 @@ pub fn run(wanted: &Trouble) -> Result<()> {
         wanted.rounds > 0 && wanted.seconds > 0,
         "nothing to measure"
     );
-    ensure!(!wanted.kinds().is_empty(), "no such trouble");
+    ensure!(!wanted.kinds(Which::Sluice).is_empty(), "no such trouble");
     print_settings(wanted)?;
     println!(
         "| trouble | flush | broker | messages/s | failed | p50 us | p99 us | p99.9 us | max us | p99.9 / quiet | what happened |"
     );
     println!("|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|");
-    let brokers: &[Which] = match wanted.java {
-        true => &[Which::Sluice, Which::Java],
-        false => &[Which::Sluice],
-    };
-    brokers
-        .iter()
-        .try_for_each(|which| of_broker(wanted, *which))
+    let mut brokers = wanted.brokers().into_iter();
+    brokers.try_for_each(|which| of_broker(wanted, which))
 }
 
 fn print_settings(wanted: &Trouble) -> Result<()> {
@@ -128,7 +138,7 @@ fn print_settings(wanted: &Trouble) -> Result<()> {
 
 /// A quiet run of each flush mode, followed by its troubles.
 fn of_broker(wanted: &Trouble, broker: Which) -> Result<()> {
-    let kinds = wanted.kinds();
+    let kinds = wanted.kinds(broker);
     for quiet in &QUIET {
         let troubles: Vec<_> = kinds
             .iter()

@@ -248,6 +248,7 @@ fn tails_under_trouble_are_printed_beside_the_quiet_one() {
     assert!(output.contains(" files made |"), "{output}");
     let output = bench(&[
         "trouble",
+        "--floor",
         "--only",
         "slow",
         "--seconds",
@@ -255,8 +256,9 @@ fn tails_under_trouble_are_printed_beside_the_quiet_one() {
         "--rate",
         "500",
     ]);
-    assert_eq!(output.matches(" syncs of ").count(), 2, "{output}");
+    assert_eq!(output.matches(" syncs of ").count(), 3, "{output}");
     assert_eq!(output.matches("_FLUSH | Sluice | ").count(), 4, "{output}");
+    assert_eq!(output.matches("_FLUSH | Floor | ").count(), 2, "{output}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ struct Field {
 
 /// Where a text is. Places below the header's length are the header's, those beyond it are our own text's.
 #[derive(Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     start: u32,
     size: u32,
 }
@@ -90,14 +90,24 @@ impl ExtFields {
 
     /// Adds a field that is no text yet.
     pub fn put_shown(&mut self, name: impl AsRef<str>, value: impl Display) {
-        self.put_written(name, |text| {
+        let name = self.place(name.as_ref());
+        self.put_named(name, |text| {
             write!(text, "{value}").expect("memory takes every write");
         });
     }
 
-    /// Adds a field whose value is what `write` puts behind a text.
-    pub(crate) fn put_written(&mut self, name: impl AsRef<str>, write: impl FnOnce(&mut String)) {
-        let name = self.place(name.as_ref());
+    /// Adds a field whose value is a number.
+    pub fn put_number(&mut self, name: impl AsRef<str>, value: impl itoa::Integer) {
+        self.put(name, itoa::Buffer::new().format(value));
+    }
+
+    /// Adds a field both of whose texts are places in the header.
+    pub(crate) fn put_placed(&mut self, name: Place, value: Place) {
+        self.push(name, value);
+    }
+
+    /// Adds a field whose name is a place in the header, and whose value is what `write` puts behind a text.
+    pub(crate) fn put_named(&mut self, name: Place, write: impl FnOnce(&mut String)) {
         let start = self.own.len();
         write(&mut self.own);
         let value = self.own_place(start);
@@ -118,6 +128,12 @@ impl ExtFields {
     /// How many there are, duplicates included.
     pub fn len(&self) -> usize {
         self.fields.len()
+    }
+
+    /// Bytes of all names and values.
+    pub(crate) fn texts_size(&self) -> usize {
+        let size = |field: &Field| (field.name.size + field.value.size) as usize;
+        self.fields.iter().map(size).sum()
     }
 
     fn push(&mut self, name: Place, value: Place) {
@@ -160,7 +176,8 @@ impl ExtFields {
 }
 
 impl Place {
-    fn new(start: usize, size: usize) -> Place {
+    /// So many bytes from `start` on.
+    pub(crate) fn new(start: usize, size: usize) -> Place {
         let narrow = |size| u32::try_from(size).expect("texts of a command are far below 4 GiB");
         Place {
             start: narrow(start),

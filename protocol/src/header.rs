@@ -55,7 +55,7 @@ impl Field for i32 {
         text.parse().ok()
     }
     fn put(&self, name: &'static str, ext: &mut ExtFields) {
-        ext.put_shown(name, self);
+        ext.put_number(name, *self);
     }
 }
 
@@ -65,7 +65,7 @@ impl Field for i64 {
         text.parse().ok()
     }
     fn put(&self, name: &'static str, ext: &mut ExtFields) {
-        ext.put_shown(name, self);
+        ext.put_number(name, *self);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Appends: records get their place in the log and in their queue under one lock, and are written behind each
 //! other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 
@@ -20,7 +20,7 @@ const UNWRITTEN_MAX: usize = 256 * 1024;
 #[derive(Default)]
 pub(crate) struct AppendState {
     /// Next queue offset by topic and queue.
-    pub(crate) next: HashMap<String, HashMap<i32, i64>>,
+    pub(crate) next: HashMap<String, BTreeMap<i32, i64>>,
     /// The file that is appended to.
     segment: Option<Segment>,
     /// Appended, but not written to that file yet: they begin where the log is written to.
@@ -173,9 +173,9 @@ impl Store {
         if self.log.written() < end {
             self.write_out(&mut self.append_state.lock())?;
         }
-        let inline = self.config.flush_mode == FlushMode::Async && self.is_live();
-        if !(inline && self.dispatch_here()) {
-            self.wake_for_appended();
+        match self.config.flush_mode {
+            FlushMode::Async if self.is_live() => self.dispatch_here_or_wake(),
+            _ => self.wake_for_appended(),
         }
         Ok(())
     }

@@ -122,6 +122,14 @@ impl State {
     fn end(&self) -> i64 {
         self.tail_start + self.tail.len() as i64
     }
+    /// Keeps the last [`KEPT`] of what is in files, and not the room that a burst has taken.
+    fn forget_written(&mut self) {
+        let written = (self.written - self.tail_start) as usize;
+        let gone = written.min(self.tail.len().saturating_sub(KEPT));
+        self.tail.drain(..gone);
+        self.tail.shrink_to(4 * KEPT);
+        self.tail_start += gone as i64;
+    }
 }
 
 pub(crate) struct BatchConsumeQueue {
@@ -489,11 +497,7 @@ impl BatchConsumeQueue {
             self.state.lock().dirty.extend(dirty);
             return Err(error);
         }
-        let mut state = self.state.lock();
-        while state.tail.len() > KEPT && state.tail_start < state.written {
-            state.tail.pop_front();
-            state.tail_start += 1;
-        }
+        self.state.lock().forget_written();
         Ok(())
     }
 

@@ -82,6 +82,14 @@ impl State {
     fn max(&self) -> i64 {
         self.tail_start + self.tail.len() as i64
     }
+    /// Keeps the last [`KEPT`] of what is in files, and not the room that a burst has taken.
+    fn forget_written(&mut self) {
+        let written = (self.written - self.tail_start) as usize;
+        let gone = written.min(self.tail.len().saturating_sub(KEPT));
+        self.tail.drain(..gone);
+        self.tail.shrink_to(4 * KEPT);
+        self.tail_start += gone as i64;
+    }
     fn restart_at(&mut self, offset: i64) {
         (self.min, self.written, self.tail_start) = (offset, offset, offset);
         self.unwritten = true;
@@ -442,11 +450,7 @@ impl ConsumeQueue {
             self.state.lock().dirty.extend(dirty);
             return Err(error);
         }
-        let mut state = self.state.lock();
-        while state.tail.len() > KEPT && state.tail_start < state.written {
-            state.tail.pop_front();
-            state.tail_start += 1;
-        }
+        self.state.lock().forget_written();
         Ok(())
     }
 
@@ -544,6 +548,22 @@ mod tests {
         ];
         assert_eq!(bytes, java);
         assert_eq!(ConsumeQueueUnit::decode(&java), unit);
+    }
+
+    #[test]
+    fn a_burst_is_written_and_its_room_given_back() {
+        let cache = Arc::new(FileCache::new(Arc::new(SimulatedFiles::new()), 8));
+        let queue = ConsumeQueue::new(PathBuf::from("/q"), 20 * 5000, 0, cache);
+        (0..12_000).for_each(|at| assert!(queue.push(at, unit(at * 10))));
+        queue.flush().unwrap();
+        {
+            let state = queue.state.lock();
+            assert_eq!(state.tail.len(), KEPT);
+            assert!(state.tail.capacity() < 12_000 / 10);
+        }
+        for at in [0, 4999, 5000, 11_935, 11_936, 11_999] {
+            assert_eq!(queue.unit(at).unwrap(), Some(unit(at * 10)));
+        }
     }
 
     #[test]

@@ -36,14 +36,15 @@ impl Store {
     /// Dispatches on this thread what it has just appended, unless another thread dispatches already. Waking the
     /// dispatch thread costs more than the work, and whoever is then told of an append can read it at once. No
     /// lock may be held that the listener takes.
-    ///
-    /// Answers whether nothing is left for the dispatch thread.
-    pub(crate) fn dispatch_here(&self) -> bool {
-        let Some(_one) = self.dispatching.try_lock() else {
-            return false;
-        };
-        self.dispatch_visible();
-        self.dispatched.load(Ordering::Acquire) >= self.visible_end()
+    pub(crate) fn dispatch_here_or_wake(&self) {
+        let mine = self.dispatching.try_lock();
+        if mine.is_some() {
+            self.dispatch_visible();
+        }
+        drop(mine);
+        if self.dispatched.load(Ordering::Acquire) < self.visible_end() {
+            self.wake_dispatch.wake();
+        }
     }
 
     /// Goes up to what is visible now, not to what comes meanwhile; answers whether there was anything.
@@ -158,27 +159,13 @@ impl Store {
             self.forget_queue(topic, queue_id)?;
             queue = self.queue_for(record);
         }
-        if self.push(&queue, record)
+        let tags_code = unit_tags_code(record, &self.config);
+        if push(&queue, record, tags_code)
             && let Some(listener) = listener
         {
-            tell(listener, record, unit_tags_code(record, &self.config));
+            tell(listener, record, tags_code);
         }
         Ok(())
-    }
-
-    fn push(&self, queue: &Queue, record: &Record<'_>) -> bool {
-        let tags_code = unit_tags_code(record, &self.config);
-        match queue {
-            Queue::Simple(queue) => {
-                let unit = ConsumeQueueUnit {
-                    physical_offset: record.physical_offset(),
-                    size: record.size() as i32,
-                    tags_code,
-                };
-                queue.push(record.queue_offset(), unit)
-            }
-            Queue::Batch(queue) => queue.push(BatchUnit::of(record, tags_code)),
-        }
     }
 
     fn index_record(&self, record: &Record<'_>) -> Result<(), StoreError> {
@@ -188,6 +175,20 @@ impl Store {
         }
         let hashes = index_hashes(record);
         index.put(hashes, record.physical_offset(), record.store_timestamp())
+    }
+}
+
+fn push(queue: &Queue, record: &Record<'_>, tags_code: i64) -> bool {
+    match queue {
+        Queue::Simple(queue) => {
+            let unit = ConsumeQueueUnit {
+                physical_offset: record.physical_offset(),
+                size: record.size() as i32,
+                tags_code,
+            };
+            queue.push(record.queue_offset(), unit)
+        }
+        Queue::Batch(queue) => queue.push(BatchUnit::of(record, tags_code)),
     }
 }
 
@@ -241,9 +242,12 @@ pub(crate) fn index_hashes<'a>(record: &Record<'a>) -> impl Iterator<Item = i32>
     let (topic, all) = (record.topic(), record.properties());
     let rolled_back =
         record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK;
-    let find = |name| properties::find(all, name).filter(|_| !rolled_back);
-    let keys = find(properties::KEYS).unwrap_or("").split(' ');
+    let [unique, keys] = match rolled_back {
+        true => [None; 2],
+        false => properties::find_each(all, [properties::UNIQ_KEY, properties::KEYS]),
+    };
+    let keys = keys.unwrap_or("").split(' ');
     let keys = keys.filter(|key| !key.is_empty());
-    let keys = find(properties::UNIQ_KEY).into_iter().chain(keys);
+    let keys = unique.into_iter().chain(keys);
     keys.map(move |key| key_hash(topic, key))
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::config::FlushMode;
+use crate::gathering;
 use crate::store::Store;
 
 /// What became of the promise to keep a message.
@@ -36,6 +37,8 @@ impl Store {
         });
         match self.log.stopped() {
             Some(_) => self.answer_waiters(),
+            // What this thread gathers is flushed at its end.
+            None if gathering::owes_wake(self) => {}
             None => self.wake_flush.wake(),
         }
     }

@@ -396,7 +396,7 @@ fn a_thread_that_panics_stops_the_log_and_says_why() {
         std::thread::sleep(Duration::from_millis(5));
     };
     assert!(
-        refused.contains("store-dispatch") && refused.contains("a listener's mistake"),
+        refused.contains("thread store-") && refused.contains("a listener's mistake"),
         "{refused}"
     );
 }

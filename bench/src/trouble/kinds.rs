@@ -26,6 +26,8 @@ pub struct TroubleKind {
     pub flush: &'static str,
     /// More lines of its property file.
     pub settings: &'static str,
+    /// It is the machine's, and comes over the floor as over a broker.
+    pub of_machine: bool,
     /// How it begins.
     pub begin: Begin,
 }
@@ -38,6 +40,7 @@ const fn quiet(flush: &'static str) -> TroubleKind {
         name: "quiet",
         flush,
         settings: "",
+        of_machine: true,
         begin: |_, _| Ok(Box::new(Quiet)),
     }
 }
@@ -51,42 +54,49 @@ pub const KINDS: [TroubleKind; 7] = [
         name: "page-cache pressure",
         flush: ASYNC,
         settings: "",
+        of_machine: true,
         begin: maker::page_cache,
     },
     TroubleKind {
         name: "retention",
         flush: ASYNC,
         settings: retention::SETTINGS,
+        of_machine: false,
         begin: retention::begin,
     },
     TroubleKind {
         name: "commit log roll",
         flush: ASYNC,
         settings: files::SMALL_LOG_FILES,
+        of_machine: false,
         begin: files::commit_log,
     },
     TroubleKind {
         name: "index roll",
         flush: ASYNC,
         settings: files::SMALL_INDEX_FILES,
+        of_machine: false,
         begin: files::index,
     },
     TroubleKind {
         name: "lagging group",
         flush: ASYNC,
         settings: "",
+        of_machine: false,
         begin: lagging::begin,
     },
     TroubleKind {
         name: "slow disk sync",
         flush: ASYNC,
         settings: "",
+        of_machine: true,
         begin: maker::disk_syncs,
     },
     TroubleKind {
         name: "slow disk sync",
         flush: SYNC,
         settings: "",
+        of_machine: false,
         begin: maker::disk_syncs,
     },
 ];

@@ -71,12 +71,12 @@ pub fn run(wanted: &Maker) -> Result<()> {
 pub fn page_cache(wanted: &Trouble, subject: &mut Subject) -> Result<Box<dyn Lasting>> {
     let (leave, file) = (wanted.leave.to_string(), wanted.file.to_string());
     let arguments = ["page-cache", "--leave", &leave, "--file", &file];
-    start(&arguments, subject.cluster()?.dir())
+    start(&arguments, &subject.dir())
 }
 
 /// Disk syncs beside the broker's own.
 pub fn disk_syncs(_: &Trouble, subject: &mut Subject) -> Result<Box<dyn Lasting>> {
-    start(&["disk-syncs"], subject.cluster()?.dir())
+    start(&["disk-syncs"], &subject.dir())
 }
 
 struct Process(Running);

@@ -40,6 +40,8 @@ struct Send {
     queue_id: i32,
     body: Bytes,
     born_host: SocketAddr,
+    /// The settings that it goes by.
+    config: Arc<BrokerConfig>,
 }
 
 /// Stores a message, or all messages of a batch, and answers when it is as durable as promised.
@@ -182,7 +184,7 @@ fn store(
     responder: Responder,
 ) {
     let born_host = responder.connection().peer();
-    let send = match place(incoming, topic, born_host) {
+    let send = match place(broker, incoming, topic, born_host) {
         Ok(send) => send,
         Err(refusal) => return broker.refuse(responder, refusal),
     };
@@ -206,14 +208,19 @@ pub(super) fn store_reply(
     let name = &incoming.header.topic;
     let topic = broker.topics.get(name);
     let topic = topic.ok_or_else(|| Refusal::TopicNotExist(name.to_string()))?;
-    let send = place(incoming, topic, born_host)?;
+    let send = place(broker, incoming, topic, born_host)?;
     let stored = append(broker, &send, &[])?;
     broker.stats.stored_in(&send.topic.counts, 1, stored.size);
     Ok((send.queue_id, stored.appended))
 }
 
 /// Checks or chooses the queue.
-fn place(incoming: Incoming, topic: Arc<Topic>, born_host: SocketAddr) -> Result<Send, Refusal> {
+fn place(
+    broker: &Broker,
+    incoming: Incoming,
+    topic: Arc<Topic>,
+    born_host: SocketAddr,
+) -> Result<Send, Refusal> {
     let Incoming { header, body } = incoming;
     let queues = topic.write_queue_nums.max(topic.read_queue_nums);
     if header.queue_id >= queues {
@@ -232,6 +239,7 @@ fn place(incoming: Incoming, topic: Arc<Topic>, born_host: SocketAddr) -> Result
         queue_id,
         body,
         born_host,
+        config: broker.config(),
     })
 }
 
@@ -345,7 +353,7 @@ fn lay_out_one(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<La
     if !seen.unique_key {
         properties::put(&mut text, properties::UNIQ_KEY, &broker.unique_ids.next());
     }
-    put_broker_s(broker, &mut text);
+    put_broker_s(&send.config, &mut text);
     let mut laid_out = LaidOut {
         waits: !seen.does_not_wait,
         message_type: seen.message_type(),
@@ -381,10 +389,9 @@ const STRIPPED: [&str; 6] = [
 ];
 
 /// What the broker says of each message. Consumers of 5.x trace none without a region.
-fn put_broker_s(broker: &Broker, text: &mut Vec<u8>) {
-    let config = broker.config();
+fn put_broker_s(config: &BrokerConfig, text: &mut Vec<u8>) {
     properties::put(text, properties::MSG_REGION, &config.region_id);
-    properties::put(text, properties::TRACE_ON, trace_on(&config));
+    properties::put(text, properties::TRACE_ON, trace_on(config));
     properties::put(text, properties::CLUSTER, &config.broker_cluster_name);
 }
 
@@ -425,8 +432,8 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
             send.header.topic
         )));
     }
-    if send.body.len() > broker.config().max_message_size {
-        return Err(too_large(broker, send.body.len()));
+    if send.body.len() > send.config.max_message_size {
+        return Err(too_large(send, send.body.len()));
     }
     // Properties of the whole batch belong to each message, but for the joined unique keys.
     let whole = send.header.properties.as_bytes();
@@ -440,7 +447,7 @@ fn lay_out_batch(broker: &Broker, send: &Send, records: &mut Vec<u8>) -> Result<
         &properties::without(whole, &STRIPPED),
         &[properties::UNIQ_KEY],
     );
-    put_broker_s(broker, &mut common);
+    put_broker_s(&send.config, &mut common);
     let mut text = Vec::new();
     for item in batch::iter(&send.body) {
         let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
@@ -515,8 +522,8 @@ fn lay_out(
     (flag, body, text): (i32, &[u8], &[u8]),
     records: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
-    if body.len() > broker.config().max_message_size {
-        return Err(too_large(broker, body.len()));
+    if body.len() > send.config.max_message_size {
+        return Err(too_large(send, body.len()));
     }
     if body.is_empty() {
         // As in Java, where no body and a body of no bytes are the same on the wire.
@@ -552,8 +559,8 @@ fn lay_out(
     Ok(())
 }
 
-fn too_large(broker: &Broker, size: usize) -> Refusal {
-    let max = broker.config().max_message_size;
+fn too_large(send: &Send, size: usize) -> Refusal {
+    let max = send.config.max_message_size;
     Refusal::MessageIllegal(format!(
         "the message is illegal, maybe msg body or properties length not matched. msg body length limit {max}B, msg properties length limit 32KB. The body has {size} bytes."
     ))
@@ -635,8 +642,8 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
         physical_offsets: &appended.physical_offsets,
     };
     success.ext.put_shown("msgId", ids);
-    success.ext.put_shown("queueId", send.queue_id);
-    success.ext.put_shown("queueOffset", appended.queue_offset);
+    success.ext.put_number("queueId", send.queue_id);
+    success.ext.put_number("queueOffset", appended.queue_offset);
     if let Some(key) = inner_batch::unique_key(send) {
         // It tells the producer that there is one id for all messages.
         success.ext.put("batchUniqId", key);
@@ -644,12 +651,12 @@ fn answer(broker: &Arc<Broker>, send: &Send, stored: Stored, responder: Responde
     if let Some(id) = elsewhere.and_then(|elsewhere| elsewhere.transaction_id) {
         success.ext.put("transactionId", id);
     }
-    let config = broker.config();
+    let config = &send.config;
     if let Some(handle) = recall_handle {
         success.ext.put("recallHandle", handle);
     }
     success.ext.put(properties::MSG_REGION, &config.region_id);
-    success.ext.put(properties::TRACE_ON, trace_on(&config));
+    success.ext.put(properties::TRACE_ON, trace_on(config));
     if waits && config.broker_role == BrokerRole::SyncMaster {
         // It is stored, and who asked for a second copy is told that there is nobody to keep one.
         success.code = response::SLAVE_NOT_AVAILABLE;

@@ -21,7 +21,14 @@ use crate::ext::ExtFields;
 use crate::frame::FrameError;
 use crate::language::Language;
 
+/// What a header takes beside its fields and its remark, and each field beside its texts, if nothing in them has to
+/// be escaped.
+const BARE_SIZE: usize = 160;
+const FIELD_SIZE: usize = 6;
+
 pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
+    let fields = command.ext.texts_size() + command.ext.len() * FIELD_SIZE;
+    out.reserve(BARE_SIZE + fields + command.remark().len());
     put_number(out, b"{\"code\":", command.code);
     if !command.ext.is_empty() {
         out.put_slice(b",\"extFields\":");
@@ -42,9 +49,8 @@ pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
 }
 
 fn put_number(out: &mut BytesMut, name: &[u8], value: i32) {
-    use std::io::Write;
     out.put_slice(name);
-    write!(out.writer(), "{value}").expect("memory takes every write");
+    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 fn put_fields(ext: &ExtFields, out: &mut BytesMut) {
@@ -61,7 +67,6 @@ fn put_fields(ext: &ExtFields, out: &mut BytesMut) {
 
 fn put_text(text: &str, out: &mut BytesMut) {
     if marks::up_to_mark(text.as_bytes()) == text.len() {
-        out.reserve(text.len() + 2);
         out.put_u8(b'"');
         out.put_slice(text.as_bytes());
         return out.put_u8(b'"');

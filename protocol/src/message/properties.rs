@@ -3,6 +3,8 @@
 //! The last separator may be missing on input. Pieces without U+0001, with an empty name, or
 //! shorter than three characters are no properties, as in Java's `string2messageProperties`.
 
+use memchr::{memchr, memchr_iter, memrchr};
+
 /// Ends a name.
 pub const NAME_VALUE_SEPARATOR: u8 = 1;
 /// Ends a property.
@@ -73,32 +75,70 @@ pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
 
 /// All properties in order, duplicates included. Text that is not UTF-8 is passed over.
 pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
-    text.split(|&b| b == PROPERTY_SEPARATOR)
-        .filter_map(|piece| {
-            let at = piece.iter().position(|&b| b == NAME_VALUE_SEPARATOR)?;
-            let (name, value) = (&piece[..at], &piece[at + 1..]);
-            if name.is_empty() || value.is_empty() {
-                return None;
-            }
-            Some((
-                std::str::from_utf8(name).ok()?,
-                std::str::from_utf8(value).ok()?,
-            ))
-        })
+    let pieces = pieces(text).filter_map(|piece| {
+        let (name, value) = piece.split_at(memchr(NAME_VALUE_SEPARATOR, piece)?);
+        Some((name, &value[1..]))
+    });
+    pieces.filter_map(|(name, value)| {
+        if name.is_empty() || value.is_empty() {
+            return None;
+        }
+        Some((
+            std::str::from_utf8(name).ok()?,
+            std::str::from_utf8(value).ok()?,
+        ))
+    })
+}
+
+/// What lies between separators, in order.
+fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr_iter(PROPERTY_SEPARATOR, text).chain([text.len()]);
+    ends.scan(0, |start, end| {
+        let piece = &text[*start..end];
+        *start = end + 1;
+        Some(piece)
+    })
 }
 
 /// Value of `name`, which holds no separator; the last of equal names wins, as in Java.
 pub fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
-    if name.is_empty() {
+    let [value] = find_each(text, [name]);
+    value
+}
+
+/// [`find`] of each name, in one pass.
+pub fn find_each<'a, const N: usize>(text: &'a [u8], names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut values = [None; N];
+    let mut missing = N;
+    // From the back, and reading nothing of other properties but their names: sends look for many.
+    let mut end = text.len();
+    while missing > 0 {
+        let before = memrchr(PROPERTY_SEPARATOR, &text[..end]);
+        let piece = &text[before.map_or(0, |at| at + 1)..end];
+        for (name, value) in names.iter().zip(&mut values) {
+            if value.is_none() {
+                *value = value_in(piece, name);
+                missing -= usize::from(value.is_some());
+            }
+        }
+        match before {
+            Some(at) => end = at,
+            None => break,
+        }
+    }
+    values
+}
+
+/// The value, if the piece is a property of that name.
+fn value_in<'a>(piece: &'a [u8], name: &str) -> Option<&'a str> {
+    if piece.get(name.len()) != Some(&NAME_VALUE_SEPARATOR) || name.is_empty() {
         return None;
     }
-    // From the back, and reading nothing of other properties but their names: sends look for many.
-    text.rsplit(|&b| b == PROPERTY_SEPARATOR).find_map(|piece| {
-        let value = piece.strip_prefix(name.as_bytes())?;
-        let value = value.strip_prefix(&[NAME_VALUE_SEPARATOR])?;
-        let value = std::str::from_utf8(value).ok()?;
-        (!value.is_empty()).then_some(value)
-    })
+    let value = piece.strip_prefix(name.as_bytes())?.get(1..)?;
+    if value.is_empty() {
+        return None;
+    }
+    std::str::from_utf8(value).ok()
 }
 
 /// Appends one property.
@@ -177,5 +217,34 @@ mod tests {
         put(&mut text, "b", "2");
         assert_eq!(text, b"a\x011\x02b\x012\x02");
         assert_eq!(without(&text, &["a"]), b"b\x012\x02");
+    }
+
+    /// Java's `string2messageProperties`, and the text that is not UTF-8 left out.
+    fn plainly(text: &[u8]) -> Vec<(&str, &str)> {
+        let pieces = text.split(|&b| b == PROPERTY_SEPARATOR);
+        let pairs = pieces.filter_map(|piece| {
+            let at = piece.iter().position(|&b| b == NAME_VALUE_SEPARATOR)?;
+            let (name, value) = (&piece[..at], &piece[at + 1..]);
+            let text = |bytes| std::str::from_utf8(bytes).ok();
+            Some((text(name)?, text(value)?))
+        });
+        pairs
+            .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+            .collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn all_ways_find_the_same(bytes in proptest::collection::vec(
+            proptest::sample::select(vec![1u8, 2, b'a', b'b', 0xFF]), 0..24,
+        )) {
+            let plain = plainly(&bytes);
+            proptest::prop_assert_eq!(iter(&bytes).collect::<Vec<_>>(), plain.clone());
+            let names = ["a", "b", "ab", "c", ""];
+            let last = |name| plain.iter().rfind(|(other, _)| *other == name);
+            let wanted = names.map(|name| last(name).map(|(_, value)| *value));
+            proptest::prop_assert_eq!(find_each(&bytes, names), wanted);
+            proptest::prop_assert_eq!(names.map(|name| find(&bytes, name)), wanted);
+        }
     }
 }

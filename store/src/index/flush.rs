@@ -105,6 +105,7 @@ impl Index {
         let newest = self.list.last().map(|file| file.name);
         self.with(written.name, |file| {
             file.pending.drain(..written.entries.1);
+            file.pending.shrink_to(ENTRIES);
             file.dirty = false;
             // What was put meanwhile, before the next file was begun, is for the next flush.
             if newest != Some(file.name) && file.pending.is_empty() {
@@ -157,5 +158,19 @@ mod tests {
             let found = query(&again, ("T", key), 8, (0, i64::MAX)).unwrap();
             assert_eq!(found, [at], "{key} after a start");
         }
+    }
+
+    #[test]
+    fn a_burst_is_written_and_its_room_given_back() {
+        let cache = Arc::new(FileCache::new(Arc::new(SimulatedFiles::new()), 8));
+        let count = 3 * ENTRIES;
+        let index = Index::load(PathBuf::from("/i"), 64, 1 << 20, cache).unwrap();
+        let index = Mutex::new(index);
+        (0..count).for_each(|at| put(&index, &at.to_string(), at as i64));
+        flush(&index).unwrap();
+        assert!(index.lock().list[0].pending.capacity() <= ENTRIES);
+        let last = count - 1;
+        let found = query(&index, ("T", &last.to_string()), 8, (0, i64::MAX)).unwrap();
+        assert_eq!(found, [last as i64]);
     }
 }

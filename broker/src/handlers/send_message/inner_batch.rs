@@ -52,7 +52,7 @@ pub(super) fn lay_out_whole(
     if of_all.strip {
         text = properties::without(&text, &STRIPPED);
     }
-    put_broker_s(broker, &mut text);
+    put_broker_s(&send.config, &mut text);
     properties::put(&mut text, properties::INNER_NUM, &count.to_string());
     let place = (&*send.topic.topic_name, send.queue_id);
     let message = (send.header.flag, &*send.body, &*text);

@@ -2,6 +2,7 @@
 
 /// How many bytes come before the first that is a quote, a backslash or a control character: eight at a time,
 /// as most of a header is neither.
+#[inline]
 pub(super) fn up_to_mark(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(eight) = bytes[at..].first_chunk() {

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use super::marks::up_to_mark;
 use super::{FIELDS, blank};
 use crate::RemotingCommand;
-use crate::ext::ExtFields;
+use crate::ext::{ExtFields, Place};
 use crate::language::Language;
 
 /// The command of a header, or `None` if the header is not plain.
@@ -17,18 +17,19 @@ pub(super) fn decode(header: &ByteString) -> Option<RemotingCommand> {
         at: 0,
     };
     walk.object(|walk, name| {
-        if name == "extFields" {
+        let name = walk.raw(name).as_bytes();
+        if name == b"extFields" {
             command.ext = walk.fields(header)?;
             return Some(());
         }
         let value = walk.value()?;
         match name {
-            "code" => command.code = value.number()?,
-            "version" => command.version = value.number()?,
-            "opaque" => command.opaque = value.number()?,
-            "flag" => command.flag = value.number()?,
-            "language" => command.language = Language::from_name(value.unescaped()?),
-            "remark" => command.remark = Some(value.text().into()),
+            b"code" => command.code = walk.number(value)?,
+            b"version" => command.version = walk.number(value)?,
+            b"opaque" => command.opaque = walk.number(value)?,
+            b"flag" => command.flag = walk.number(value)?,
+            b"language" => command.language = Language::from_name(walk.unescaped(value)?),
+            b"remark" => command.remark = Some(walk.unfolded(value).into()),
             _ => {}
         }
         Some(())
@@ -43,31 +44,35 @@ struct Walk<'a> {
     at: usize,
 }
 
-/// A text between its quotes, or a number or truth value.
-struct Value<'a> {
-    raw: &'a str,
+/// Where a text lies between its quotes, or a number or truth value.
+#[derive(Clone, Copy)]
+struct Value {
+    start: usize,
+    end: usize,
     /// It holds escapes, all of one byte.
     escaped: bool,
 }
 
+impl Value {
+    fn place(self) -> Place {
+        Place::new(self.start, self.end - self.start)
+    }
+}
+
 impl<'a> Walk<'a> {
-    fn object(
-        &mut self,
-        mut member: impl FnMut(&mut Walk<'a>, &'a str) -> Option<()>,
-    ) -> Option<()> {
+    fn object(&mut self, mut member: impl FnMut(&mut Walk<'a>, Value) -> Option<()>) -> Option<()> {
         self.take(b'{')?;
         if self.take(b'}').is_some() {
             return Some(());
         }
         loop {
             self.take(b'"')?;
-            let name = self.quoted()?.unescaped()?;
+            let name = self.name()?;
             self.take(b':')?;
             member(self, name)?;
-            if self.take(b'}').is_some() {
-                return Some(());
+            if self.take(b',').is_none() {
+                return self.take(b'}');
             }
-            self.take(b',')?;
         }
     }
 
@@ -76,56 +81,76 @@ impl<'a> Walk<'a> {
         self.object(|walk, name| {
             let value = walk.value()?;
             match value.escaped {
-                true => ext.put_written(name, |text| value.write(text)),
-                false => ext.put(name, value.raw),
+                true => ext.put_named(name.place(), |text| walk.unfold(value, text)),
+                false => ext.put_placed(name.place(), value.place()),
             }
             Some(())
         })?;
         Some(ext)
     }
 
-    fn value(&mut self) -> Option<Value<'a>> {
+    fn value(&mut self) -> Option<Value> {
         match self.take(b'"') {
             Some(()) => self.quoted(),
             None => self.word(),
         }
     }
 
+    /// As [`Walk::quoted`], without escapes. Most names of a send have one letter.
+    fn name(&mut self) -> Option<Value> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        if let [b'a'..=b'z', b'"', ..] = rest {
+            let start = self.at;
+            self.at += 2;
+            return Some(Value {
+                start,
+                end: start + 1,
+                escaped: false,
+            });
+        }
+        self.quoted().filter(|name| !name.escaped)
+    }
+
     /// Up to the quote that ends a text; behind it from then on.
-    fn quoted(&mut self) -> Option<Value<'a>> {
-        let (start, mut escaped) = (self.at, false);
+    fn quoted(&mut self) -> Option<Value> {
+        let bytes = self.text.as_bytes();
+        let (start, mut at, mut escaped) = (self.at, self.at, false);
         loop {
-            self.at += up_to_mark(&self.text.as_bytes()[self.at..]);
-            match self.byte()? {
+            at += up_to_mark(bytes.get(at..)?);
+            match bytes.get(at)? {
                 b'"' => break,
                 b'\\' => {
                     escaped = true;
-                    self.at += escape(&self.text.as_bytes()[self.at..])?.1;
+                    at += escape(&bytes[at..])?.1;
                 }
                 _ => return None,
             }
         }
-        let raw = &self.text[start..self.at];
-        self.at += 1;
-        Some(Value { raw, escaped })
+        self.at = at + 1;
+        Some(Value {
+            start,
+            end: at,
+            escaped,
+        })
     }
 
     /// A whole number as it is written when nobody writes it otherwise, or a truth value.
-    fn word(&mut self) -> Option<Value<'a>> {
+    fn word(&mut self) -> Option<Value> {
         let start = self.at;
         while self.byte()?.is_ascii_alphanumeric() || self.byte()? == b'-' {
             self.at += 1;
         }
-        let raw = &self.text[start..self.at];
+        let value = Value {
+            start,
+            end: self.at,
+            escaped: false,
+        };
+        let raw = self.raw(value);
         let digits = raw.strip_prefix('-').unwrap_or(raw);
         let number = (1..=18).contains(&digits.len())
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && (raw == "0" || !digits.starts_with('0'));
-        let plain = number || raw == "true" || raw == "false";
-        plain.then_some(Value {
-            raw,
-            escaped: false,
-        })
+        (number || raw == "true" || raw == "false").then_some(value)
     }
 
     fn byte(&self) -> Option<u8> {
@@ -147,35 +172,41 @@ impl<'a> Walk<'a> {
             self.at += 1;
         }
     }
-}
 
-impl<'a> Value<'a> {
-    fn unescaped(&self) -> Option<&'a str> {
-        (!self.escaped).then_some(self.raw)
+    /// As it is written.
+    fn raw(&self, value: Value) -> &'a str {
+        &self.text[value.start..value.end]
     }
 
-    fn number(&self) -> Option<i32> {
-        self.unescaped()?.parse().ok()
+    fn unescaped(&self, value: Value) -> Option<&'a str> {
+        (!value.escaped).then(|| self.raw(value))
     }
 
-    fn text(&self) -> String {
+    fn number(&self, value: Value) -> Option<i32> {
+        self.unescaped(value)?.parse().ok()
+    }
+
+    fn unfolded(&self, value: Value) -> String {
         let mut text = String::new();
-        self.write(&mut text);
+        self.unfold(value, &mut text);
         text
     }
 
-    /// Puts what the escapes stand for behind a text.
-    fn write(&self, text: &mut String) {
-        text.reserve(self.raw.len());
-        let mut rest = self.raw;
-        while let Some(at) = rest.find('\\') {
+    /// Puts a value behind a text, and what its escapes stand for.
+    fn unfold(&self, value: Value, text: &mut String) {
+        let mut rest = self.raw(value);
+        text.reserve(rest.len());
+        loop {
+            let at = up_to_mark(rest.as_bytes());
             text.push_str(&rest[..at]);
+            if at == rest.len() {
+                return;
+            }
             let (byte, size) =
                 escape(&rest.as_bytes()[at..]).expect("read when the quote was found");
             text.push(char::from(byte));
             rest = &rest[at + size..];
         }
-        text.push_str(rest);
     }
 }
 
