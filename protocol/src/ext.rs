@@ -106,7 +106,7 @@ impl ExtFields {
         self.push(name, value);
     }
 
-    /// Adds a field whose name is a place in the header, and whose value is what `write` puts behind a text.
+    /// Adds a field whose name has its place, and whose value is what `write` puts behind a text.
     pub(crate) fn put_named(&mut self, name: Place, write: impl FnOnce(&mut String)) {
         let start = self.own.len();
         write(&mut self.own);

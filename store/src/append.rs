@@ -170,14 +170,16 @@ impl Store {
 
     /// Ends a gathering, whose thread holds no lock: everything up to `end` is written and made known.
     pub(crate) fn settle(&self, end: i64) -> Result<(), AppendError> {
+        let mut written = Ok(());
         if self.log.written() < end {
-            self.write_out(&mut self.append_state.lock())?;
+            written = self.write_out(&mut self.append_state.lock());
         }
+        // Also when it could not be written: those who wait to be synced are told.
         match self.config.flush_mode {
             FlushMode::Async if self.is_live() => self.dispatch_here_or_wake(),
             _ => self.wake_for_appended(),
         }
-        Ok(())
+        written
     }
 
     /// Whether the store's threads run: without them everything is done step by step.

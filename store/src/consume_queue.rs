@@ -84,7 +84,7 @@ impl State {
     }
     /// Keeps the last [`KEPT`] of what is in files, and not the room that a burst has taken.
     fn forget_written(&mut self) {
-        let written = (self.written - self.tail_start) as usize;
+        let written = (self.written - self.tail_start).max(0) as usize;
         let gone = written.min(self.tail.len().saturating_sub(KEPT));
         self.tail.drain(..gone);
         self.tail.shrink_to(4 * KEPT);

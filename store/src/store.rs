@@ -368,27 +368,12 @@ impl Store {
 
     /// Syncs the log once for all who wait. Answers whether it is synced as far as it was written.
     pub fn flush_once(&self) -> bool {
-        let synced = self.flush_log();
-        self.wake_dispatch.wake();
-        synced
-    }
-
-    /// [`Store::flush_once`], and makes visible what was flushed, on this thread if nothing more waits for a sync.
-    /// No lock may be held that the listener takes.
-    pub(crate) fn flush_and_dispatch(&self) {
-        self.flush_log();
-        match self.log.flushed() >= self.log.written() {
-            true => self.dispatch_here_or_wake(),
-            false => self.wake_dispatch.wake(),
-        }
-    }
-
-    fn flush_log(&self) -> bool {
         self.last_flush
             .store(self.env.clock.now_ms(), Ordering::Relaxed);
         let synced = self.log.flushed() >= self.log.written()
             || self.log.sync(|| self.vouched.sync()).is_ok();
         self.answer_waiters();
+        self.wake_dispatch.wake();
         synced && self.log.stopped().is_none()
     }
 

@@ -84,7 +84,7 @@ pub(crate) fn start(store: &Arc<Store>) {
     spawn(store, "store-flush", |store| {
         let config = store.config();
         if config.flush_mode == FlushMode::Sync {
-            store.flush_and_dispatch();
+            store.flush_once();
             store.wake_flush.wait(config.flush_interval_ms);
         } else {
             store.wake_flush.wait(config.flush_interval_ms);

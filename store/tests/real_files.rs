@@ -373,6 +373,31 @@ fn a_log_file_of_full_size_has_real_blocks_at_once() {
     store.shutdown().unwrap();
 }
 
+#[test]
+fn who_waits_within_a_gathering_is_answered_by_the_one_wake_up_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&StoreConfig {
+        flush_interval_ms: 3_600_000,
+        ..config(dir.path(), FlushMode::Sync)
+    });
+    store.start();
+    let (tell, told) = channel();
+    let gather = || {
+        for body in ["one", "two"] {
+            let mut bytes = record("T", 0, body.as_bytes(), "");
+            let appended = store.append_gathered("T", 0, &mut bytes).unwrap();
+            let tell = tell.clone();
+            let done = move |result| drop(tell.send(result));
+            store.when_durable(appended.end_offset, Box::new(done));
+        }
+    };
+    store.gather(gather).unwrap();
+    for _ in 0..2 {
+        assert_eq!(told.recv_timeout(SOON), Ok(Durability::Durable));
+    }
+    store.shutdown().unwrap();
+}
+
 struct Panics;
 impl ArrivalListener for Panics {
     fn arrived(&self, _: &Arrival<'_>) {
@@ -396,7 +421,7 @@ fn a_thread_that_panics_stops_the_log_and_says_why() {
         std::thread::sleep(Duration::from_millis(5));
     };
     assert!(
-        refused.contains("thread store-") && refused.contains("a listener's mistake"),
+        refused.contains("store-dispatch") && refused.contains("a listener's mistake"),
         "{refused}"
     );
 }

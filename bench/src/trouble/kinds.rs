@@ -26,7 +26,7 @@ pub struct TroubleKind {
     pub flush: &'static str,
     /// More lines of its property file.
     pub settings: &'static str,
-    /// It is the machine's, and comes over the floor as over a broker.
+    /// It is the machine's, and comes over the floor as over a broker, which has no sync flush.
     pub of_machine: bool,
     /// How it begins.
     pub begin: Begin,

@@ -49,11 +49,11 @@ pub fn query_message(broker: &Arc<Broker>, request: RemotingCommand, responder: 
             slices: fitting(found.records),
             ..Answer::default()
         };
-        answer.ext.put_shown(
+        answer.ext.put_number(
             "indexLastUpdateTimestamp",
             found.index_last_update_timestamp,
         );
-        answer.ext.put_shown(
+        answer.ext.put_number(
             "indexLastUpdatePhyoffset",
             found.index_last_update_physical_offset,
         );

@@ -50,10 +50,10 @@ fn with_message(broker: &Broker, mut request: RemotingCommand) -> Result<Remotin
     ext.put("brokerName", &broker.config().broker_name);
     let topic = what.topic.and_then(|topic| broker.topics.get(&topic));
     if let Some(topic) = topic {
-        ext.put_shown("topicSysFlag", topic.topic_sys_flag);
+        ext.put_number("topicSysFlag", topic.topic_sys_flag);
     }
     if let Some(group) = broker.groups.get(&whom.consumer_group) {
-        ext.put_shown("groupSysFlag", group.group_sys_flag);
+        ext.put_number("groupSysFlag", group.group_sys_flag);
     }
     Ok(request)
 }

@@ -57,7 +57,7 @@ fn deliver(broker: &Arc<Broker>, incoming: Incoming, responder: Responder) {
         let pushed = push(&broker, &incoming, &responder).await;
         let mut answer = responder.response(response::SUCCESS);
         answer.ext.put("msgId", "0");
-        answer.ext.put_shown("queueId", incoming.header.queue_id);
+        answer.ext.put_number("queueId", incoming.header.queue_id);
         answer.ext.put("queueOffset", "0");
         if broker.config().store_reply_message_enable {
             // Whoever waits has the reply by now; a log that does not take it changes nothing for them.
@@ -68,8 +68,8 @@ fn deliver(broker: &Arc<Broker>, incoming: Incoming, responder: Responder) {
                         physical_offset: appended.physical_offsets[0],
                     };
                     answer.ext.put_shown("msgId", id);
-                    answer.ext.put_shown("queueId", queue_id);
-                    answer.ext.put_shown("queueOffset", appended.queue_offset);
+                    answer.ext.put_number("queueId", queue_id);
+                    answer.ext.put_number("queueOffset", appended.queue_offset);
                 }
                 Err(refusal) => tracing::warn!(%refusal, "a reply is not stored"),
             }

@@ -68,8 +68,8 @@ pub(crate) async fn send_as_retry(
         })?;
     let address = group.instance.master(&queue.broker_name)?;
     let mut request = send_request(INNER_PRODUCER, &outgoing, queue);
-    request.ext.put_shown("j", count);
-    request.ext.put_shown("l", max);
+    request.ext.put_number("j", count);
+    request.ext.put_number("l", max);
     group
         .instance
         .call(&address, request, TIMEOUT)

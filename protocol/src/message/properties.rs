@@ -75,11 +75,9 @@ pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
 
 /// All properties in order, duplicates included. Text that is not UTF-8 is passed over.
 pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
-    let pieces = pieces(text).filter_map(|piece| {
-        let (name, value) = piece.split_at(memchr(NAME_VALUE_SEPARATOR, piece)?);
-        Some((name, &value[1..]))
-    });
-    pieces.filter_map(|(name, value)| {
+    pieces(text).filter_map(|piece| {
+        let at = memchr(NAME_VALUE_SEPARATOR, piece)?;
+        let (name, value) = (&piece[..at], &piece[at + 1..]);
         if name.is_empty() || value.is_empty() {
             return None;
         }
