@@ -17,6 +17,7 @@ use sluice_protocol::message::{Record, inner_batch};
 
 use crate::commit_log::{be32, be64, file_name, file_start};
 use crate::consume_queue::ConsumeQueueUnit;
+use crate::consume_queue::forget_written;
 use crate::error::{At, StoreError};
 use crate::file_cache::FileCache;
 use crate::files::Open;
@@ -25,8 +26,6 @@ use crate::files::Open;
 pub(crate) const UNIT: i64 = 46;
 /// `compactedOffset` of a unit: Java never sets another here.
 const NOT_COMPACTED: i32 = -1;
-/// Units kept in memory behind the tail of an idle queue.
-const KEPT: usize = 64;
 
 /// One entry: a record and the offsets of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,13 +121,8 @@ impl State {
     fn end(&self) -> i64 {
         self.tail_start + self.tail.len() as i64
     }
-    /// Keeps the last [`KEPT`] of what is in files, and not the room that a burst has taken.
     fn forget_written(&mut self) {
-        let written = (self.written - self.tail_start).max(0) as usize;
-        let gone = written.min(self.tail.len().saturating_sub(KEPT));
-        self.tail.drain(..gone);
-        self.tail.shrink_to(4 * KEPT);
-        self.tail_start += gone as i64;
+        self.tail_start += forget_written(&mut self.tail, self.written - self.tail_start);
     }
 }
 

@@ -82,19 +82,23 @@ impl State {
     fn max(&self) -> i64 {
         self.tail_start + self.tail.len() as i64
     }
-    /// Keeps the last [`KEPT`] of what is in files, and not the room that a burst has taken.
     fn forget_written(&mut self) {
-        let written = (self.written - self.tail_start).max(0) as usize;
-        let gone = written.min(self.tail.len().saturating_sub(KEPT));
-        self.tail.drain(..gone);
-        self.tail.shrink_to(4 * KEPT);
-        self.tail_start += gone as i64;
+        self.tail_start += forget_written(&mut self.tail, self.written - self.tail_start);
     }
     fn restart_at(&mut self, offset: i64) {
         (self.min, self.written, self.tail_start) = (offset, offset, offset);
         self.unwritten = true;
         self.tail.clear();
     }
+}
+
+/// Of a tail whose first `written` units are in files keeps the last [`KEPT`], and not the room that a burst has
+/// taken; how many are gone.
+pub(crate) fn forget_written<T>(tail: &mut VecDeque<T>, written: i64) -> i64 {
+    let gone = (written.max(0) as usize).min(tail.len().saturating_sub(KEPT));
+    tail.drain(..gone);
+    tail.shrink_to(4 * KEPT);
+    gone as i64
 }
 
 pub(crate) struct ConsumeQueue {
