@@ -104,9 +104,9 @@ impl Broker {
             tokio::task::spawn_blocking(move || Store::open(store_config, environment)).await;
         let store = opened
             .map_err(|error| BrokerError::Config(format!("opening the store failed: {error}")))??;
-        // Who connects from now on waits: asked before offsets are loaded, the broker would have to
-        // answer that there are none.
-        let listeners = listen(&config)?;
+        // The port is ours from here on, and refuses: asked before offsets are loaded, the broker would have to
+        // answer that there are none; and who waited for a slow disk would lose the time of his send.
+        let listeners = take_ports(&config)?;
         let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::address).collect();
         let port = addresses[0].port();
         let options = config.server();
@@ -314,8 +314,8 @@ impl RunningBroker {
     }
 }
 
-/// Listens on every address of `bindAddress`, at one port: where a free one is taken, it is the first's.
-fn listen(config: &BrokerConfig) -> Result<Vec<Listener>, BrokerError> {
+/// Takes every address of `bindAddress`, at one port: where a free one is taken, it is the first's.
+fn take_ports(config: &BrokerConfig) -> Result<Vec<Listener>, BrokerError> {
     let mut listeners: Vec<Listener> = Vec::new();
     for mut address in config.bind_addresses() {
         if let Some(first) = listeners.first() {

@@ -1,6 +1,7 @@
 //! Settings that keep something from clients do so, in Java's words and codes; and each status of a send that one
 //! broker alone can give.
 
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -234,14 +235,54 @@ async fn a_slow_disk_times_a_send_out() {
     .await;
     let (asker, _asked) = served.client();
     assert_eq!(asker.send("", b"x", false).await.code, response::SUCCESS);
-    files.hold_syncs(true);
+    files.hold_syncs(Some(served.directory.path()));
     let sent = asker.send("", b"y", false).await;
     assert_eq!(sent.code, response::FLUSH_DISK_TIMEOUT, "{}", sent.remark());
-    files.hold_syncs(false);
+    files.hold_syncs(None);
     asker.heartbeat("c", "*", Language::Java).await;
     let kept = async || asker.pull(1, 0, &[]).await.code == response::SUCCESS;
     while !kept().await {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    served.broker.shutdown().await.unwrap();
+}
+
+/// Who is refused tries another broker at once; who waits for one whose disk is slow to let it start loses
+/// the whole time of a send.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_not_ready_refuses_connections() {
+    let files = SimulatedFiles::new();
+    let environment = Environment {
+        files: Arc::new(files.clone()),
+        clock: Arc::new(SystemClock),
+    };
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let disk = files.clone();
+    let starting = Served::start_in(environment, move |config| {
+        config.listen_port = address.port();
+        disk.hold_syncs(Some(&config.store_path_root_dir.join("config")));
+    });
+    let starting = tokio::spawn(starting);
+    let taken = async {
+        while TcpListener::bind(address).is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let taken = tokio::time::timeout(Duration::from_secs(10), taken).await;
+    let connected = TcpStream::connect(address);
+    let ready = starting.is_finished();
+    // Before anything is said of it: a thread that waits for the disk would hold up the end of a test that fails.
+    files.hold_syncs(None);
+    assert!(taken.is_ok(), "the port was not taken");
+    assert!(
+        !ready && connected.is_err(),
+        "ready: {ready}, {connected:?}"
+    );
+    let served = starting.await.unwrap();
+    let (asker, _asked) = served.client();
+    assert_eq!(asker.send("", b"x", false).await.code, response::SUCCESS);
     served.broker.shutdown().await.unwrap();
 }

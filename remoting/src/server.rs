@@ -27,6 +27,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of ours count their opaques from here, far from where clients begin: one of them (.NET)
 /// takes our request for an answer when the two meet.
 const FIRST_OPAQUE: i32 = 0x4000_0000;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// After a failed accept, as when there are no more files or no more memory.
 const AGAIN: Duration = Duration::from_millis(100);
 const SHUTTING_DOWN: &str = "the server is shutting down";
@@ -130,32 +132,49 @@ impl std::fmt::Debug for Shared {
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// A port that is listened on, but not served yet: who connects waits.
+/// A port that is taken, but not listened on yet: who connects is refused, and can try another server at
+/// once, where one that is accepted would wait for an answer.
 #[derive(Debug)]
 pub struct Listener {
-    listener: TcpListener,
+    socket: Socket,
     address: SocketAddr,
 }
 
 impl Listener {
-    /// Listens on `address`.
+    /// Takes `address`.
     ///
     /// # Errors
-    /// The address can't be listened on.
+    /// It is taken, or none of this machine's.
     pub fn bind(address: SocketAddr) -> Result<Listener, RemotingError> {
-        let bound = listen(address).and_then(|listener| {
-            let address = listener.local_addr()?;
-            Ok(Listener { listener, address })
+        let bound = bind(address).and_then(|socket| {
+            let bound = socket.local_addr()?.as_socket();
+            let address = bound.ok_or(io::ErrorKind::AddrNotAvailable)?;
+            Ok(Listener { socket, address })
         });
-        bound.map_err(|source| RemotingError::Listen {
-            address: address.to_string(),
-            source,
-        })
+        bound.map_err(|source| listen_failed(address, source))
     }
 
-    /// Where it listens; the port is the real one if 0 was asked for.
+    /// Where it will listen; the port is the real one if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    fn listen(self) -> Result<TcpListener, RemotingError> {
+        let Listener { socket, address } = self;
+        let listening = || {
+            // Connections of who listened here before may be about to end.
+            socket.set_reuse_address(true)?;
+            socket.listen(BACKLOG)?;
+            TcpListener::from_std(socket.into())
+        };
+        listening().map_err(|source| listen_failed(address, source))
+    }
+}
+
+fn listen_failed(address: SocketAddr, source: io::Error) -> RemotingError {
+    RemotingError::Listen {
+        address: address.to_string(),
+        source,
     }
 }
 
@@ -172,17 +191,18 @@ impl Server {
         Server::serve(Listener::bind(address)?, options, handler)
     }
 
-    /// Serves whoever connects, and who has connected already.
+    /// Listens, and serves whoever connects.
     ///
     /// # Errors
-    /// TLS can't be set up.
+    /// TLS can't be set up, or the port can't be listened on.
     pub fn serve(
         listener: Listener,
         options: ServerOptions,
         handler: Arc<dyn Handler>,
     ) -> Result<Server, RemotingError> {
-        let Listener { listener, address } = listener;
         let acceptor = tls::acceptor(&options.tls)?;
+        let address = listener.address();
+        let listener = listener.listen()?;
         let permits = Arc::new(Semaphore::new(options.connections_max));
         let shared = Arc::new(Shared {
             handler,
@@ -248,7 +268,7 @@ async fn until(done: impl Fn() -> bool) {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -261,8 +281,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    TcpListener::from_std(socket.into())
+    // Nobody else may listen here until we do.
+    socket.set_reuse_address(false)?;
+    Ok(socket)
 }
 
 async fn accept_all(

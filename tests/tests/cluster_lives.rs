@@ -126,6 +126,7 @@ fn servers_come_and_go_and_no_send_fails() {
     producer.wait_for_more(LOAD);
     cluster.brokers[1].start_again(Kind::Sluice);
     wait_until_used(&cluster.brokers[1]);
+    producer.assert_no_send_failed("while brokers went");
 
     // Each name server.
     for at in 0..2 {
@@ -133,11 +134,13 @@ fn servers_come_and_go_and_no_send_fails() {
         producer.wait_for_more(LOAD);
         cluster.name_servers[at].start_again();
     }
+    producer.assert_no_send_failed("while name servers went");
 
     // A topic that is extended to a new broker.
     cluster.add_broker("broker-c");
     make_topic(&cluster.brokers[2]);
     wait_until_used(&cluster.brokers[2]);
+    producer.assert_no_send_failed("when a broker came");
 
     // All name servers: clients go on with what they know, and find what is new when they are back.
     cluster.name_servers.iter_mut().for_each(NameServer::kill);
@@ -151,12 +154,13 @@ fn servers_come_and_go_and_no_send_fails() {
         });
     }
     cluster.brokers.iter().for_each(wait_until_used);
+    producer.assert_no_send_failed("without a name server");
     cluster.brokers[2].terminate();
     producer.wait_for_more(LOAD);
     cluster.brokers[2].start_again(Kind::Sluice);
     wait_until_used(&cluster.brokers[2]);
 
-    assert_eq!(producer.failed(), Vec::<String>::new());
+    producer.assert_no_send_failed("when a broker went while all was well");
     let acked = producer.stop();
     consumer.wait_for_all(&acked);
     let later = AuditConsumer::start(&namesrv, TOPIC, "later-group", "later", cluster.dir());

@@ -86,7 +86,7 @@ struct State {
     space: Option<Space>,
     spaces: BTreeMap<PathBuf, Space>,
     unreadable: Option<PathBuf>,
-    syncs_wait: bool,
+    stuck: Option<PathBuf>,
 }
 
 /// Files that keep apart what was written and what would survive a power loss. With no fault set
@@ -126,9 +126,9 @@ impl SimulatedFiles {
         self.0.lock().unreadable = dir.map(Path::to_owned);
     }
 
-    /// Lets every sync of a file wait, as on a disk that is stuck, until called with `false`.
-    pub fn hold_syncs(&self, wait: bool) {
-        self.0.lock().syncs_wait = wait;
+    /// Lets every sync of a file below `dir` wait, as on a disk that is stuck, until called with `None`.
+    pub fn hold_syncs(&self, dir: Option<&Path>) {
+        self.0.lock().stuck = dir.map(Path::to_owned);
     }
 
     /// The same names and contents, synced or not, independent from here on.
@@ -274,6 +274,13 @@ struct SimulatedFile {
     generation: u64,
 }
 
+impl SimulatedFile {
+    fn is_stuck(&self) -> bool {
+        let stuck = &self.files.0.lock().stuck;
+        stuck.as_ref().is_some_and(|dir| self.path.starts_with(dir))
+    }
+}
+
 impl File for SimulatedFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let unreadable = self.files.0.lock().unreadable.clone();
@@ -312,7 +319,7 @@ impl File for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        while self.files.0.lock().syncs_wait {
+        while self.is_stuck() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         match self.files.turn(Some(self.generation)) {

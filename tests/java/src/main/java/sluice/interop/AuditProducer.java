@@ -2,8 +2,11 @@ package sluice.interop;
 
 import java.io.FileWriter;
 import java.io.PrintWriter;
+import java.time.Instant;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
+import org.apache.rocketmq.client.hook.SendMessageContext;
+import org.apache.rocketmq.client.hook.SendMessageHook;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
@@ -13,7 +16,8 @@ import org.apache.rocketmq.common.message.Message;
  *
  * <p>Arguments: {@code <namesrvAddr> <topic>[,<topic>] <ackedFile> <prefix>}. A second topic gets batches of three,
  * one for seven messages of the first. Failed sends are repeated with the same id until acknowledged, and with the
- * further argument {@code patient} only after the client's own attempts, each such failure a line {@code FAILED}.
+ * further argument {@code patient} only after the client's own attempts, each such failure a line {@code FAILED}, each
+ * attempt that took more than a second a line {@code ATTEMPT} with its broker and duration.
  * Prints {@code READY} after the first acknowledgement and stops at end of input.
  */
 public final class AuditProducer {
@@ -27,6 +31,9 @@ public final class AuditProducer {
             producer.setRetryTimesWhenSendFailed(0);
         }
         producer.start();
+        if (args.length >= 5) {
+            producer.getDefaultMQProducerImpl().registerSendMessageHook(new Attempts());
+        }
         var acked = new PrintWriter(new FileWriter(args[2], true), true);
         var next = new AtomicLong();
         for (int i = 0; i < 4; i++) {
@@ -65,7 +72,7 @@ public final class AuditProducer {
             var result = messages.size() > 1 ? producer.send(messages) : producer.send(messages.get(0));
             return result.getSendStatus() == SendStatus.SEND_OK;
         } catch (Exception e) {
-            System.out.println("FAILED " + e);
+            System.out.println("FAILED " + Instant.now() + " " + e);
             // The broker is away; the same id goes out again.
             try {
                 Thread.sleep(50);
@@ -73,6 +80,30 @@ public final class AuditProducer {
                 Thread.currentThread().interrupt();
             }
             return false;
+        }
+    }
+
+    /** Says which attempts took the time that the client gives a send: its own exception does not. */
+    private static final class Attempts implements SendMessageHook {
+        private final ThreadLocal<Long> began = new ThreadLocal<>();
+
+        @Override
+        public String hookName() {
+            return "attempts";
+        }
+
+        @Override
+        public void sendMessageBefore(SendMessageContext context) {
+            began.set(System.nanoTime());
+        }
+
+        @Override
+        public void sendMessageAfter(SendMessageContext context) {
+            long took = (System.nanoTime() - began.get()) / 1_000_000;
+            if (took > 1_000) {
+                System.out.println(
+                    "ATTEMPT " + Instant.now() + " " + context.getBrokerAddr() + " " + took + " ms " + context.getException());
+            }
         }
     }
 }
