@@ -162,7 +162,7 @@ impl Listener {
     fn listen(self) -> Result<TcpListener, RemotingError> {
         let Listener { socket, address } = self;
         let listening = || {
-            // Connections of who listened here before may be about to end.
+            // For connections of who listened here before.
             socket.set_reuse_address(true)?;
             socket.listen(BACKLOG)?;
             TcpListener::from_std(socket.into())
@@ -274,16 +274,24 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         // One listener on [::] serves IPv4 as well.
         socket.set_only_v6(false)?;
     }
-    socket.bind(&address.into())?;
-    // Nobody else may listen here until we do.
-    socket.set_reuse_address(false)?;
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => take_over(&socket, address)?,
+        bound => bound?,
+    }
     Ok(socket)
+}
+
+/// Takes a port that only has connections left, of who listened there before. A port that is bound with this
+/// option can be bound by others with it, so it is not for the first try, and not kept.
+fn take_over(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.set_reuse_address(false)
 }
 
 async fn accept_all(

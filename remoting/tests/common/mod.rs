@@ -10,7 +10,9 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use sluice_protocol::command::FLAG_ONE_WAY;
 use sluice_protocol::{RemotingCommand, Serialization, frame};
-use sluice_remoting::{CloseReason, Connection, Handler, Responder, Server, ServerOptions};
+use sluice_remoting::{
+    CloseReason, Connection, Handler, Listener, Responder, Server, ServerOptions,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -144,10 +146,12 @@ fn call_back(connection: Arc<Connection>, responder: Responder) {
 
 /// A server on a port of its own that follows a script.
 pub async fn serve(options: ServerOptions) -> (Server, Arc<Script>, Events) {
+    serve_at(Listener::bind(loopback()).expect("a port"), options)
+}
+
+pub fn serve_at(port: Listener, options: ServerOptions) -> (Server, Arc<Script>, Events) {
     let (script, events) = script();
-    let server = Server::start(loopback(), options, script.clone())
-        .await
-        .expect("a listener");
+    let server = Server::serve(port, options, script.clone()).expect("a listener");
     (server, script, events)
 }
 
