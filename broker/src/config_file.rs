@@ -34,6 +34,21 @@ impl std::fmt::Display for Mark {
     }
 }
 
+/// Makes what a start finds under `config/` what stays: a kill can come between the renaming of a file and the
+/// sync that makes it last, and a power loss would then bring back what was there before it.
+///
+/// # Errors
+/// [`BrokerError::Persist`].
+pub(crate) fn settle(store_root: &Path, files: &dyn FileSystem) -> Result<(), BrokerError> {
+    let path = store_root.join("config");
+    if !files.exists(&path) {
+        return Ok(());
+    }
+    files
+        .sync_dir(&path)
+        .map_err(|source| BrokerError::Persist { path, source })
+}
+
 /// One file under `config/`.
 #[derive(Clone)]
 pub struct ConfigFile {

@@ -293,10 +293,7 @@ impl Offsets {
     fn begin_journal(&self, text: &str) -> io::Result<()> {
         let path = journal_path(&self.file);
         let temporary = path.with_extension("journal.tmp");
-        if self.files.exists(&temporary) {
-            self.files.remove_file(&temporary)?;
-        }
-        let journal = Journal::open(&*self.files, &temporary)?;
+        let journal = Journal::begin(&*self.files, &temporary)?;
         journal.append(text.as_bytes())?;
         journal.sync()?;
         let mut state = self.state.lock();

@@ -16,7 +16,7 @@ use crate::aside::Aside;
 use crate::changes::Changes;
 use crate::clients::{Consumers, Producers};
 use crate::config::SubscriptionConflict;
-use crate::config_file::ConfigFile;
+use crate::config_file::{self, ConfigFile};
 use crate::dead_letters::{DeadLetters, Marks};
 use crate::delay_levels::DelayLevels;
 use crate::dispatch::Dispatch;
@@ -171,6 +171,7 @@ impl Broker {
         ),
         BrokerError,
     > {
+        config_file::settle(&config.store_path_root_dir, &**store.files())?;
         let file =
             |name: &str| ConfigFile::new(&config.store_path_root_dir, name, store.files().clone());
         let now = store.clock().now_ms();

@@ -265,22 +265,19 @@ async fn a_broker_that_is_not_ready_refuses_connections() {
         disk.hold_syncs(Some(&config.store_path_root_dir.join("config")));
     });
     let starting = tokio::spawn(starting);
-    let taken = async {
-        while TcpListener::bind(address).is_ok() {
+    let waits = async {
+        while files.syncs_held() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     };
-    let taken = tokio::time::timeout(Duration::from_secs(10), taken).await;
+    let waits = tokio::time::timeout(Duration::from_secs(10), waits).await;
     let connected = TcpStream::connect(address);
-    let ready = starting.is_finished();
+    let taken = TcpListener::bind(address);
     // Before anything is said of it: a thread that waits for the disk would hold up the end of a test that fails.
     files.hold_syncs(None);
-    assert!(taken.is_ok(), "the port was not taken");
-    assert!(
-        !ready && connected.is_err(),
-        "ready: {ready}, {connected:?}"
-    );
+    assert!(waits.is_ok(), "it did not come as far as its files");
+    assert!(connected.is_err(), "{connected:?}");
+    assert!(taken.is_err(), "{taken:?}");
     let served = starting.await.unwrap();
     let (asker, _asked) = served.client();
     assert_eq!(asker.send("", b"x", false).await.code, response::SUCCESS);

@@ -230,8 +230,7 @@ impl BatchConsumeQueue {
         for &start in starts.iter().rev() {
             if start / UNIT >= end {
                 let path = self.path(start);
-                self.cache.forget(&path);
-                self.cache.files.remove_file(&path).at("remove", &path)?;
+                self.cache.remove_file(&path)?;
                 // Its units must not come back once the log has grown past them.
                 self.cache.files.sync_dir(&self.dir).at("sync", &self.dir)?;
             }
@@ -519,10 +518,8 @@ impl BatchConsumeQueue {
         if entries.is_empty() {
             return Ok(());
         }
-        self.cache.forget(&self.dir);
         for entry in entries.iter().rev().filter(|entry| !entry.is_dir) {
-            let path = self.dir.join(&entry.name);
-            self.cache.files.remove_file(&path).at("remove", &path)?;
+            self.cache.remove_file(&self.dir.join(&entry.name))?;
         }
         self.cache.files.sync_dir(&self.dir).at("sync", &self.dir)
     }
@@ -552,8 +549,7 @@ impl BatchConsumeQueue {
             let next = (start + self.file_size) / UNIT;
             if next <= low && next < end {
                 let path = self.path(start);
-                self.cache.forget(&path);
-                self.cache.files.remove_file(&path).at("remove", &path)?;
+                self.cache.remove_file(&path)?;
             }
         }
         Ok(())

@@ -185,8 +185,7 @@ impl ConsumeQueue {
             // the entry durable: it is made anew when it is needed.
             if start / UNIT >= end {
                 let path = self.dir.join(file_name(start));
-                self.cache.forget(&path);
-                self.cache.files.remove_file(&path).at("remove", &path)?;
+                self.cache.remove_file(&path)?;
                 // Its units must not come back once the log has grown past them.
                 self.cache.files.sync_dir(&self.dir).at("sync", &self.dir)?;
             }
@@ -511,8 +510,7 @@ impl ConsumeQueue {
             let next = (start + self.file_size) / UNIT;
             if next <= low && next < end {
                 let path = self.dir.join(file_name(start));
-                self.cache.forget(&path);
-                self.cache.files.remove_file(&path).at("remove", &path)?;
+                self.cache.remove_file(&path)?;
             }
         }
         Ok(())

@@ -61,10 +61,13 @@ pub trait File: Send + Sync {
 pub enum Open {
     /// It must exist.
     Existing,
-    /// Make it, of this length and sparse, if it is missing.
+    /// Make it, of this length and sparse, if it is missing; it is durable then.
     Sparse(u64),
-    /// Make it with real blocks if it is missing; mapped for reading where the system can.
+    /// Make it with real blocks if it is missing, durable as well; mapped for reading where the system can.
     Log(u64),
+    /// Make it anew and empty, in place of what has its name. Nothing of it is durable before its own sync, its
+    /// name not before its directory's.
+    Draft,
 }
 
 /// A directory's entry.
@@ -118,6 +121,9 @@ pub trait FileSystem: Send + Sync {
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Renames within one directory, replacing what is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name within its directory, in place of what has that. An error where the system has
+    /// no such links, or the file has another name already: it could be changed under that.
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()>;
     /// Makes a directory's entries durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes Java's lock on the file (bytes 0..1); `WouldBlock` when another process has it.
@@ -146,28 +152,36 @@ pub trait FileSystem: Send + Sync {
     }
 
     /// Replaces a small file so that after any crash the old or the new content is there whole;
-    /// the previous content stays as `<file>.bak`, as Java keeps it.
+    /// the previous content stays as `<file>.bak`, as Java keeps it. The two are never one file under two
+    /// names: Java writes into the `.bak` that is there.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         self.create_dir_all(dir)?;
-        if self.exists(path) {
-            let old = self.read(path)?;
-            self.put(&suffixed(path, ".bak"), &old)?;
+        let (new, old) = (suffixed(path, ".tmp"), suffixed(path, ".bak.tmp"));
+        self.write_draft(&new, bytes)?;
+        let replaces = self.exists(path);
+        if replaces && self.link(path, &old).is_err() {
+            self.write_draft(&old, &self.read(path)?)?;
         }
-        self.put(path, bytes)?;
+        self.rename(&new, path)?;
+        if replaces {
+            self.rename(&old, &suffixed(path, ".bak"))?;
+        }
         self.sync_dir(dir)
     }
 
     /// Writes a temporary file, syncs it and renames it over `path`.
     fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let temporary = suffixed(path, ".tmp");
-        if self.exists(&temporary) {
-            self.remove_file(&temporary)?;
-        }
-        let file = self.open(&temporary, Open::Sparse(0))?;
-        file.write_at(0, bytes)?;
-        file.sync()?;
+        self.write_draft(&temporary, bytes)?;
         self.rename(&temporary, path)
+    }
+
+    /// Writes a file anew and syncs it; its name is not durable yet.
+    fn write_draft(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.open(path, Open::Draft)?;
+        file.write_at(0, bytes)?;
+        file.sync()
     }
 }
 
@@ -184,16 +198,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the file at `path`.
-    pub fn open(files: &dyn FileSystem, path: &Path) -> io::Result<Self> {
+    /// Begins an empty one at `path`, in place of what is there, see [`Open::Draft`].
+    pub fn begin(files: &dyn FileSystem, path: &Path) -> io::Result<Self> {
         let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         files.create_dir_all(dir)?;
-        let file = files.open(path, Open::Sparse(0))?;
-        let end = file.len()?;
-        Ok(Journal {
-            file,
-            end: Mutex::new(end),
-        })
+        let file = files.open(path, Open::Draft)?;
+        let end = Mutex::new(0);
+        Ok(Journal { file, end })
     }
     /// Adds bytes at the end.
     pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
@@ -213,5 +224,96 @@ impl Journal {
     /// Whether nothing was ever appended.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Which of the changing calls of a replacement links the old content.
+    const LINK: u64 = 4;
+
+    fn contents(files: &dyn FileSystem, path: &Path) -> [Option<Vec<u8>>; 2] {
+        [path.to_owned(), suffixed(path, ".bak")].map(|path| files.read(&path).ok())
+    }
+
+    fn both(now: &[u8], before: &[u8]) -> [Option<Vec<u8>>; 2] {
+        [Some(now.to_vec()), Some(before.to_vec())]
+    }
+
+    #[test]
+    fn a_replaced_file_stays_as_its_backup() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config/topics.json");
+        let systems: [&dyn FileSystem; 2] = [&SystemFiles, &SimulatedFiles::new()];
+        for files in systems {
+            files.replace(&path, b"one").unwrap();
+            assert_eq!(contents(files, &path), [Some(b"one".to_vec()), None]);
+            files.replace(&path, b"two").unwrap();
+            assert_eq!(contents(files, &path), both(b"two", b"one"));
+            // Killed before the old content had its name.
+            files.link(&path, &suffixed(&path, ".bak.tmp")).unwrap();
+            files.replace(&path, b"three").unwrap();
+            assert_eq!(contents(files, &path), both(b"three", b"two"));
+            files.replace(&path, b"4").unwrap();
+            assert_eq!(contents(files, &path), both(b"4", b"three"));
+        }
+    }
+
+    #[test]
+    fn where_links_fail_the_backup_is_a_copy() {
+        let files = SimulatedFiles::new();
+        let path = PathBuf::from("/config/topics.json");
+        files.replace(&path, b"one").unwrap();
+        files.fail_at(LINK, Fault::Io);
+        files.replace(&path, b"two").unwrap();
+        assert_eq!(contents(&files, &path), both(b"two", b"one"));
+    }
+
+    #[test]
+    fn who_has_given_a_file_another_name_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        std::fs::write(file("master"), b"one").unwrap();
+        std::fs::hard_link(file("master"), file("linked.json")).unwrap();
+        std::os::unix::fs::symlink("master", file("symlinked.json")).unwrap();
+        for name in ["linked.json", "symlinked.json"] {
+            SystemFiles.replace(&file(name), b"two").unwrap();
+            assert_eq!(contents(&SystemFiles, &file(name)), both(b"two", b"one"));
+            // As Java does.
+            std::fs::write(file(&format!("{name}.bak")), b"three").unwrap();
+        }
+        assert_eq!(std::fs::read(file("master")).unwrap(), b"one");
+    }
+
+    #[test]
+    fn a_power_loss_leaves_the_old_content_or_the_new_one() {
+        let path = PathBuf::from("/config/topics.json");
+        let texts: Vec<Vec<u8>> = (1..5).map(|at| vec![at; 700 * usize::from(at)]).collect();
+        for seed in 0..2_000 {
+            let files = SimulatedFiles::new();
+            let done = (seed % 4) as usize;
+            for text in &texts[..done] {
+                files.replace(&path, text).unwrap();
+            }
+            files.fail_at(1 + seed / 4 % 10, Fault::PowerOff);
+            let last = files.replace(&path, &texts[done]).is_ok();
+            files.lose_power(seed);
+            let [now, before] = contents(&files, &path);
+            let (old, new) = (done.checked_sub(1), Some(done));
+            let known = |text: Option<Vec<u8>>| {
+                text.map(|text| texts.iter().position(|one| *one == text).expect("whole"))
+            };
+            let now = known(now);
+            assert!(now == new || now == old && !last, "{seed}: {now:?}, {last}");
+            let before = known(before);
+            // Two contents ago if the power went between the two names.
+            let allowed = [old, done.checked_sub(2)];
+            assert!(allowed.contains(&before), "{seed}: {before:?} of {done}");
+            files.replace(&path, b"again").unwrap();
+        }
     }
 }

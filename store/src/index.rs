@@ -147,11 +147,7 @@ impl Index {
         let Some(file) = self.list.pop() else {
             return Ok(());
         };
-        self.cache.forget(&file.path);
-        self.cache
-            .files
-            .remove_file(&file.path)
-            .at("remove", &file.path)
+        self.cache.remove_file(&file.path)
     }
 
     /// Makes header and slots of the newest file anew from its first `count - 1` entries.
@@ -290,9 +286,7 @@ impl Index {
         let path = self.dir.join(format!("{name:017}"));
         if self.cache.files.exists(&path) {
             // Being made when the process died, or when a disk was full.
-            self.cache.forget(&path);
-            let removed = self.cache.files.remove_file(&path);
-            removed.at("remove", &path)?;
+            self.cache.remove_file(&path)?;
         }
         self.file(&path)?;
         let header = previous.map_or(Header::default(), |(_, h)| Header {

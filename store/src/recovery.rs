@@ -250,8 +250,8 @@ fn drop_queues(store: &Store) -> Result<(), StoreError> {
     let all = std::mem::take(&mut *store.queues.write());
     for queues in all.values() {
         for queue in queues.values() {
-            store.cache.forget(queue.dir());
             let removed = store.files().remove_dir_all(queue.dir());
+            store.cache.forget(queue.dir());
             removed.at("remove", queue.dir())?;
         }
         // A topic's queues lie in one directory.

@@ -445,10 +445,7 @@ impl ConsumerOrder {
     fn begin_journal(&self, text: &[u8]) -> io::Result<()> {
         let path = journal_path(&self.file);
         let temporary = path.with_extension("journal.tmp");
-        if self.files.exists(&temporary) {
-            self.files.remove_file(&temporary)?;
-        }
-        let journal = Journal::open(&*self.files, &temporary)?;
+        let journal = Journal::begin(&*self.files, &temporary)?;
         journal.append(text)?;
         journal.sync()?;
         let mut state = self.state.lock();

@@ -125,9 +125,8 @@ fn starts(
 fn remove(queue: &CompactedQueue, start: i64) -> Result<(), StoreError> {
     let files = &queue.cache.files;
     for path in [queue.log_path(start), queue.queue_path(start)] {
-        queue.cache.forget(&path);
         if files.exists(&path) {
-            files.remove_file(&path).at("remove", &path)?;
+            queue.cache.remove_file(&path)?;
             let dir = path.parent().unwrap_or(&path);
             files.sync_dir(dir).at("sync", dir)?;
         }

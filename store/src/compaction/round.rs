@@ -308,8 +308,8 @@ impl<'a> Group<'a> {
                     (log_path, queue.log_path(start)),
                     (queue_path, queue.queue_path(start)),
                 ] {
-                    queue.cache.forget(&to);
                     files.rename(&from, &to).at("replace", &to)?;
+                    queue.cache.forget(&to);
                 }
                 doomed.remove(0);
             }
@@ -331,8 +331,7 @@ impl<'a> Group<'a> {
         }
         for piece in doomed {
             for path in [queue.log_path(piece.start), queue.queue_path(piece.start)] {
-                queue.cache.forget(&path);
-                files.remove_file(&path).at("remove", &path)?;
+                queue.cache.remove_file(&path)?;
             }
             sync(&queue.log_dir)?;
             sync(&queue.queue_dir)?;

@@ -1,11 +1,12 @@
 //! Files in memory, with power losses and faults that follow from a seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -87,6 +88,7 @@ struct State {
     spaces: BTreeMap<PathBuf, Space>,
     unreadable: Option<PathBuf>,
     stuck: Option<PathBuf>,
+    syncs_held: usize,
 }
 
 /// Files that keep apart what was written and what would survive a power loss. With no fault set
@@ -126,24 +128,24 @@ impl SimulatedFiles {
         self.0.lock().unreadable = dir.map(Path::to_owned);
     }
 
-    /// Lets every sync of a file below `dir` wait, as on a disk that is stuck, until called with `None`.
+    /// Lets every sync of a file below `dir`, and the making of one, wait, as on a disk that is stuck, until called with `None`.
     pub fn hold_syncs(&self, dir: Option<&Path>) {
         self.0.lock().stuck = dir.map(Path::to_owned);
+    }
+
+    /// Syncs that wait now.
+    pub fn syncs_held(&self) -> usize {
+        self.0.lock().syncs_held
     }
 
     /// The same names and contents, synced or not, independent from here on.
     pub fn copy(&self) -> Self {
         let state = self.0.lock();
-        let nodes = state.names.iter().map(|(path, node)| {
-            let written = node.lock().written.clone();
-            let content = Content {
-                durable: written.clone(),
-                written,
-                dirty: BTreeSet::new(),
-            };
-            (path.clone(), Arc::new(Mutex::new(content)))
+        let names = anew(&state.names, |content| Content {
+            durable: content.written.clone(),
+            written: content.written.clone(),
+            dirty: BTreeSet::new(),
         });
-        let names: BTreeMap<PathBuf, Node> = nodes.collect();
         SimulatedFiles(Arc::new(Mutex::new(State {
             durable_names: names.clone(),
             names,
@@ -171,18 +173,8 @@ impl SimulatedFiles {
         for change in changes.into_iter().take(kept) {
             change.apply(&mut state.durable_names);
         }
-        let survivors: Vec<(PathBuf, Node)> = state
-            .durable_names
-            .iter()
-            .map(|(path, node)| {
-                (
-                    path.clone(),
-                    Arc::new(Mutex::new(survive(&node.lock(), &mut rng))),
-                )
-            })
-            .collect();
-        state.names = survivors.iter().cloned().collect();
-        state.durable_names = survivors.into_iter().collect();
+        state.durable_names = anew(&state.durable_names, |content| survive(content, &mut rng));
+        state.names = state.durable_names.clone();
         state.locks.clear();
         state.fault = None;
         state.generation += 1;
@@ -203,6 +195,32 @@ impl SimulatedFiles {
         }
         sync(&mut node.lock());
         Ok(())
+    }
+
+    /// Waits while the disk is stuck for this file.
+    fn wait_for_disk(&self, path: &Path) {
+        let is_stuck = |state: &State| {
+            let stuck = state.stuck.as_ref();
+            stuck.is_some_and(|dir| path.starts_with(dir))
+        };
+        let mut state = self.0.lock();
+        if !is_stuck(&state) {
+            return;
+        }
+        state.syncs_held += 1;
+        while is_stuck(&state) {
+            MutexGuard::unlocked(&mut state, || std::thread::sleep(Duration::from_millis(1)));
+        }
+        state.syncs_held -= 1;
+    }
+
+    /// Gives a node a name, which is not durable yet.
+    fn name(&self, path: &Path, node: Node) -> Node {
+        let mut state = self.0.lock();
+        state.names.insert(path.to_owned(), Arc::clone(&node));
+        let change = Change::Link(path.to_owned(), Arc::clone(&node));
+        state.changes.push(change);
+        node
     }
 
     /// Counts a changing call and lets it fail if its turn has come.
@@ -242,6 +260,20 @@ fn sync(content: &mut Content) {
     }
 }
 
+/// New nodes for all names; those that shared one do so again.
+fn anew(
+    names: &BTreeMap<PathBuf, Node>,
+    mut content: impl FnMut(&Content) -> Content,
+) -> BTreeMap<PathBuf, Node> {
+    let mut made: HashMap<*const Mutex<Content>, Node> = HashMap::new();
+    let renewed = names.iter().map(|(path, node)| {
+        let new = || Arc::new(Mutex::new(content(&node.lock())));
+        let new = made.entry(Arc::as_ptr(node)).or_insert_with(new);
+        (path.clone(), Arc::clone(new))
+    });
+    renewed.collect()
+}
+
 fn survive(content: &Content, rng: &mut SmallRng) -> Content {
     let mut bytes = content.durable.clone();
     for &sector in &content.dirty {
@@ -272,13 +304,6 @@ struct SimulatedFile {
     path: PathBuf,
     node: Node,
     generation: u64,
-}
-
-impl SimulatedFile {
-    fn is_stuck(&self) -> bool {
-        let stuck = &self.files.0.lock().stuck;
-        stuck.as_ref().is_some_and(|dir| self.path.starts_with(dir))
-    }
 }
 
 impl File for SimulatedFile {
@@ -319,9 +344,7 @@ impl File for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        while self.is_stuck() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        self.files.wait_for_disk(&self.path);
         match self.files.turn(Some(self.generation)) {
             Ok(None) => {
                 sync(&mut self.node.lock());
@@ -356,17 +379,16 @@ impl FileSystem for SimulatedFiles {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let found = self.0.lock().names.get(path).cloned();
         let node = match (found, how) {
+            (_, Open::Draft) => {
+                self.turn(None)?;
+                self.name(path, Node::default())
+            }
             (Some(node), _) => node,
             (None, Open::Existing) => return Err(io::ErrorKind::NotFound.into()),
             (None, Open::Sparse(size) | Open::Log(size)) => {
+                self.wait_for_disk(path);
                 self.turn(None)?;
-                let node: Node = Node::default();
-                let mut state = self.0.lock();
-                state.names.insert(path.to_owned(), Arc::clone(&node));
-                state
-                    .changes
-                    .push(Change::Link(path.to_owned(), Arc::clone(&node)));
-                drop(state);
+                let node = self.name(path, Node::default());
                 let made = self.allocate(&node, size as usize, matches!(how, Open::Log(_)));
                 if let Err(error) = made.and_then(|()| match path.parent() {
                     Some(dir) => self.sync_dir(dir),
@@ -451,6 +473,13 @@ impl FileSystem for SimulatedFiles {
         state
             .changes
             .push(Change::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.turn(None)?;
+        let node = self.0.lock().names.get(file).cloned();
+        self.name(name, node.ok_or(io::ErrorKind::NotFound)?);
         Ok(())
     }
 

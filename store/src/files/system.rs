@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -136,6 +136,20 @@ fn allocate(file: &fs::File, size: u64) -> io::Result<()> {
     }
 }
 
+/// What had the name may have another one and stays as it is.
+fn create_draft(path: &Path) -> io::Result<fs::File> {
+    remove_if_there(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).open(path)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 fn create(path: &Path, how: Open) -> io::Result<fs::File> {
     let file = OpenOptions::new()
         .read(true)
@@ -145,7 +159,7 @@ fn create(path: &Path, how: Open) -> io::Result<fs::File> {
     let sized = match how {
         Open::Log(size) => allocate(&file, size),
         Open::Sparse(size) => file.set_len(size),
-        Open::Existing => Ok(()),
+        Open::Existing | Open::Draft => Ok(()),
     };
     let durable = sized.and_then(|()| file.sync_all()).and_then(|()| {
         path.parent()
@@ -162,6 +176,10 @@ fn create(path: &Path, how: Open) -> io::Result<fs::File> {
 
 impl FileSystem for SystemFiles {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        if how == Open::Draft {
+            let file = create_draft(path)?;
+            return Ok(Arc::new(SystemFile { file, map: None }));
+        }
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && how != Open::Existing => {
                 create(path, how)?
@@ -227,6 +245,14 @@ impl FileSystem for SystemFiles {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        let meta = fs::symlink_metadata(file)?;
+        if !meta.is_file() || meta.nlink() != 1 {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        remove_if_there(name)?;
+        fs::hard_link(file, name)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()

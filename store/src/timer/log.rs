@@ -326,8 +326,7 @@ impl TimerLog {
         while start > kept || start == kept && end == kept {
             let path = self.path(start);
             if self.files.exists(&path) {
-                self.cache.forget(&path);
-                self.files.remove_file(&path).at("remove", &path)?;
+                self.cache.remove_file(&path)?;
             }
             start -= self.file_size;
         }
@@ -393,8 +392,7 @@ impl TimerLog {
                 return Ok(());
             }
             let path = self.path(self.start);
-            self.cache.forget(&path);
-            self.files.remove_file(&path).at("remove", &path)?;
+            self.cache.remove_file(&path)?;
             self.files.sync_dir(&self.dir).at("sync", &self.dir)?;
             self.start += self.file_size;
         }
