@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::Served;
+use sluice_broker::config::FlushDiskType;
+use sluice_protocol::code::response;
+use sluice_protocol::language::Language;
 use sluice_store::{Environment, SimulatedFiles};
 
-/// What a start has changed is written by then.
+/// What a start and a few messages have changed is written by then.
 const SETTLED: Duration = Duration::from_secs(3);
 const WATCHED: Duration = Duration::from_secs(4);
 /// The timer's time may be written down once meanwhile: two writes and two syncs. Looking costs nothing.
@@ -23,8 +26,18 @@ async fn an_idle_broker_writes_next_to_nothing() {
     };
     let served = Served::start_in(environment, |config| {
         config.flush_consumer_offset_interval = 500;
+        // What is sent is on the disk when it is answered, not ten seconds later.
+        config.flush_disk_type = FlushDiskType::SyncFlush;
     })
     .await;
+    let (asker, _asked) = served.client();
+    for _ in 0..100 {
+        assert_eq!(asker.send("", b"x", false).await.code, response::SUCCESS);
+    }
+    asker.heartbeat("c", "*", Language::Java).await;
+    while asker.pull(99, 0, &[]).await.code != response::SUCCESS {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     tokio::time::sleep(SETTLED).await;
     let before = files.calls();
     tokio::time::sleep(WATCHED).await;

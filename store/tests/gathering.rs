@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Bench, append, record};
-use sluice_store::{AppendError, Fault, FlushMode, Store};
+use sluice_store::{AppendError, Durability, Fault, FlushMode, Store};
 
 fn gathered(store: &Store, body: &str) -> Result<i64, AppendError> {
     let appended = store.append_gathered("T", 0, &mut record("T", body))?;
@@ -140,4 +142,29 @@ fn with_sync_flush_the_sync_covers_what_was_gathered() {
     assert!(bodies(&store).is_empty(), "not synced yet");
     assert!(store.flush_once());
     assert_eq!(bodies(&store), ["0", "1", "2"]);
+}
+
+/// Nothing else would wake the thread that tells them.
+#[test]
+fn who_waits_for_what_could_not_be_written_is_told_at_once() {
+    let mut bench = Bench::new();
+    bench.config.flush_mode = FlushMode::Sync;
+    bench.config.flush_interval_ms = 600_000;
+    let store = bench.open();
+    store.start();
+    let (tell, told) = std::sync::mpsc::channel();
+    let gather = || {
+        let appended = store.append_gathered("T", 0, &mut record("T", "lost"));
+        let done = move |durability| tell.send(durability).unwrap();
+        store.when_durable(appended.unwrap().end_offset, Box::new(done));
+        bench.files.fail_at(1, Fault::ShortWrite);
+    };
+    assert!(store.gather(gather).is_err());
+    let durability = told.recv_timeout(Duration::from_secs(30));
+    assert!(
+        matches!(durability, Ok(Durability::Failed(_))),
+        "{durability:?}"
+    );
+    // The log has stopped, which a shutdown says.
+    assert!(store.shutdown().is_err());
 }
