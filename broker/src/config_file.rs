@@ -134,7 +134,7 @@ impl ConfigFile {
     /// Replaces it; the previous content becomes the `.bak`.
     ///
     /// # Errors
-    /// [`BrokerError::Persist`]; the old content is still there.
+    /// [`BrokerError::Persist`]; the old content is there, or the new one, which a power loss may take back.
     pub fn save<T: Serialize>(&self, value: &T) -> Result<(), BrokerError> {
         self.save_text(&self.text(value)?)
     }
@@ -153,7 +153,7 @@ impl ConfigFile {
     /// Replaces it with a text made by [`ConfigFile::text`].
     ///
     /// # Errors
-    /// [`BrokerError::Persist`]; the old content is still there.
+    /// [`BrokerError::Persist`]; the old content is there, or the new one, which a power loss may take back.
     pub fn save_text(&self, text: &[u8]) -> Result<(), BrokerError> {
         let _one = self.replacing.lock();
         self.files

@@ -164,8 +164,8 @@ pub trait FileSystem: Send + Sync {
             self.write_draft(&old, &self.read(path)?)?;
         }
         self.rename(&new, path)?;
-        if replaces {
-            self.rename(&old, &suffixed(path, ".bak"))?;
+        if replaces && let Err(error) = self.rename(&old, &suffixed(path, ".bak")) {
+            tracing::warn!(path = %path.display(), %error, "the previous content was not kept as a backup");
         }
         self.sync_dir(dir)
     }

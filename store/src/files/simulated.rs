@@ -478,8 +478,13 @@ impl FileSystem for SimulatedFiles {
 
     fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
         self.turn(None)?;
-        let node = self.0.lock().names.get(file).cloned();
-        self.name(name, node.ok_or(io::ErrorKind::NotFound)?);
+        let names = self.0.lock().names.clone();
+        let node = names.get(file).ok_or(io::ErrorKind::NotFound)?;
+        let is_other = |(path, other): (&PathBuf, &Node)| path != file && Arc::ptr_eq(other, node);
+        if names.iter().any(is_other) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.name(name, Arc::clone(node));
         Ok(())
     }
 
