@@ -127,13 +127,17 @@ final class BatchQueueScenarios {
         String topic = topic(s);
         String group = s.name("g");
         var inbox = new Inbox();
-        s.collecting(group, topic, "*", inbox).start();
+        var consumer = s.collecting(group, topic, "*", inbox);
+        consumer.setAwaitTerminationMillisWhenShutdown(5_000);
+        consumer.start();
         DefaultMQProducer producer = s.producer();
         Scene.sendOk(producer.send(messages(topic, "a1", "b2", "a3")));
         Scene.sendOk(producer.send(messages(topic, "b4", "c5")));
         var bodies = Set.of("a1", "b2", "a3", "b4", "c5");
         inbox.awaitBodies(bodies, Scene.SOON);
         Scene.sameBodies(bodies, inbox.bodies());
+        // Else it commits the second batch with its next pull, or ten seconds later if that was sent already.
+        consumer.shutdown();
         Scene.until("progress", Scene.SOON, () -> {
             var progress = s.admin.examineConsumeStats(group, topic).getOffsetTable().values().iterator().next();
             return progress.getBrokerOffset() == 5 && progress.getConsumerOffset() == 5;
