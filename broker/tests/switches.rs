@@ -2,7 +2,6 @@
 //! broker alone can give.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_broker::BrokerConfig;
@@ -11,10 +10,10 @@ use sluice_protocol::RemotingCommand;
 use sluice_protocol::body::MessageModel;
 use sluice_protocol::code::{request, response};
 use sluice_protocol::language::Language;
-use sluice_store::{Environment, SimulatedFiles, SystemClock};
+use sluice_store::SimulatedFiles;
 
 mod common;
-use common::{Asker, GROUP, Served, TOPIC};
+use common::{Asker, GROUP, Served, TOPIC, environment_on};
 
 async fn topic_with(asker: &Asker, perm: &str) {
     let fields = [
@@ -224,11 +223,7 @@ async fn statuses_of_a_send() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_disk_times_a_send_out() {
     let files = SimulatedFiles::new();
-    let environment = Environment {
-        files: Arc::new(files.clone()),
-        clock: Arc::new(SystemClock),
-    };
-    let served = Served::start_in(environment, |config| {
+    let served = Served::start_in(environment_on(&files), |config| {
         config.flush_disk_type = FlushDiskType::SyncFlush;
         config.sync_flush_timeout = 50;
     })
@@ -252,15 +247,11 @@ async fn a_slow_disk_times_a_send_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_not_ready_refuses_connections() {
     let files = SimulatedFiles::new();
-    let environment = Environment {
-        files: Arc::new(files.clone()),
-        clock: Arc::new(SystemClock),
-    };
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
     let disk = files.clone();
-    let starting = Served::start_in(environment, move |config| {
+    let starting = Served::start_in(environment_on(&files), move |config| {
         config.listen_port = address.port();
         disk.hold_syncs(Some(&config.store_path_root_dir.join("config")));
     });

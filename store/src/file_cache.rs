@@ -138,7 +138,7 @@ mod tests {
         files.hold_syncs(new.parent());
         std::thread::scope(|scope| {
             let making = scope.spawn(|| cache.get(new, Open::Sparse(20)).map(drop));
-            while files.syncs_held() == 0 {
+            while files.syncs_held() == 0 && !making.is_finished() {
                 std::thread::yield_now();
             }
             let (tell, told) = std::sync::mpsc::channel();

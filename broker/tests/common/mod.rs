@@ -14,7 +14,7 @@ use sluice_protocol::code::{request, response};
 use sluice_protocol::language::Language;
 use sluice_protocol::{RemotingCommand, fastjson};
 use sluice_remoting::{Client, ClientOptions, Connection, Handler, Responder};
-use sluice_store::Environment;
+use sluice_store::{Environment, SimulatedFiles};
 use tokio::sync::mpsc;
 
 const HOLD_MS: &str = "15000";
@@ -24,6 +24,14 @@ pub const GROUP: &str = "billing";
 /// No plugin is put here.
 pub fn no_compiler() -> sluice_plugins::Compile {
     Box::new(|_| Err("there is no compiler here".to_owned()))
+}
+
+/// Files of one's own, and the system's clock.
+pub fn environment_on(files: &SimulatedFiles) -> Environment {
+    Environment {
+        files: Arc::new(files.clone()),
+        ..Environment::system()
+    }
 }
 
 pub struct Served {

@@ -128,7 +128,8 @@ impl SimulatedFiles {
         self.0.lock().unreadable = dir.map(Path::to_owned);
     }
 
-    /// Lets every sync of a file below `dir`, and the making of one, wait, as on a disk that is stuck, until called with `None`.
+    /// Lets every sync of a file below `dir`, and the making of one, wait, as on a disk that is stuck, until
+    /// called with `None`.
     pub fn hold_syncs(&self, dir: Option<&Path>) {
         self.0.lock().stuck = dir.map(Path::to_owned);
     }
